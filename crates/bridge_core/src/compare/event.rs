@@ -1,0 +1,153 @@
+//! What the comparator is told. Each event was true at its moment and is never looked up later.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::gate::Sockets;
+use crate::key::{Key, MessageId};
+use crate::stage::{Path, Stage};
+use crate::update::Update;
+use crate::{DialogId, Millis, UserId};
+
+/// One path is about to hand one message to one user's sockets (or would, were it authoritative).
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When, at the last hop before emit.
+    pub at: Millis,
+    /// The path that brought it.
+    pub path: Path,
+    /// The recipient.
+    pub user: UserId,
+    /// The user's tenant.
+    pub tenant: Arc<str>,
+    /// What it is a copy of.
+    pub key: Key,
+    /// The created message's names; `None` for other updates.
+    pub message: Option<MessageId>,
+    /// The dialog's `dlg_` id: of the request path (legacy), of the body or mapped from a Mongo id (rabbitmq).
+    pub dialog: Option<DialogId>,
+    /// `message.create` for legacy, else the update's event.
+    pub event: Arc<str>,
+    /// `senderId`, where known.
+    pub sender: Option<Arc<str>>,
+    /// The stage of the user.
+    pub stage: Stage,
+    /// The sockets this path reaches: in the room (legacy), subscribed (rabbitmq).
+    pub sockets: Sockets,
+    /// All sockets of the user at that moment.
+    pub present: Sockets,
+    /// Those in the room of `dialog`; `None` when the dialog is not known.
+    pub joined: Option<Sockets>,
+    /// Those subscribed to messages.
+    pub subscribed: Sockets,
+    /// The AMQP routing key.
+    pub routing_key: Option<Arc<str>>,
+    /// AMQP's `redelivered` flag.
+    pub redelivered: bool,
+    /// Whether the broker session is up.
+    pub broker_up: bool,
+    /// Whether the user's queue is bound and consumed.
+    pub queue_ready: bool,
+    /// Whether the user is a member of the dialog, where that is known.
+    pub member: Option<bool>,
+    /// Planted by a drill.
+    pub drill: bool,
+    /// The copy.
+    pub payload: Payload,
+}
+
+/// A copy, as cheap to clone as a pointer.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// Chat3's createMessage `data`.
+    Legacy(Arc<RawValue>),
+    /// The update.
+    Update(Arc<Update>),
+}
+
+/// Something that happened and may prove why a copy is absent.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// A POST was forwarded to Chat3.
+    PostStarted {
+        /// Number of the POST on this instance.
+        post: u64,
+        /// The dialog of the request path.
+        dialog: DialogId,
+        /// The sender.
+        sender: UserId,
+    },
+    /// Chat3 accepted it; the legacy observations of this message, one for each user in the room, came before this.
+    PostAccepted {
+        /// Number of the POST on this instance.
+        post: u64,
+        /// The message's key.
+        key: Key,
+        /// The dialog's Mongo id, where the answer has it: maps it to the `dlg_` id of the request path.
+        dialog_mongo: Option<Arc<str>>,
+    },
+    /// Chat3 refused it: there is no message.
+    PostRefused {
+        /// Number of the POST on this instance.
+        post: u64,
+    },
+    /// It ended without a readable answer (502, 504): there may be a message.
+    PostUnknown {
+        /// Number of the POST on this instance.
+        post: u64,
+    },
+    /// A socket of the user came or went, joined or left a room, or changed its subscription.
+    Churn {
+        /// The user.
+        user: UserId,
+    },
+    /// The instance's broker session came up (also the first) or was lost.
+    Session {
+        /// Whether it is up.
+        up: bool,
+    },
+    /// The user's queue was made anew.
+    QueueRenewed {
+        /// The user.
+        user: UserId,
+    },
+    /// A path began or ended for the user, or changed authority.
+    StageChanged {
+        /// The user.
+        user: UserId,
+        /// From.
+        from: Stage,
+        /// To.
+        to: Stage,
+    },
+    /// An update was rejected or shed before it could be read; its headers said this.
+    Rejected {
+        /// Header `userId`.
+        user: Option<Arc<str>>,
+        /// Header `entityId`.
+        entity: Option<Arc<str>>,
+    },
+    /// A held copy went out after all.
+    Released {
+        /// The user.
+        user: UserId,
+        /// The key.
+        key: Key,
+        /// Why.
+        why: crate::gate::Why,
+    },
+}
+
+/// One input of the comparator, in the order in which things happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A copy was seen.
+    Seen(Box<Seen>),
+    /// An update named another user in its body than in its routing key, or reached a queue that is not its user's.
+    Leak(Box<Seen>),
+    /// Something happened.
+    Fact(Millis, Fact),
+    /// This many events were shed before this one.
+    Shed(Millis, u64),
+}

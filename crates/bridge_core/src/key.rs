@@ -1,0 +1,99 @@
+//! Message keys and update keys: what makes two copies the same thing.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+/// The names under which one side knows a created message.
+///
+/// Chat3 of 2025-11-05 answers a POST with both `messageId` and `_id` but publishes only the `_id` (as `entityId`);
+/// later versions have `messageId` on both sides. A unit is found under either.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageId {
+    /// `messageId`, or an `entityId` that is one (`msg_…`).
+    pub message: Option<Arc<str>>,
+    /// Mongo's `_id`, or an `entityId` that is one (24 hex digits).
+    pub mongo: Option<Arc<str>>,
+}
+
+impl MessageId {
+    /// The name that a record shows: `messageId` if known, else `_id`.
+    #[must_use]
+    pub fn shown(&self) -> Option<&Arc<str>> {
+        self.message.as_ref().or(self.mongo.as_ref())
+    }
+
+    /// The key of this message within `tenant`; `None` when the side names no id at all.
+    #[must_use]
+    pub fn key(&self, tenant: &str) -> Option<Key> {
+        let ids: SmallVec<[u128; 2]> =
+            self.message.iter().chain(&self.mongo).map(|id| digest(&["m", tenant, id])).collect();
+        (!ids.is_empty()).then_some(Key { ids, creation: true })
+    }
+}
+
+/// Identity of a delivery: one or two 128-bit digests of its names. Two keys are the same when they share one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    ids: SmallVec<[u128; 2]>,
+    creation: bool,
+}
+
+impl Key {
+    /// The update key (`tenantId`, `eventId`, `userId`, `updateType`, `entityId`); absent parts are empty strings.
+    #[must_use]
+    pub fn update(tenant: &str, event_id: &str, user: &str, update_type: &str, entity: &str) -> Self {
+        let id = digest(&["u", tenant, event_id, user, update_type, entity]);
+        Self { ids: SmallVec::from_slice(&[id]), creation: false }
+    }
+
+    /// A key whose updates carry no identity at all is unique by its number, so that nothing is taken for its copy.
+    #[must_use]
+    pub fn unique(number: u64) -> Self {
+        Self { ids: SmallVec::from_slice(&[digest(&["x", &number.to_string()])]), creation: false }
+    }
+
+    /// A key made of plain numbers, for tests and simulations.
+    #[must_use]
+    pub fn of_numbers(ids: &[u128], creation: bool) -> Self {
+        Self { ids: SmallVec::from_slice(ids), creation }
+    }
+
+    /// The digests.
+    #[must_use]
+    pub fn ids(&self) -> &[u128] {
+        &self.ids
+    }
+
+    /// The digest that names the unit in records and decides about sampling: the same on both sides wherever both
+    /// sides know the `messageId` or both know only the `_id`.
+    #[must_use]
+    pub fn first(&self) -> u128 {
+        self.ids[0]
+    }
+
+    /// Whether this is a message key, the only kind that has a twin on the other path.
+    #[must_use]
+    pub const fn is_creation(&self) -> bool {
+        self.creation
+    }
+
+    /// Whether both name the same thing.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        self.ids.iter().any(|id| other.ids.contains(id))
+    }
+}
+
+/// SipHash with fixed keys, twice with different prefixes: 128 bits, stable within a build, and parts can't run
+/// into each other because `str`'s hash ends each with a byte that UTF-8 never has.
+fn digest(parts: &[&str]) -> u128 {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        salt.hash(&mut hasher);
+        parts.iter().for_each(|part| part.hash(&mut hasher));
+        u128::from(hasher.finish())
+    };
+    (half(1) << 64) | half(2)
+}

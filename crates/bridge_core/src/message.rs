@@ -1,0 +1,69 @@
+//! The canonical form of a message, and what differs between a legacy copy and an update.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::update::Update;
+
+/// A difference that the canonical form smooths, or that `CHAT3.md` knows as real; named in records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// Non-empty meta is lost by Chat3 of 2025-11-05.
+    MetaMissingUpstreamBug,
+    /// The update's content is cut at 4,096 UTF-16 units.
+    #[serde(rename = "content_truncated_4096")]
+    ContentTruncated4096,
+    /// `null`, `{}` and absent are one.
+    EmptyDropped,
+    /// The update has no `createdAt`.
+    CreatedAtAbsent,
+    /// The newest Chat3 leaves the quoted message out of the update.
+    QuotedAbsent,
+    /// The dialog stands as an object, a Mongo id or a `dlg_` id.
+    DialogIdShape,
+    /// Another tab of the user had not joined.
+    TabNotJoined,
+}
+
+/// How two values differ at one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiffKind {
+    /// Only legacy has it.
+    MissingInRabbitmq,
+    /// Only rabbitmq has it.
+    MissingInLegacy,
+    /// Both have it, of different JSON types.
+    Type,
+    /// Both have it, of one type, with different values.
+    Value,
+}
+
+/// One difference that no rule explains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// JSON Pointer into the canonical form, e.g. `/meta/channelType`.
+    pub path: String,
+    /// How they differ.
+    pub kind: DiffKind,
+    /// Legacy's value, `null` where it has none.
+    pub legacy: Value,
+    /// Rabbitmq's value, `null` where it has none.
+    pub rabbitmq: Value,
+}
+
+/// What a comparison of two payloads found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Comparison {
+    /// The rules that were needed, in order, each once.
+    pub rules: Vec<Rule>,
+    /// What is left; empty means equal.
+    pub diff: Vec<Difference>,
+}
+
+/// Compares Chat3's createMessage `data`, posted to dialog `dialog`, with an update of the same message.
+#[must_use]
+pub fn compare(_legacy: &Value, _dialog: &str, _update: &Update) -> Comparison {
+    Comparison::default()
+}

@@ -1,0 +1,373 @@
+//! Settings: what can be set, and its defaults.
+//!
+//! This file says what there is; `config/load.rs` says where values come from and what is wrong with them.
+
+mod defaults;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bridge_core::Rollout;
+use bridge_core::form::Form;
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set. Sections are tables of the TOML files and `BRIDGE_{SECTION}__{KEY}` variables.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Name of this instance in queue names and records: letters, digits, `-`, `_`, at most 60.
+    pub instance_id: String,
+    /// Where the flag, the audit and the shadow log are kept.
+    pub state_dir: PathBuf,
+    /// Which path delivers.
+    pub flag: Flag,
+    /// The broker.
+    pub rabbitmq: Rabbitmq,
+    /// The Chat3 API.
+    pub chat3: Chat3,
+    /// Who a client is.
+    pub auth: Auth,
+    /// Who may join and post.
+    pub membership: Membership,
+    /// The client side.
+    pub http: Http,
+    /// Sockets of clients.
+    pub socket: SocketSettings,
+    /// What clients understand.
+    pub client: Client,
+    /// The admin side.
+    pub admin: Admin,
+    /// The comparison.
+    pub shadow: Shadow,
+    /// The guard.
+    pub guard: Guard,
+    /// A backend to stand in front of.
+    pub upstream: Upstream,
+    /// The log.
+    pub log: Log,
+}
+
+/// `flag.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Flag {
+    /// `USE_RABBITMQ_UPDATES`: the rabbitmq path delivers.
+    pub use_rabbitmq_updates: bool,
+    /// `SHADOW_MODE`: both paths run and are compared.
+    pub shadow_mode: bool,
+    /// Deliver from the ring what was accepted in `live` and whose update does not come.
+    pub rescue: bool,
+    /// Who is inside in `live` and `complete`.
+    pub rollout: Rollout,
+    /// How long a forward flip may take.
+    #[serde(with = "humantime_serde")]
+    pub flip_timeout: Duration,
+    /// `not_unsafe` or `safe`: what preflight asks of the verdict towards `live` and `complete`.
+    pub require_verdict: RequireVerdict,
+}
+
+/// What preflight asks of the verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequireVerdict {
+    /// Anything but `NOT_SAFE`.
+    #[default]
+    #[serde(rename = "NOT_UNSAFE")]
+    NotUnsafe,
+    /// `SAFE`.
+    #[serde(rename = "SAFE")]
+    Safe,
+}
+
+/// `rabbitmq.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rabbitmq {
+    /// One AMQP URL or a comma list of cluster nodes; empty: no broker.
+    pub url: String,
+    /// The exchange of Updates.
+    pub exchange: String,
+    /// Declare the exchange when it is missing (Chat3 owns it).
+    pub declare_exchange: bool,
+    /// How queues are laid out.
+    pub topology: Topology,
+    /// Binding keys; `{id}` is the user's id and the last word the update type.
+    pub binding_keys: Vec<String>,
+    /// How long authentication waits for the user's queue.
+    #[serde(with = "humantime_serde")]
+    pub ready_timeout: Duration,
+    /// How long a user's queue outlives the last socket; absent: `shadow.window`.
+    #[serde(with = "humantime_serde")]
+    pub linger: Option<Duration>,
+    /// Unacknowledged updates of one consumer.
+    pub prefetch: u16,
+    /// Channels over which consumers are spread.
+    pub channels: u16,
+    /// AMQP heartbeat.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+}
+
+/// Layout of queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topology {
+    /// A queue for each user of the instance.
+    #[default]
+    PerUser,
+    /// One queue of the instance, a binding for each user.
+    PerInstance,
+    /// One queue of the instance with static bindings.
+    Firehose,
+}
+
+/// `chat3.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Chat3 {
+    /// Base URL; ends in `/api`.
+    pub url: String,
+    /// `X-API-Key`.
+    pub api_key: String,
+    /// `X-TENANT-ID`, and the tenant whose updates are delivered.
+    pub tenant_id: String,
+    /// How long a client waits for an answer of Chat3.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Message types to rewrite, e.g. `text = "internal.text"`.
+    pub message_type_map: std::collections::BTreeMap<String, String>,
+}
+
+/// `auth.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// How a client proves who it is.
+    pub mode: AuthMode,
+    /// HS256 secret.
+    pub jwt_secret: String,
+    /// Allow `trusted` in `production`.
+    pub allow_trusted: bool,
+    /// Whether the handshake must carry the token.
+    pub handshake: Handshake,
+}
+
+/// How a client proves who it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// A signed token.
+    #[default]
+    Jwt,
+    /// The client says who it is (the seed's way).
+    Trusted,
+}
+
+/// Whether the handshake must carry a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Handshake {
+    /// A connection without one is refused.
+    #[default]
+    Required,
+    /// It may come by `authenticate` within 10 s.
+    Optional,
+}
+
+/// `membership.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Membership {
+    /// What is checked; absent: `off` in `development`, else `enforce`.
+    pub mode: Option<MembershipMode>,
+    /// How long members of a dialog are believed.
+    #[serde(with = "humantime_serde")]
+    pub cache: Duration,
+}
+
+/// What is done about membership.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MembershipMode {
+    /// Nothing.
+    #[default]
+    Off,
+    /// It is looked up, counted and logged.
+    Report,
+    /// Non-members are refused.
+    Enforce,
+}
+
+/// `http.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address of the client side.
+    pub listen: SocketAddr,
+    /// Largest request body, in bytes.
+    pub max_body: ByteSize,
+    /// Origins for CORS and Socket.IO; absent: `["*"]` in `development`, else none.
+    pub allowed_origins: Option<Vec<String>>,
+    /// How long SIGTERM waits for what is in flight.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+}
+
+/// `socket.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SocketSettings {
+    /// Outbound bound of a socket, in bytes.
+    pub buffer: ByteSize,
+    /// Outbound bound of all sockets together, in bytes: the fullest socket is cut when it is reached.
+    pub buffer_total: ByteSize,
+}
+
+/// `client.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Client {
+    /// Form for clients that do not declare what they accept.
+    pub undeclared: Form,
+}
+
+/// `admin.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Address of the admin side.
+    pub listen: SocketAddr,
+    /// Bearer token.
+    pub token: String,
+    /// Serve `/metrics` without token.
+    pub open_metrics: bool,
+}
+
+/// `shadow.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shadow {
+    /// How long a copy waits for its twin.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// Directory of the shadow log; absent: `{state_dir}/shadow`.
+    pub dir: Option<PathBuf>,
+    /// Share of good and neutral records that is written, 0–1.
+    pub sample: f64,
+    /// Write content instead of its length and hash.
+    pub reveal_content: bool,
+    /// Memory of the comparator, in bytes.
+    pub max_memory: ByteSize,
+    /// Size at which the log rotates, in bytes.
+    pub rotate: ByteSize,
+    /// Rotated files that are kept.
+    pub keep: u32,
+    /// Share of indeterminate units above which `shadow report` sets its bit, 0–1.
+    pub indeterminate_max: f64,
+    /// Rate of bad messages below which the verdict is `SAFE`.
+    pub target_rate: f64,
+    /// Confidence of the verdict, 0–1.
+    pub confidence: f64,
+    /// Event types without which the verdict stays `INCONCLUSIVE`.
+    pub require_events: Vec<String>,
+    /// Ask for a drill within the evidence.
+    pub require_drill: bool,
+    /// Age at which evidence is stale.
+    #[serde(with = "humantime_serde")]
+    pub stale_after: Duration,
+    /// Differences to ignore, each with owner, reason and expiry.
+    pub ignore: Vec<IgnoreRule>,
+}
+
+/// A difference that somebody answers for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IgnoreRule {
+    /// Name in records.
+    pub name: String,
+    /// JSON Pointer into the canonical form; also everything below it.
+    pub path: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why it is harmless.
+    pub reason: String,
+    /// Last day on which it holds, `YYYY-MM-DD`.
+    pub expires: String,
+}
+
+/// `guard.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Guard {
+    /// What the guard does.
+    pub mode: GuardMode,
+    /// Broker session gone for longer than this.
+    #[serde(with = "humantime_serde")]
+    pub broker_down: Duration,
+    /// Share of missing updates above which it acts, 0–1.
+    pub missing_max: f64,
+    /// Fewest messages within `period` on which it acts.
+    pub min_messages: u64,
+    /// Messages are accepted but no update comes for this long.
+    #[serde(with = "humantime_serde")]
+    pub silence: Duration,
+    /// What it looks back on.
+    #[serde(with = "humantime_serde")]
+    pub period: Duration,
+}
+
+/// What the guard does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardMode {
+    /// Nothing.
+    Off,
+    /// Says what it would do.
+    #[default]
+    Observe,
+    /// Rolls back, once.
+    Act,
+}
+
+/// `upstream.*`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upstream {
+    /// Where other `/api/*` calls go; empty: nowhere.
+    pub backend_url: String,
+}
+
+/// `log.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives as in `RUST_LOG`.
+    pub level: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Environments for which there are files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Environment {
+    /// A developer's machine.
+    #[default]
+    Development,
+    /// Before production.
+    Staging,
+    /// Production.
+    Production,
+}

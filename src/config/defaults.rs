@@ -1,0 +1,161 @@
+//! Built-in defaults: the lowest layer.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::{
+    Admin, Auth, AuthMode, Chat3, Client, Flag, Guard, GuardMode, Handshake, Http, Log, LogFormat, Membership,
+    Rabbitmq, RequireVerdict, Settings, Shadow, SocketSettings, Topology, Upstream,
+};
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            instance_id: String::new(),
+            state_dir: "./state".into(),
+            flag: Flag::default(),
+            rabbitmq: Rabbitmq::default(),
+            chat3: Chat3::default(),
+            auth: Auth::default(),
+            membership: Membership::default(),
+            http: Http::default(),
+            socket: SocketSettings::default(),
+            client: Client::default(),
+            admin: Admin::default(),
+            shadow: Shadow::default(),
+            guard: Guard::default(),
+            upstream: Upstream::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Flag {
+    fn default() -> Self {
+        Self {
+            use_rabbitmq_updates: false,
+            shadow_mode: false,
+            rescue: true,
+            rollout: bridge_core::Rollout::default(),
+            flip_timeout: Duration::from_secs(30),
+            require_verdict: RequireVerdict::NotUnsafe,
+        }
+    }
+}
+
+impl Default for Rabbitmq {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            exchange: "chat3_updates".into(),
+            declare_exchange: false,
+            topology: Topology::PerUser,
+            binding_keys: ["user.{id}.*", "user.*.{id}.*", "update.*.*.{id}.*"].map(String::from).to_vec(),
+            ready_timeout: Duration::from_secs(10),
+            linger: None,
+            prefetch: 5,
+            channels: 16,
+            heartbeat: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Chat3 {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            api_key: String::new(),
+            tenant_id: "tnt_default".into(),
+            timeout: Duration::from_secs(10),
+            message_type_map: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::Jwt,
+            jwt_secret: String::new(),
+            allow_trusted: false,
+            handshake: Handshake::Required,
+        }
+    }
+}
+
+impl Default for Membership {
+    fn default() -> Self {
+        Self { mode: None, cache: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3001)),
+            max_body: ByteSize::mib(1),
+            allowed_origins: None,
+            drain_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Default for SocketSettings {
+    fn default() -> Self {
+        Self { buffer: ByteSize::mib(1), buffer_total: ByteSize::mib(512) }
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self { undeclared: bridge_core::form::Form::Update }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3002)), token: String::new(), open_metrics: false }
+    }
+}
+
+impl Default for Shadow {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(5),
+            dir: None,
+            sample: 0.01,
+            reveal_content: false,
+            max_memory: ByteSize::mib(64),
+            rotate: ByteSize::mib(64),
+            keep: 10,
+            indeterminate_max: 0.01,
+            target_rate: 0.001,
+            confidence: 0.95,
+            require_events: vec!["message.create".into()],
+            require_drill: false,
+            stale_after: Duration::from_secs(24 * 3600),
+            ignore: Vec::new(),
+        }
+    }
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            mode: GuardMode::Observe,
+            broker_down: Duration::from_secs(30),
+            missing_max: 0.01,
+            min_messages: 100,
+            silence: Duration::from_secs(30),
+            period: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}

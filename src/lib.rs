@@ -1,0 +1,10 @@
+//! `updates-bridge`: a chat gateway that moves real-time delivery from room broadcast to RabbitMQ per-user queues.
+//!
+//! Arrows go one way: cli → app → http, admin, demo → delivery, flag, shadow → broker, sockets, chat3, auth →
+//! config, metrics → `bridge_core`.
+
+pub mod broker;
+pub mod clock;
+pub mod config;
+pub mod delivery;
+pub mod sockets;
