@@ -2,11 +2,32 @@
 //!
 //! The only place that sees both the broker and the sockets.
 
+mod dialogs;
+mod drill;
+mod front;
+mod hub;
+mod legacy;
+mod metrics;
+mod rabbitmq;
+mod replay;
+mod resync;
+mod routes;
+mod selection;
+mod switching;
+mod tap;
+mod tick;
+mod unreadable;
+mod user;
+
+pub use drill::DrillSocket;
+pub use hub::{Hub, HubSettings, Members, Served};
+pub use switching::{Flipped, HubLoad, SessionInfo, SocketInfo};
+pub use tap::{NoTap, Tap};
+
 use std::sync::Arc;
 
 use bridge_core::form::Form;
 use bridge_core::{DialogId, SocketId, UserId};
-use serde_json::value::RawValue;
 
 use crate::sockets::Link;
 
@@ -60,6 +81,8 @@ pub trait Front: Send + Sync + 'static {
     fn sign_on(&self, sign_on: SignOn) -> Result<Signed, Refused>;
     /// Waits until the user's queue is live, within the limits of the stage; then says whether it is (`ready`).
     async fn ready(&self, signed: &Signed) -> bool;
+    /// The client was answered: what it is owed (`bridge:resync`) may follow.
+    fn greeted(&self, signed: &Signed);
     /// The connection is gone. The socket lingers for a resume unless `for_good`.
     fn sign_off(&self, signed: &Signed, link: &Arc<dyn Link>, for_good: bool);
     /// Joins a dialog's room; checks membership.
@@ -72,14 +95,6 @@ pub trait Front: Send + Sync + 'static {
     async fn unsubscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused>;
     /// Relays `typing:start` / `typing:stop` to the room except this socket; refused unless it has joined.
     fn typing(&self, signed: &Signed, dialog: &DialogId, start: bool) -> Result<(), Refused>;
-}
-
-/// A message that Chat3 accepted, on its way to the room.
-pub struct Accepted {
-    /// Dialog of the request path.
-    pub dialog: DialogId,
-    /// Chat3's `data`, verbatim.
-    pub data: Arc<RawValue>,
 }
 
 /// The form for a socket that declared `accepts`.

@@ -1,6 +1,12 @@
 //! The forms in which an update reaches a client.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use smallvec::{SmallVec, smallvec};
+
+use crate::update::Update;
 
 /// What a client understands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,4 +19,57 @@ pub enum Form {
     Legacy,
     /// What the chat application's own backend sent: `chat3:update` and its companions.
     Chatapp,
+}
+
+/// What a client of `form` is sent for `update`: event names with their only argument; nothing where that form has
+/// no event for it.
+///
+/// `legacy` is what the seed's front end makes of an update by itself; `chatapp` what the chat application's backend
+/// sent: the update itself as `chat3:update`, and `message:new`, `message:update` or `dialog:update` beside it.
+#[must_use]
+pub fn render(update: &Update, form: Form) -> Rendered {
+    let whole = || Arc::clone(&update.body);
+    let part = |raw: Option<&RawValue>| Some(raw?.to_owned().into());
+    let event = update.event.as_ref();
+    match form {
+        Form::Update => smallvec![("update", whole())],
+        Form::Legacy => {
+            let rendered = match event {
+                "message.create" if is_message(update) => {
+                    part(update.message_part()).map(|data| ("message:new", data))
+                }
+                "message.update" | "message.changed" if is_message(update) => {
+                    part(update.message_part()).map(|data| ("message:update", data))
+                }
+                _ if is_dialog(update) && event != "dialog.typing" => {
+                    part(update.data()).map(|data| ("dialog:update", data))
+                }
+                _ => None,
+            };
+            rendered.into_iter().collect()
+        }
+        Form::Chatapp => {
+            let companion = match event {
+                "message.create" if is_message(update) => {
+                    part(update.message_part()).map(|data| ("message:new", data))
+                }
+                _ if event.starts_with("message.") && is_message(update) => Some(("message:update", whole())),
+                _ if is_dialog(update) => Some(("dialog:update", whole())),
+                _ => None,
+            };
+            std::iter::once(("chat3:update", whole())).chain(companion).collect()
+        }
+    }
+}
+
+/// Events with their arguments.
+pub type Rendered = SmallVec<[(&'static str, Arc<RawValue>); 2]>;
+
+/// Not one of the newest Chat3's companions of a message, which carry counters of the dialog or the user.
+fn is_message(update: &Update) -> bool {
+    update.update_type.as_deref().is_none_or(|kind| kind == "update.message")
+}
+
+fn is_dialog(update: &Update) -> bool {
+    update.event.starts_with("dialog.")
 }

@@ -25,15 +25,17 @@ pub type Sockets = SmallVec<[SocketId; 4]>;
 /// What the gate may hold and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a copy waits for its twin, and how long a path that goes away goes on, in ms (`shadow.window`).
+    /// How long a copy waits for its twin, in ms (`shadow.window`).
     pub window: u64,
+    /// How long a rabbitmq path that loses its authority goes on, in ms: one window.
+    pub dwell: u64,
     /// How long a delivered key is remembered after its twin, or after delivery where no twin is due, in ms.
     pub remember: u64,
     /// How long a delivered key is remembered at most, in ms.
     pub remember_at_most: u64,
-    /// Most keys in the ledger of one user.
+    /// Most keys in the ledger of one user; 0 remembers nothing.
     pub ledger_keys: usize,
-    /// Most copies in the ring of one user.
+    /// Most copies in the ring of one user; 0 holds nothing.
     pub ring_copies: usize,
     /// Whether an accepted message whose update does not come is delivered from the ring (`flag.rescue`).
     pub rescue: bool,
@@ -43,6 +45,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             window: 5_000,
+            dwell: 5_000,
             remember: 30_000,
             remember_at_most: 600_000,
             ledger_keys: 65_536,
@@ -63,6 +66,8 @@ pub struct Arrival<P> {
     pub sockets: Sockets,
     /// Whether the other path is expected to bring a copy too. It decides only how long the key is remembered.
     pub twin_due: bool,
+    /// When the message was on its way already: the start of its POST (legacy), else the arrival.
+    pub since: Millis,
     /// What is to be emitted; cloned only when it is held.
     pub payload: P,
 }
@@ -122,6 +127,8 @@ pub struct Gate<P> {
     stage: Stage,
     /// Until when rabbitmq's copies are emitted although legacy is authoritative.
     draining: Option<Millis>,
+    /// When legacy ceased to be compared: what was posted before is still owed a rescue.
+    complete_since: Millis,
     ledger: Ledger,
     ring: Ring<P>,
 }
@@ -130,7 +137,14 @@ impl<P: Clone> Gate<P> {
     /// A gate without history.
     #[must_use]
     pub fn new(limits: Limits, stage: Stage) -> Self {
-        Self { limits, stage, draining: None, ledger: Ledger::default(), ring: Ring::default() }
+        Self {
+            limits,
+            stage,
+            draining: None,
+            complete_since: Millis(0),
+            ledger: Ledger::default(),
+            ring: Ring::default(),
+        }
     }
 
     /// The stage in which this user is served.
@@ -153,7 +167,7 @@ impl<P: Clone> Gate<P> {
 
     /// Decides about one copy.
     pub fn arrive(&mut self, now: Millis, arrival: &Arrival<P>) -> Decision {
-        let Arrival { path, key, sockets, twin_due, payload } = arrival;
+        let Arrival { path, key, sockets, twin_due, since, payload } = arrival;
         if self.emits(*path, now) {
             if key.is_creation() {
                 self.ring.take_twin(*path, key);
@@ -173,7 +187,7 @@ impl<P: Clone> Gate<P> {
         if lacking.is_empty() || self.ledger.was_delivered(key) {
             return Decision { already, ..Decision::default() };
         }
-        let rescue = *path == Path::Legacy && self.stage == Stage::Live;
+        let rescue = *path == Path::Legacy && self.owes_rescue(*since);
         self.ring.hold(&self.limits, now, *path, key, lacking, payload.clone(), rescue);
         Decision { emit: Sockets::new(), held: true, already }
     }
@@ -183,11 +197,17 @@ impl<P: Clone> Gate<P> {
     /// A rabbitmq path that loses its authority goes on for one window, first arrival wins.
     pub fn flip(&mut self, now: Millis, to: Stage) -> Vec<Emission<P>> {
         let (before, after) = (self.stage.authority(), to.authority());
+        if to == Stage::Complete && self.stage != to {
+            self.complete_since = now;
+        }
         self.stage = to;
+        if to == Stage::Live {
+            self.ring.owe_rescue();
+        }
         if before == after {
             return Vec::new();
         }
-        self.draining = (after == Path::Legacy).then(|| now.plus(self.limits.window));
+        self.draining = (after == Path::Legacy).then(|| now.plus(self.limits.dwell));
         let owed = self.ring.drain(after);
         owed.into_iter().filter_map(|held| self.release(now, held, Why::Flushed)).collect()
     }
@@ -239,6 +259,16 @@ impl<P: Clone> Gate<P> {
         match path {
             Path::Legacy => self.stage.use_rabbitmq_updates(),
             Path::Rabbitmq => matches!(self.stage, Stage::Shadow),
+        }
+    }
+
+    /// In `live` every accepted message is; in `complete` those whose POST began before, because their update may
+    /// have come, and gone, while legacy was authoritative.
+    fn owes_rescue(&self, since: Millis) -> bool {
+        match self.stage {
+            Stage::Live => true,
+            Stage::Complete => since < self.complete_since,
+            Stage::Legacy | Stage::Shadow => false,
         }
     }
 

@@ -1,5 +1,14 @@
 //! Reading of Chat3 Updates, leniently: every format that a Chat3 version has published.
 
+mod legacy;
+mod object;
+mod read;
+mod surrogate;
+
+pub use legacy::LegacyMessage;
+pub use object::Object;
+pub use surrogate::repair;
+
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -54,4 +63,17 @@ pub struct Update {
     pub body: Arc<RawValue>,
     /// Whether a lone surrogate had to be repaired.
     pub repaired: bool,
+}
+
+impl ReadError {
+    /// A name from a closed set, for a metric's label.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::NotUtf8 => "not_utf8",
+            Self::NotJson => "not_json",
+            Self::NotAnObject => "not_an_object",
+            Self::Missing(_) => "missing_field",
+        }
+    }
 }

@@ -53,7 +53,7 @@ impl Ledger {
         twin_due: bool,
     ) {
         self.twin_seen(limits, now, path, key);
-        if sockets.is_empty() {
+        if sockets.is_empty() || limits.ledger_keys == 0 {
             return;
         }
         if let Some(number) = self.unite(key) {

@@ -46,6 +46,10 @@ impl<P> Ring<P> {
         if self.held.iter().any(|held| held.path == path && held.key.same(key)) {
             return;
         }
+        if limits.ring_copies == 0 {
+            self.overflow += 1;
+            return;
+        }
         if self.held.len() >= limits.ring_copies {
             self.held.pop_front();
             self.overflow += 1;
@@ -73,6 +77,11 @@ impl<P> Ring<P> {
         let open = |held: &Held<P>| now < held.at.plus(window);
         let closed = self.held.iter().position(open).unwrap_or(self.held.len());
         self.held.drain(..closed).collect()
+    }
+
+    /// What was kept for a way back from `complete` is compared again, and owed like everything in `live`.
+    pub(super) fn owe_rescue(&mut self) {
+        self.held.iter_mut().filter(|held| held.path == Path::Legacy).for_each(|held| held.rescue = true);
     }
 
     pub(super) fn forget(&mut self, socket: SocketId) {

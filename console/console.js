@@ -1,0 +1,154 @@
+// The console: everything it shows comes from the admin API of the instance that served it.
+
+const $ = (selector) => document.querySelector(selector);
+const STAGES = ["legacy", "shadow", "live", "complete"];
+const GOOD = new Set(["match"]);
+const NEUTRAL = new Set(["missing_in_rabbitmq_expected", "missing_in_legacy_expected"]);
+const MOST_RECORDS = 200;
+
+let token = sessionStorage.getItem("token") ?? "";
+let stage = null;
+
+async function call(method, path, body) {
+  const headers = { ...(token && { authorization: `Bearer ${token}` }), ...(body && { "content-type": "application/json" }) };
+  const response = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(40_000) });
+  const answer = await response.json().catch(() => ({}));
+  $("#sign-in").hidden = response.status !== 401;
+  if (!response.ok) throw Object.assign(new Error(answer.message ?? answer.error ?? `HTTP ${response.status}`), { answer });
+  return answer;
+}
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+const kindOf = (name) => (GOOD.has(name) ? "good" : NEUTRAL.has(name) ? "neutral" : "bad");
+
+function showFlag(flag) {
+  stage = flag.stage;
+  for (const item of $("#stages").children) item.classList.toggle("on", item.dataset.stage === stage);
+  const transition = flag.transition
+    ? `${flag.transition.from} → ${flag.transition.to}: ${flag.transition.phase} (${flag.transition.users_ready}/${flag.transition.users_total} users)`
+    : "none";
+  const rows = {
+    source: flag.source, version: flag.version, changed: flag.changed_at ?? "–", actor: flag.actor ?? "–",
+    reason: flag.reason ?? "–", rollout: JSON.stringify(flag.rollout), transition,
+  };
+  $("#flag").replaceChildren(...Object.entries(rows).flatMap(([key, value]) => [element("dt", key), element("dd", String(value))]));
+  $("#change [value=next]").disabled = $("#change [value=plan]").disabled = stage === "complete";
+}
+
+function showSummary(summary) {
+  const { verdict } = summary;
+  $("#verdict").textContent = verdict.value;
+  $("#verdict").className = `badge ${verdict.value}`;
+  const skew = summary.skew_ms ?? {};
+  $("#totals").textContent = `${summary.opened} opened = ${summary.closed} closed + ${summary.open} open · shed ${summary.shed}`
+    + ` · skew p50 ${skew.p50 ?? "–"} p95 ${skew.p95 ?? "–"} p99 ${skew.p99 ?? "–"} ms · since ${summary.since}`;
+  const rows = Object.entries(summary.classes).map(([name, units]) => {
+    const row = element("tr", undefined, units ? "" : "zero");
+    const causes = Object.entries(summary.causes).filter(([key]) => key.startsWith(`${name}/`))
+      .map(([key, count]) => `${key.slice(name.length + 1)} ${count}`).join(", ");
+    row.append(element("td", name, kindOf(name)), element("td", units, "number"), element("td", causes));
+    return row;
+  });
+  $("#classes tbody").replaceChildren(...rows);
+  const bound = verdict.upper_bound == null ? "–" : Number(verdict.upper_bound).toExponential(2);
+  $("#missing").textContent = `Verdict over ${verdict.messages} messages, fault rate below ${bound}.`
+    + (verdict.missing?.length ? ` Missing: ${[verdict.missing].flat().join("; ")}` : "")
+    + (verdict.eta == null ? "" : ` Expected: ${verdict.eta}`);
+}
+
+function addRecord(record) {
+  const row = element("tr");
+  const diff = (record.diff ?? []).map((item) => `${item.path} ${item.kind}`).join(", ");
+  const cells = [record.at, record.class, record.cause ?? "", record.user, record.dialog ?? "", record.event ?? "",
+    record.skew_ms == null ? "" : `${record.skew_ms} ms`, diff || (record.rules ?? []).join(", ")];
+  row.append(...cells.map((text, place) => element("td", text, place === 1 ? kindOf(record.class) : "")));
+  row.title = JSON.stringify(record, null, 1);
+  const body = $("#records tbody");
+  body.prepend(row);
+  while (body.children.length > MOST_RECORDS) body.lastChild.remove();
+}
+
+// EventSource can't send a token, so the stream is read by hand.
+async function follow() {
+  for (;;) {
+    try {
+      const headers = token ? { authorization: `Bearer ${token}` } : {};
+      const response = await fetch("admin/shadow/stream", { headers });
+      if (!response.ok) throw new Error(`HTTP ${response.status}`);
+      $("#live").textContent = "live";
+      let text = "";
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        text += value;
+        const events = text.split("\n\n");
+        text = events.pop();
+        for (const event of events) {
+          const data = event.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trim()).join("\n");
+          if (data) addRecord(JSON.parse(data));
+        }
+      }
+    } catch (error) {
+      $("#live").textContent = `not connected: ${error.message}`;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+  }
+}
+
+async function refresh() {
+  try {
+    showFlag(await call("GET", "admin/flag"));
+    showSummary(await call("GET", "admin/shadow/summary"));
+    $("#notice").hidden = true;
+  } catch (error) {
+    $("#notice").textContent = error.message;
+    $("#notice").hidden = false;
+  }
+}
+
+$("#change").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { actor, reason } = Object.fromEntries(new FormData(event.target));
+  const to = event.submitter.value;
+  const next = STAGES[STAGES.indexOf(stage) + 1];
+  const flags = { use_rabbitmq_updates: ["live", "complete"].includes(next), shadow_mode: ["shadow", "live"].includes(next) };
+  let answer;
+  try {
+    answer = to === "back"
+      ? await call("POST", "admin/rollback", { actor, reason })
+      : await call("PUT", "admin/flag", { ...flags, actor, reason, dry_run: to === "plan" });
+  } catch (error) {
+    answer = error.answer ?? { error: error.message };
+  }
+  $("#answer").textContent = JSON.stringify(answer, null, 1);
+  $("#answer").hidden = false;
+  await refresh();
+});
+
+$("#preflight").addEventListener("click", async () => {
+  const { checks, to } = await call("GET", "admin/preflight").catch((error) => ({ to: "", checks: [{ name: error.message, ok: false, detail: "", remedy: "" }] }));
+  $("#checks").replaceChildren(...checks.map((check) => {
+    const item = element("li", `${check.ok === true ? "✓" : check.ok === false ? "✗" : "?"} ${check.name}`, check.ok === true ? "good" : check.ok === false ? "bad" : "neutral");
+    item.append(element("small", `${check.detail} ${check.ok === true ? "" : check.remedy ?? ""}`));
+    return item;
+  }));
+  $("#checks").prepend(element("li", `towards ${to}`));
+});
+
+$("#sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = $("#token").value;
+  sessionStorage.setItem("token", token);
+  refresh();
+});
+
+refresh();
+setInterval(refresh, 2_000);
+follow();

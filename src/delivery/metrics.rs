@@ -1,0 +1,61 @@
+//! Counters of the delivery. Handles are taken once: looking one up by name costs eight times as much.
+
+use bridge_core::gate::Why;
+use metrics::{Counter, Gauge, counter, gauge};
+
+pub(super) struct DeliveryMetrics {
+    pub(super) emitted_legacy: Counter,
+    pub(super) emitted_rabbitmq: Counter,
+    pub(super) swallowed_legacy: Counter,
+    pub(super) swallowed_rabbitmq: Counter,
+    pub(super) deduplicated: Counter,
+    pub(super) received: Counter,
+    pub(super) foreign: Counter,
+    pub(super) leaked: Counter,
+    pub(super) repaired: Counter,
+    pub(super) nobody: Counter,
+    pub(super) typing: Counter,
+    pub(super) users: Gauge,
+    pub(super) sockets: Gauge,
+    flushed: Counter,
+    rescued: Counter,
+}
+
+impl Default for DeliveryMetrics {
+    fn default() -> Self {
+        Self {
+            emitted_legacy: counter!("bridge_copies_total", "path" => "legacy", "outcome" => "emitted"),
+            emitted_rabbitmq: counter!("bridge_copies_total", "path" => "rabbitmq", "outcome" => "emitted"),
+            swallowed_legacy: counter!("bridge_copies_total", "path" => "legacy", "outcome" => "swallowed"),
+            swallowed_rabbitmq: counter!("bridge_copies_total", "path" => "rabbitmq", "outcome" => "swallowed"),
+            deduplicated: counter!("bridge_copies_deduplicated_total"),
+            received: counter!("bridge_updates_received_total"),
+            foreign: counter!("bridge_updates_foreign_total"),
+            leaked: counter!("bridge_updates_leaked_total"),
+            repaired: counter!("bridge_updates_repaired_total"),
+            nobody: counter!("bridge_updates_for_nobody_total"),
+            typing: counter!("bridge_typing_relayed_total"),
+            users: gauge!("bridge_users"),
+            sockets: gauge!("bridge_sockets"),
+            flushed: counter!("bridge_copies_released_total", "why" => "flushed"),
+            rescued: counter!("bridge_copies_released_total", "why" => "rescued"),
+        }
+    }
+}
+
+impl DeliveryMetrics {
+    pub(super) fn released(&self, why: Why) {
+        match why {
+            Why::Flushed => self.flushed.increment(1),
+            Why::Rescued => self.rescued.increment(1),
+        }
+    }
+
+    pub(super) fn resync(&self, reason: &'static str) {
+        counter!("bridge_resync_total", "reason" => reason).increment(1);
+    }
+
+    pub(super) fn rejected(&self, reason: &'static str) {
+        counter!("bridge_updates_rejected_total", "reason" => reason).increment(1);
+    }
+}

@@ -1,0 +1,174 @@
+//! The rabbitmq path: Updates from the broker to the sockets of the user they are for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bridge_core::compare::{Event, Fact, Payload, Seen};
+use bridge_core::gate::Arrival;
+use bridge_core::update::Update;
+use bridge_core::{DialogId, Millis, Path, UserId};
+use tracing::{debug, info, warn};
+
+use super::hub::{Hub, gap_name};
+use super::user::{Copy, State, User};
+use crate::broker::{Delivery, Disposition, GapReason, Inbox};
+
+impl Inbox for Hub {
+    fn deliver(&self, delivery: Delivery) -> Disposition {
+        self.metrics.received.increment(1);
+        let update = match Update::read(&delivery.body, self.unreadable.unique()) {
+            Ok(update) => update,
+            Err(error) => {
+                self.metrics.rejected(error.name());
+                self.unreadable.log(&delivery.routing_key, &error, self.now());
+                let fact = Fact::Rejected { user: delivery.header_user, entity: delivery.header_entity };
+                self.tap.fact(self.now(), fact);
+                return Disposition::Reject;
+            }
+        };
+        if update.repaired {
+            self.metrics.repaired.increment(1);
+        }
+        if *update.tenant != *self.settings.tenant {
+            self.metrics.foreign.increment(1);
+            return Disposition::Ack;
+        }
+        let named = self.routes.user_of(&delivery.routing_key);
+        let reached = delivery.queue_of.as_ref().map(UserId::as_str).or(named).unwrap_or(&update.user);
+        let for_another = named.is_some_and(|user| *user != *update.user) || *reached != *update.user;
+        let Some(user) = UserId::new(reached).ok().and_then(|id| self.user(&id)) else {
+            if for_another {
+                self.metrics.leaked.increment(1);
+            } else {
+                self.metrics.nobody.increment(1);
+            }
+            return Disposition::Ack;
+        };
+        let update = Arc::new(update);
+        let mut state = user.state.lock();
+        if for_another {
+            self.leaks(&user, &state, &delivery, &update);
+        } else {
+            self.update_arrives(&user, &mut state, &delivery, &update);
+        }
+        Disposition::Ack
+    }
+
+    fn session(&self, up: bool) {
+        let now = self.now();
+        self.session_up.store(up, Ordering::Release);
+        self.session_lost_at.store(if up { 0 } else { now.0 }, Ordering::Release);
+        self.tap.fact(now, Fact::Session { up });
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn queue_live(&self, id: &UserId, gap: Option<(GapReason, Millis)>) {
+        let Some(user) = self.user(id) else { return };
+        let now = self.now();
+        let mut state = user.state.lock();
+        state.queue_live = true;
+        info!(user = %id, "queue for user is live");
+        if gap.is_some() {
+            self.tap.fact(now, Fact::QueueRenewed { user: id.clone() });
+        }
+        match gap {
+            Some((reason, since)) if state.gate.emits(Path::Rabbitmq, now) => {
+                self.resync(&mut state, now, gap_name(reason), since);
+            }
+            _ => self.pay(&mut state),
+        }
+    }
+
+    fn queue_lost(&self, id: &UserId) {
+        if let Some(user) = self.user(id) {
+            user.state.lock().queue_live = false;
+            self.tap.fact(self.now(), Fact::QueueRenewed { user: id.clone() });
+        }
+    }
+}
+
+impl Hub {
+    fn update_arrives(&self, user: &Arc<User>, state: &mut State, delivery: &Delivery, update: &Arc<Update>) {
+        let now = self.now();
+        let kind = delivery.routing_key.rsplit('.').next().unwrap_or_default();
+        debug!(user = %user.id, event = %update.event, "received update for user");
+        let stage = state.gate.stage();
+        let arrival = Arrival {
+            path: Path::Rabbitmq,
+            key: update.key.clone(),
+            sockets: state.reached(kind),
+            twin_due: update.message.is_some() && !self.posts_open.is_empty(),
+            since: now,
+            payload: Copy::Update(Arc::clone(update)),
+        };
+        let decision = state.gate.arrive(now, &arrival);
+        if decision.emit.is_empty() {
+            self.metrics.swallowed_rabbitmq.increment(1);
+        } else {
+            debug!(user = %user.id, sockets = decision.emit.len(), "sent update to client");
+            state.hand(self.bounds(), now, &decision.emit, &arrival.payload);
+            self.metrics.emitted_rabbitmq.increment(1);
+        }
+        if decision.already {
+            self.metrics.deduplicated.increment(1);
+        }
+        self.mind(user, state);
+        if stage.shadow_mode() {
+            let seen = self.update_seen(now, user, state, delivery, update, arrival.sockets);
+            self.tap.event(Event::Seen(Box::new(seen)));
+        }
+    }
+
+    fn leaks(&self, user: &User, state: &State, delivery: &Delivery, update: &Arc<Update>) {
+        self.metrics.leaked.increment(1);
+        warn!(routing_key = %delivery.routing_key, named = %update.user, reached = %user.id,
+            "update named another user than its routing key or queue: dropped");
+        if state.gate.stage().shadow_mode() {
+            let kind = delivery.routing_key.rsplit('.').next().unwrap_or_default();
+            let sockets = state.reached(kind);
+            let seen = self.update_seen(self.now(), user, state, delivery, update, sockets);
+            self.tap.event(Event::Leak(Box::new(seen)));
+        }
+    }
+
+    fn update_seen(
+        &self,
+        at: Millis,
+        user: &User,
+        state: &State,
+        delivery: &Delivery,
+        update: &Arc<Update>,
+        sockets: bridge_core::gate::Sockets,
+    ) -> Seen {
+        let dialog = self.dialog_of(update);
+        let joined = dialog.as_ref().map(|dialog| state.joined(dialog));
+        Seen {
+            at,
+            path: Path::Rabbitmq,
+            user: user.id.clone(),
+            tenant: Arc::clone(&update.tenant),
+            key: update.key.clone(),
+            message: update.message.clone(),
+            event: Arc::clone(&update.event),
+            sender: update.sender.clone(),
+            stage: state.gate.stage(),
+            sockets,
+            present: state.present(),
+            joined,
+            subscribed: state.subscribed("message"),
+            routing_key: Some(Arc::clone(&delivery.routing_key)),
+            redelivered: delivery.redelivered,
+            broker_up: self.session_up.load(Ordering::Acquire),
+            queue_ready: state.queue_live,
+            member: dialog.as_ref().and_then(|dialog| self.members.known(dialog, &user.id)),
+            drill: state.drill,
+            dialog,
+            payload: Payload::Update(Arc::clone(update)),
+        }
+    }
+
+    fn dialog_of(&self, update: &Update) -> Option<DialogId> {
+        let named = update.dialog.as_deref().and_then(|id| DialogId::new(id).ok());
+        named.or_else(|| self.dialogs.find(update.dialog_mongo.as_deref()?))
+    }
+}

@@ -1,0 +1,179 @@
+//! Which update types a socket wants.
+
+use std::collections::BTreeSet;
+
+use super::Refused;
+
+/// Most types one socket may name.
+const MOST: usize = 100;
+
+/// What a socket subscribed to. Types are compared without a trailing `update`, and shown as the client spelled them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Selection {
+    /// Everything, except what was unsubscribed by name.
+    All {
+        /// As spelled.
+        except: Vec<String>,
+    },
+    /// Only these, as spelled.
+    Only(Vec<String>),
+}
+
+impl Default for Selection {
+    fn default() -> Self {
+        Self::All { except: Vec::new() }
+    }
+}
+
+/// The type without the suffix that November's Chat3 still had.
+pub(crate) fn plain(kind: &str) -> &str {
+    match kind.strip_suffix("update") {
+        Some("") | None => kind,
+        Some(plain) => plain,
+    }
+}
+
+fn check(types: &[String]) -> Result<(), Refused> {
+    let good = |kind: &String| (1..=40).contains(&kind.len()) && kind.bytes().all(|b| b.is_ascii_lowercase());
+    if types.len() <= MOST && types.iter().all(good) { Ok(()) } else { Err(Refused("invalid type".into())) }
+}
+
+fn has(list: &[String], kind: &str) -> bool {
+    list.iter().any(|other| plain(other) == plain(kind))
+}
+
+impl Selection {
+    /// What `authenticate` may carry: absent or empty wants all.
+    pub(crate) fn declared(types: Option<Vec<String>>) -> Result<Self, Refused> {
+        let mut selection = Self::default();
+        if let Some(types) = types {
+            selection.add(types)?;
+        }
+        Ok(selection)
+    }
+
+    /// Adds `types`; a socket that has all narrows to them. Empty: all.
+    pub(crate) fn add(&mut self, types: Vec<String>) -> Result<(), Refused> {
+        check(&types)?;
+        if types.is_empty() {
+            *self = Self::default();
+            return Ok(());
+        }
+        if let Self::All { .. } = self {
+            *self = Self::Only(Vec::new());
+        }
+        if let Self::Only(list) = self {
+            let mut next = list.clone();
+            for kind in types {
+                if !has(&next, &kind) {
+                    next.push(kind);
+                }
+            }
+            if next.len() > MOST {
+                return Err(Refused("invalid type".into()));
+            }
+            *list = next;
+        }
+        Ok(())
+    }
+
+    /// Removes `types`. Empty: all of them.
+    pub(crate) fn remove(&mut self, types: Vec<String>) -> Result<(), Refused> {
+        check(&types)?;
+        if types.is_empty() {
+            *self = Self::Only(Vec::new());
+            return Ok(());
+        }
+        match self {
+            Self::Only(list) => list.retain(|kind| !has(&types, kind)),
+            Self::All { except } => {
+                let mut next = except.clone();
+                for kind in types {
+                    if !has(&next, &kind) {
+                        next.push(kind);
+                    }
+                }
+                if next.len() > MOST {
+                    return Err(Refused("invalid type".into()));
+                }
+                *except = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an update whose routing key ends in `kind` is wanted.
+    pub(crate) fn wants(&self, kind: &str) -> bool {
+        match self {
+            Self::All { except } => !has(except, kind),
+            Self::Only(list) => has(list, kind),
+        }
+    }
+
+    /// As told to the client; `*` stands for all.
+    pub(crate) fn shown(&self) -> Vec<String> {
+        match self {
+            Self::All { .. } => vec!["*".into()],
+            Self::Only(list) => list.clone(),
+        }
+    }
+}
+
+/// What a user's queue has to be bound to: the union over the sockets.
+pub(crate) fn union<'a>(selections: impl Iterator<Item = &'a Selection>) -> crate::broker::Types {
+    let mut types = BTreeSet::new();
+    for selection in selections {
+        match selection {
+            Selection::All { .. } => return None,
+            Selection::Only(list) => types.extend(list.iter().map(|kind| plain(kind).to_owned())),
+        }
+    }
+    Some(types)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn types(list: &[&str]) -> Vec<String> {
+        list.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn all_narrows_to_the_named_and_both_spellings_are_one() {
+        let mut selection = Selection::default();
+        assert!(selection.wants("messageupdate"));
+        selection.add(types(&["messageupdate"])).unwrap();
+        assert_eq!(selection.shown(), ["messageupdate"]);
+        assert!(
+            selection.wants("message") && selection.wants("messageupdate") && !selection.wants("dialogupdate")
+        );
+        selection.add(types(&["message", "typing"])).unwrap();
+        assert_eq!(selection.shown(), ["messageupdate", "typing"]);
+        selection.remove(types(&["message"])).unwrap();
+        assert_eq!(selection.shown(), ["typing"]);
+        selection.add(Vec::new()).unwrap();
+        assert!(selection.wants("anything"));
+        selection.remove(types(&["typingupdate"])).unwrap();
+        assert!(selection.wants("message") && !selection.wants("typing"));
+        selection.remove(Vec::new()).unwrap();
+        assert!(!selection.wants("message"));
+    }
+
+    #[test]
+    fn a_bad_type_changes_nothing() {
+        let mut selection = Selection::default();
+        for bad in ["", "Message", "a.b", "*", "#", &"x".repeat(41)] {
+            assert_eq!(selection.add(types(&["ok", bad])), Err(Refused("invalid type".into())));
+            assert_eq!(selection, Selection::default());
+        }
+    }
+
+    #[test]
+    fn the_union_of_all_and_some_is_all() {
+        let some = Selection::Only(types(&["messageupdate"]));
+        assert_eq!(union([&some].into_iter()), Some(["message".to_owned()].into()));
+        assert_eq!(union([&some, &Selection::default()].into_iter()), None);
+        assert_eq!(plain("update"), "update");
+    }
+}

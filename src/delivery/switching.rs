@@ -1,0 +1,173 @@
+//! The flip of this instance: every user's gate, one after the other.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bridge_core::compare::Fact;
+use bridge_core::form::Form;
+use bridge_core::gate::Load;
+use bridge_core::{Millis, Path, Rollout, Stage, UserId};
+
+use super::hub::{Hub, Served};
+
+/// What a flip did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flipped {
+    /// Users whose stage changed.
+    pub users: u64,
+    /// Held copies that went out.
+    pub flushed: u64,
+}
+
+/// How full the fullest gate is, and who is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HubLoad {
+    /// Users with a socket.
+    pub users: usize,
+    /// Sockets, lingering ones too.
+    pub sockets: usize,
+    /// Sockets that get `update` as published.
+    pub form_update: usize,
+    /// Sockets that get an old form.
+    pub form_old: usize,
+    /// Most keys in one ledger.
+    pub ledger_keys: usize,
+    /// Most copies in one ring.
+    pub ring_copies: usize,
+    /// Copies and keys that had to be let go early, since the start.
+    pub overflow: u64,
+}
+
+impl Hub {
+    /// Serves everybody in `stage` from now on. Nothing is awaited and nothing can fail.
+    pub fn flip(&self, stage: Stage, rollout: &Rollout) -> Flipped {
+        let before = self.served();
+        self.served.store(Arc::new(Served { stage, rollout: rollout.clone() }));
+        if stage.runs_rabbitmq() {
+            self.running.store(true, Ordering::Release);
+        }
+        let mut flipped = Flipped::default();
+        for user in self.everyone() {
+            let mut state = user.state.lock();
+            let now = self.now();
+            let from = state.gate.stage();
+            let to = self.stage_of(&user.id);
+            if from == to {
+                continue;
+            }
+            let owed = state.gate.flip(now, to);
+            flipped.users += 1;
+            flipped.flushed += self.release(&user.id, &mut state, now, owed);
+            self.mind(&user, &mut state);
+            self.tap.fact(now, Fact::StageChanged { user: user.id.clone(), from, to });
+            let lost = self.session_lost_at.load(Ordering::Acquire);
+            if from.authority() == Path::Rabbitmq && to.authority() == Path::Legacy && lost > 0 {
+                self.resync(&mut state, now, "broker_lost", Millis(lost));
+            }
+        }
+        self.changed.send_modify(|count| *count += 1);
+        tracing::info!(from = %before.stage, to = %stage, users = flipped.users, flushed = flipped.flushed, "flipped");
+        flipped
+    }
+
+    /// Begins the rabbitmq path: queues for all users, in the background.
+    pub fn warm(&self) {
+        let Some(broker) = self.broker() else { return };
+        broker.start();
+        self.running.store(true, Ordering::Release);
+        for user in self.everyone() {
+            let state = user.state.lock();
+            self.want(&user.id, &state);
+        }
+    }
+
+    /// How many users' queues are live, and how many there are.
+    #[must_use]
+    pub fn warmth(&self) -> (usize, usize) {
+        self.broker().map_or((0, 0), |broker| broker.ready())
+    }
+
+    /// Ends the rabbitmq path: queues are deleted within `limit`.
+    pub async fn cool(&self, limit: Duration) {
+        self.running.store(false, Ordering::Release);
+        self.changed.send_modify(|count| *count += 1);
+        if let Some(broker) = self.broker() {
+            broker.stop(limit).await;
+        }
+        for user in self.everyone() {
+            user.state.lock().queue_live = false;
+        }
+    }
+
+    /// How full gates are, and what clients understand.
+    #[must_use]
+    pub fn load(&self) -> HubLoad {
+        let mut load = HubLoad { users: self.users.len(), ..HubLoad::default() };
+        for user in self.everyone() {
+            let state = user.state.lock();
+            let Load { ledger_keys, ring_copies, ledger_overflow, ring_overflow } = state.gate.load();
+            load.ledger_keys = load.ledger_keys.max(ledger_keys);
+            load.ring_copies = load.ring_copies.max(ring_copies);
+            load.overflow += ledger_overflow + ring_overflow;
+            load.sockets += state.sockets.len();
+            let update = state.sockets.values().filter(|socket| socket.form == Form::Update).count();
+            load.form_update += update;
+            load.form_old += state.sockets.len() - update;
+        }
+        load
+    }
+
+    /// `GET /admin/sessions`.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        let info = |user: Arc<super::user::User>| {
+            let state = user.state.lock();
+            let sockets = state.sockets.iter().map(|(id, socket)| SocketInfo {
+                id: id.0.to_string(),
+                transport: socket.link.as_ref().map_or("lost", |link| link.transport()),
+                rooms: socket.rooms.iter().map(ToString::to_string).collect(),
+                subscriptions: socket.selection.shown(),
+                accepts: match socket.form {
+                    Form::Update => vec!["update"],
+                    Form::Legacy | Form::Chatapp => Vec::new(),
+                },
+            });
+            SessionInfo {
+                user: user.id.clone(),
+                tenant: Arc::clone(&self.settings.tenant),
+                stage: state.gate.stage(),
+                sockets: sockets.collect(),
+            }
+        };
+        self.everyone().into_iter().map(info).collect()
+    }
+}
+
+/// One user with its sockets.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct SessionInfo {
+    /// The user.
+    pub user: UserId,
+    /// The tenant.
+    pub tenant: Arc<str>,
+    /// The stage in which the user is served.
+    pub stage: Stage,
+    /// The user's sockets.
+    pub sockets: Vec<SocketInfo>,
+}
+
+/// One socket.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct SocketInfo {
+    /// Its number on this instance.
+    pub id: String,
+    /// `websocket`, `polling`, `ws`, or `lost` while it waits for its client.
+    pub transport: &'static str,
+    /// Its rooms' dialogs.
+    pub rooms: Vec<String>,
+    /// Its subscriptions, as spelled; `*` for all.
+    pub subscriptions: Vec<String>,
+    /// What it accepts.
+    pub accepts: Vec<&'static str>,
+}

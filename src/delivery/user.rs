@@ -1,0 +1,144 @@
+//! One user of this instance: its sockets and its gate, under one lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bridge_core::form::{Form, render};
+use bridge_core::gate::{Gate, Sockets};
+use bridge_core::update::Update;
+use bridge_core::{DialogId, Millis, SocketId, UserId};
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+
+use super::replay::{Bounds, Replay};
+use super::selection::Selection;
+use crate::sockets::{Link, Packet};
+
+/// What passes a gate, as cheap to clone as a pointer.
+#[derive(Clone, Debug)]
+pub(crate) enum Copy {
+    /// Chat3's createMessage answer.
+    Legacy(Arc<LegacyCopy>),
+    /// An update.
+    Update(Arc<Update>),
+}
+
+/// Chat3's createMessage answer on its way to a room.
+#[derive(Debug)]
+pub(crate) struct LegacyCopy {
+    pub(crate) data: Arc<RawValue>,
+    pub(crate) dialog: DialogId,
+    pub(crate) message: Option<Arc<str>>,
+}
+
+/// A client's socket. It outlives its connection by the linger.
+pub(crate) struct Socket {
+    pub(crate) link: Option<Arc<dyn Link>>,
+    pub(crate) form: Form,
+    pub(crate) selection: Selection,
+    pub(crate) rooms: BTreeSet<DialogId>,
+    pub(crate) resume: Option<String>,
+    pub(crate) replay: Replay,
+    pub(crate) lost_at: Option<Millis>,
+    /// A `bridge:resync` that waits until the client was greeted and the queue is live.
+    pub(crate) owed: Option<Owed>,
+    /// Its `authenticate` was answered.
+    pub(crate) greeted: bool,
+    /// A drill keeps updates from it.
+    pub(crate) unreached: bool,
+}
+
+/// A gap that the client is to be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owed {
+    pub(crate) reason: &'static str,
+    pub(crate) since: Millis,
+}
+
+/// The part of a user that changes.
+pub(crate) struct State {
+    pub(crate) gate: Gate<Copy>,
+    pub(crate) sockets: BTreeMap<SocketId, Socket>,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) queue_live: bool,
+    /// It waits for the ticker.
+    pub(crate) ticking: bool,
+    /// A drill's.
+    pub(crate) drill: bool,
+    /// It was taken out of the registry: whoever still holds it must look again.
+    pub(crate) gone: bool,
+}
+
+/// A user with at least one socket, connected or lingering.
+pub(crate) struct User {
+    pub(crate) id: UserId,
+    pub(crate) state: Mutex<State>,
+}
+
+impl State {
+    /// All sockets, lingering ones too.
+    pub(crate) fn present(&self) -> Sockets {
+        self.sockets.keys().copied().collect()
+    }
+
+    /// Those in the room of `dialog`.
+    pub(crate) fn joined(&self, dialog: &DialogId) -> Sockets {
+        self.pick(|socket| socket.rooms.contains(dialog))
+    }
+
+    /// Those that want updates of `kind`.
+    pub(crate) fn subscribed(&self, kind: &str) -> Sockets {
+        self.pick(|socket| socket.selection.wants(kind))
+    }
+
+    /// Those that an update of `kind` reaches.
+    pub(crate) fn reached(&self, kind: &str) -> Sockets {
+        self.pick(|socket| socket.selection.wants(kind) && !socket.unreached)
+    }
+
+    fn pick(&self, wanted: impl Fn(&Socket) -> bool) -> Sockets {
+        self.sockets.iter().filter(|(_, socket)| wanted(socket)).map(|(id, _)| *id).collect()
+    }
+
+    /// Hands `copy` to `sockets`, to each in its form.
+    pub(crate) fn hand(&mut self, bounds: Bounds, now: Millis, sockets: &Sockets, copy: &Copy) {
+        for id in sockets {
+            let Some(socket) = self.sockets.get_mut(id) else { continue };
+            match copy {
+                Copy::Legacy(legacy) => {
+                    let message = legacy.message.clone();
+                    socket.send(bounds, now, Packet { event: "message:new", data: legacy.data.clone(), message });
+                }
+                Copy::Update(update) => {
+                    let message = update.message.as_ref().and_then(|message| message.shown().cloned());
+                    for (event, data) in render(update, socket.form) {
+                        socket.send(bounds, now, Packet { event, data, message: message.clone() });
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Socket {
+    /// The connection is gone; what its outbox still held counts as never handed over.
+    pub(crate) fn lose(&mut self, now: Millis) {
+        let unsent = self.link.take().map_or_else(Vec::new, |link| link.unsent());
+        let relayed = |packet: &Packet| packet.event.starts_with("typing:");
+        self.replay.lost(unsent.iter().filter(|packet| !relayed(packet)).count());
+        self.lost_at = Some(now);
+    }
+
+    /// Nobody can resume it any more.
+    pub(crate) fn spoiled(&self) -> bool {
+        self.replay.whole_until().is_some()
+    }
+
+    /// Sends one packet, or keeps it for a client that may come back.
+    pub(crate) fn send(&mut self, bounds: Bounds, now: Millis, packet: Packet) {
+        if let Some(link) = &self.link {
+            link.emit(packet.clone());
+        }
+        self.replay.push(bounds, now, packet, self.link.is_some());
+    }
+}

@@ -1,0 +1,309 @@
+//! The drill: plants each fault class into the running shadow and checks that each was found. The checker, checked.
+//!
+//! Faults are planted at the gate's inputs for users `drill_…` in a dialog that no real user is in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_core::{DialogId, Stage, UserId};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::broker::Delivery;
+use crate::delivery::{DrillSocket, Hub};
+
+/// A fault, and where it has to be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Fault {
+    /// None: both copies, equal.
+    None,
+    ContentAltered,
+    UpdateLost,
+    UpdateLostForOne,
+    UpdateRejected,
+    QueueNotReady,
+    NotSubscribed,
+    BroadcastLost,
+    NotJoined,
+    PostedElsewhere,
+    EventNotInLegacy,
+    UpdateTwice,
+    TabUnreached,
+    WrongRecipient,
+    QueueRenewed,
+    PostUnknown,
+}
+
+impl Fault {
+    const ALL: [Self; 16] = [
+        Self::None,
+        Self::ContentAltered,
+        Self::UpdateLost,
+        Self::UpdateLostForOne,
+        Self::UpdateRejected,
+        Self::QueueNotReady,
+        Self::NotSubscribed,
+        Self::BroadcastLost,
+        Self::NotJoined,
+        Self::PostedElsewhere,
+        Self::EventNotInLegacy,
+        Self::UpdateTwice,
+        Self::TabUnreached,
+        Self::WrongRecipient,
+        Self::QueueRenewed,
+        Self::PostUnknown,
+    ];
+
+    /// Class and cause in which it has to be found; no cause where the class has none.
+    const fn expected(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::None => ("match", None),
+            Self::ContentAltered => ("payload_mismatch", None),
+            Self::UpdateLost => ("missing_in_rabbitmq", Some("no_update")),
+            Self::UpdateLostForOne => ("missing_in_rabbitmq", Some("partial_fanout")),
+            Self::UpdateRejected => ("missing_in_rabbitmq", Some("dropped")),
+            Self::QueueNotReady => ("missing_in_rabbitmq", Some("queue_not_ready")),
+            Self::NotSubscribed => ("missing_in_rabbitmq_expected", Some("not_subscribed")),
+            Self::BroadcastLost => ("missing_in_legacy_unexpected", None),
+            Self::NotJoined => ("missing_in_legacy_expected", Some("not_joined")),
+            Self::PostedElsewhere => ("missing_in_legacy_expected", Some("posted_elsewhere")),
+            Self::EventNotInLegacy => ("missing_in_legacy_expected", Some("event_not_in_legacy")),
+            Self::UpdateTwice => ("duplicate", None),
+            Self::TabUnreached => ("audience_mismatch", None),
+            Self::WrongRecipient => ("leak", None),
+            Self::QueueRenewed => ("indeterminate", Some("reconnected")),
+            Self::PostUnknown => ("indeterminate", Some("post_unknown")),
+        }
+    }
+}
+
+/// What became of one planted fault.
+#[derive(Clone, Debug, Serialize)]
+pub struct Found {
+    fault: Fault,
+    expected_class: &'static str,
+    expected_cause: Option<&'static str>,
+    user: String,
+    /// Classes in which units of this user closed, with their causes.
+    found: Vec<String>,
+    ok: bool,
+}
+
+/// What a drill found.
+#[derive(Clone, Debug, Serialize)]
+pub struct DrillReport {
+    /// Every planted fault was found, in its class and with its cause, and nothing else was.
+    pub ok: bool,
+    /// When it ended, ISO-8601.
+    pub at: String,
+    /// Each fault.
+    pub faults: Vec<Found>,
+}
+
+/// Why a drill could not run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DrillError {
+    /// Neither `shadow` nor `live`.
+    #[error("nothing is compared in stage {0}: a drill needs shadow or live")]
+    NothingCompared(Stage),
+    /// One at a time.
+    #[error("another drill is running")]
+    Running,
+    /// The synthetic users could not be made.
+    #[error("the drill's users could not be signed on: {0}")]
+    Users(String),
+}
+
+/// The class and cause of a closed unit of a drill's user.
+pub trait Closed: Send + Sync {
+    /// `class` or `class/cause` of every unit of `user` that has closed.
+    fn of_user(&self, user: &str) -> Vec<String>;
+}
+
+/// Plants every fault, waits for the window, and looks for each.
+///
+/// # Errors
+/// [`DrillError`] when it can't run.
+pub async fn drill(
+    hub: &Hub,
+    closed: &dyn Closed,
+    tenant: &str,
+    window: Duration,
+) -> Result<DrillReport, DrillError> {
+    let stage = hub.served().stage;
+    if !stage.shadow_mode() {
+        return Err(DrillError::NothingCompared(stage));
+    }
+    let run = Run { hub, tenant, tag: tag() };
+    let mut planted = Vec::new();
+    for fault in Fault::ALL {
+        planted.push((fault, run.plant(fault)?));
+    }
+    tokio::time::sleep(window + Duration::from_millis(800)).await;
+    let faults: Vec<Found> = planted.iter().map(|(fault, user)| judge(*fault, user, closed)).collect();
+    for fault in Fault::ALL {
+        run.users(fault).iter().for_each(|user| hub.drill_sign_off(user));
+    }
+    let ok = faults.iter().all(|found| found.ok);
+    Ok(DrillReport { ok, at: crate::clock::iso(hub.now()), faults })
+}
+
+fn judge(fault: Fault, user: &UserId, closed: &dyn Closed) -> Found {
+    let (class, cause) = fault.expected();
+    let found = closed.of_user(user.as_str());
+    let wanted = cause.map_or_else(|| class.to_owned(), |cause| format!("{class}/{cause}"));
+    let is_wanted = |unit: &String| *unit == wanted || (cause.is_none() && unit.split('/').next() == Some(class));
+    // A leaked update opens a unit beside the one of the message; nothing else may be there.
+    let ok = !found.is_empty() && found.iter().all(is_wanted);
+    Found { fault, expected_class: class, expected_cause: cause, user: user.as_str().into(), found, ok }
+}
+
+struct Run<'a> {
+    hub: &'a Hub,
+    tenant: &'a str,
+    tag: String,
+}
+
+impl Run<'_> {
+    fn name(&self, fault: Fault, who: &str) -> UserId {
+        let number = fault as usize;
+        UserId::new(&format!("drill_{}_{number}{who}", self.tag)).expect("letters and digits")
+    }
+
+    fn users(&self, fault: Fault) -> [UserId; 2] {
+        [self.name(fault, "a"), self.name(fault, "b")]
+    }
+
+    fn dialog(&self, fault: Fault) -> DialogId {
+        let number = fault as usize;
+        DialogId::new(&format!("dlg_drill{}{number}", self.tag)).expect("letters and digits")
+    }
+
+    /// Plants `fault`; returns the user in whose units it shows.
+    fn plant(&self, fault: Fault) -> Result<UserId, DrillError> {
+        let [user, other] = self.users(fault);
+        let dialog = self.dialog(fault);
+        let one = DrillSocket { joined: fault != Fault::NotJoined, ..DrillSocket::default() };
+        let sockets = match fault {
+            Fault::NotSubscribed => vec![DrillSocket { types: Some(vec!["dialog".into()]), ..one }],
+            Fault::TabUnreached => vec![one.clone(), DrillSocket { unreached: true, ..one }],
+            _ => vec![one],
+        };
+        let refused = |refused: crate::delivery::Refused| DrillError::Users(refused.0);
+        self.hub.drill_sign_on(&user, &dialog, &sockets).map_err(refused)?;
+        let message = format!("msg_drill{}{}", self.tag, fault as usize);
+        self.act(fault, &user, &other, &dialog, &message)?;
+        Ok(user)
+    }
+
+    fn act(
+        &self,
+        fault: Fault,
+        user: &UserId,
+        other: &UserId,
+        dialog: &DialogId,
+        message: &str,
+    ) -> Result<(), DrillError> {
+        let post = |broadcast| self.hub.drill_post(dialog, user, answer(self.tenant, dialog, user, message), broadcast);
+        let update = |to: &UserId, named: &UserId, content: &str| {
+            self.update(to, &body(self.tenant, named, dialog, user, message, content));
+        };
+        match fault {
+            Fault::None | Fault::TabUnreached | Fault::NotJoined => {
+                post(true);
+                update(user, user, CONTENT);
+            }
+            Fault::ContentAltered => {
+                post(true);
+                update(user, user, "altered");
+            }
+            Fault::UpdateLost | Fault::NotSubscribed => post(true),
+            Fault::UpdateLostForOne => {
+                let joined = [DrillSocket { joined: true, ..DrillSocket::default() }];
+                let signed_on = self.hub.drill_sign_on(other, dialog, &joined);
+                signed_on.map_err(|refused| DrillError::Users(refused.0))?;
+                post(true);
+                update(other, other, CONTENT);
+            }
+            Fault::UpdateRejected => {
+                post(true);
+                self.deliver(user, Some(message), Bytes::from_static(b"not JSON"));
+            }
+            Fault::QueueNotReady => {
+                self.hub.drill_queue(user, false);
+                post(true);
+            }
+            Fault::BroadcastLost => {
+                post(false);
+                update(user, user, CONTENT);
+            }
+            Fault::PostedElsewhere => update(user, user, CONTENT),
+            Fault::EventNotInLegacy => self.update(user, &typing(self.tenant, user, dialog)),
+            Fault::UpdateTwice => {
+                post(true);
+                update(user, user, CONTENT);
+                update(user, user, CONTENT);
+            }
+            Fault::WrongRecipient => update(user, other, CONTENT),
+            Fault::QueueRenewed => {
+                post(true);
+                self.hub.drill_queue(user, true);
+            }
+            Fault::PostUnknown => {
+                self.hub.drill_post_unknown(dialog, user);
+                update(user, user, CONTENT);
+            }
+        }
+        Ok(())
+    }
+
+    fn update(&self, to: &UserId, body: &serde_json::Value) {
+        self.deliver(to, None, Bytes::from(body.to_string()));
+    }
+
+    fn deliver(&self, to: &UserId, entity: Option<&str>, body: Bytes) {
+        self.hub.drill_update(Delivery {
+            queue_of: Some(to.clone()),
+            routing_key: format!("user.user.{to}.messageupdate").into(),
+            redelivered: false,
+            header_user: Some(to.shared()),
+            header_entity: entity.map(Into::into),
+            published: None,
+            body,
+        });
+    }
+}
+
+const CONTENT: &str = "drill";
+
+fn answer(tenant: &str, dialog: &DialogId, sender: &UserId, message: &str) -> Arc<RawValue> {
+    let data = json!({"tenantId": tenant, "dialogId": dialog, "senderId": sender, "content": CONTENT,
+        "type": "internal.text", "messageId": message, "meta": {}});
+    to_raw_value(&data).unwrap_or_default().into()
+}
+
+fn body(
+    tenant: &str,
+    user: &UserId,
+    dialog: &DialogId,
+    sender: &UserId,
+    message: &str,
+    content: &str,
+) -> serde_json::Value {
+    json!({"tenantId": tenant, "userId": user, "entityId": message, "eventId": format!("evt_{message}"),
+        "eventType": "message.create", "published": false,
+        "data": {"message": {"tenantId": tenant, "dialogId": dialog, "senderId": sender, "content": content,
+            "type": "internal.text", "messageId": message}}})
+}
+
+fn typing(tenant: &str, user: &UserId, dialog: &DialogId) -> serde_json::Value {
+    json!({"tenantId": tenant, "userId": user, "entityId": dialog, "eventId": format!("evt_{user}"),
+        "eventType": "dialog.typing", "published": false, "data": {"dialog": {"dialogId": dialog}}})
+}
+
+fn tag() -> String {
+    format!("{:08x}", rand::random::<u32>())
+}

@@ -1,0 +1,149 @@
+//! The shadow log: JSON Lines, rotated by size, kept by count.
+//!
+//! Written by hand because the rotating writers there are panic, or block, when the directory can't be written; this
+//! one loses records, counts them, and goes on.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use metrics::{Counter, counter};
+use serde::Serialize;
+
+/// A longer record is not written, and counted as lost; records are bounded far below.
+const LONGEST: usize = 256 * 1024;
+
+/// An open log.
+pub struct ShadowLog {
+    path: PathBuf,
+    file: Option<BufWriter<File>>,
+    written: u64,
+    rotate: u64,
+    keep: u32,
+    failing: bool,
+    lost: Counter,
+}
+
+impl ShadowLog {
+    /// A log at `{dir}/shadow-{instance}.jsonl`, moved to `….jsonl.1` and so on when it has `rotate` bytes; at most
+    /// `keep` such files stay. It is opened at the first record.
+    #[must_use]
+    pub fn new(dir: &Path, instance: &str, rotate: u64, keep: u32) -> Self {
+        let path = dir.join(format!("shadow-{instance}.jsonl"));
+        let lost = counter!("bridge_shadow_log_lost_total");
+        Self { path, file: None, written: 0, rotate: rotate.max(1), keep, failing: false, lost }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends one record. A full disk costs records, which are counted, and nothing else.
+    pub fn write(&mut self, record: &impl Serialize) {
+        let written = self.try_write(record);
+        self.note(written);
+    }
+
+    /// Hands what is buffered to the system.
+    pub fn flush(&mut self) {
+        if let Some(file) = &mut self.file {
+            let flushed = file.flush();
+            self.note(flushed);
+        }
+    }
+
+    fn try_write(&mut self, record: &impl Serialize) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        if line.len() > LONGEST {
+            return Err(std::io::Error::other("the record is too long"));
+        }
+        if self.written >= self.rotate {
+            self.rotate()?;
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(open(&self.path, &mut self.written)?),
+        };
+        file.write_all(&line)?;
+        self.written += line.len() as u64;
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> std::io::Result<()> {
+        if let Some(mut file) = self.file.take() {
+            file.flush()?;
+        }
+        self.written = 0;
+        let numbered = |n: u32| PathBuf::from(format!("{}.{n}", self.path.display()));
+        for n in (1..self.keep).rev() {
+            ignore_missing(std::fs::rename(numbered(n), numbered(n + 1)))?;
+        }
+        if self.keep == 0 {
+            return ignore_missing(std::fs::remove_file(&self.path));
+        }
+        ignore_missing(std::fs::rename(&self.path, numbered(1)))
+    }
+
+    fn note(&mut self, result: std::io::Result<()>) {
+        match result {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                self.lost.increment(1);
+                if !self.failing {
+                    tracing::error!(path = %self.path.display(), %error, "the shadow log can't be written");
+                }
+                self.failing = true;
+                self.file = None;
+            }
+        }
+    }
+}
+
+fn open(path: &Path, written: &mut u64) -> std::io::Result<BufWriter<File>> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    *written = file.metadata()?.len();
+    Ok(BufWriter::new(file))
+}
+
+fn ignore_missing(result: std::io::Result<()>) -> std::io::Result<()> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_rotates_by_size_keeps_by_count_and_survives_a_directory_that_can_not_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = ShadowLog::new(dir.path(), "a", 100, 2);
+        for n in 0..40 {
+            log.write(&serde_json::json!({"n": n, "pad": "x".repeat(20)}));
+        }
+        log.flush();
+        let mut names: Vec<String> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["shadow-a.jsonl", "shadow-a.jsonl.1", "shadow-a.jsonl.2"]);
+        let newest = std::fs::read_to_string(dir.path().join("shadow-a.jsonl")).unwrap();
+        assert!(newest.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+        assert!(newest.contains("\"n\":39"));
+
+        let blocked = dir.path().join("file");
+        std::fs::write(&blocked, "").unwrap();
+        let mut log = ShadowLog::new(&blocked, "a", 100, 2);
+        log.write(&1);
+        assert!(log.failing);
+    }
+}
