@@ -1,9 +1,14 @@
 //! The canonical form of a message, and what differs between a legacy copy and an update.
 
+mod canonical;
+mod diff;
+mod redact;
+
+pub use canonical::compare;
+pub use redact::redact;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use crate::update::Update;
 
 /// A difference that the canonical form smooths, or that `CHAT3.md` knows as real; named in records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,8 +67,26 @@ pub struct Comparison {
     pub diff: Vec<Difference>,
 }
 
-/// Compares Chat3's createMessage `data`, posted to dialog `dialog`, with an update of the same message.
-#[must_use]
-pub fn compare(_legacy: &Value, _dialog: &str, _update: &Update) -> Comparison {
-    Comparison::default()
+impl Rule {
+    /// The name in records and settings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MetaMissingUpstreamBug => "meta_missing_upstream_bug",
+            Self::ContentTruncated4096 => "content_truncated_4096",
+            Self::EmptyDropped => "empty_dropped",
+            Self::CreatedAtAbsent => "created_at_absent",
+            Self::QuotedAbsent => "quoted_absent",
+            Self::DialogIdShape => "dialog_id_shape",
+            Self::TabNotJoined => "tab_not_joined",
+        }
+    }
+}
+
+impl Comparison {
+    fn rule(&mut self, rule: Rule) {
+        if !self.rules.contains(&rule) {
+            self.rules.push(rule);
+        }
+    }
 }

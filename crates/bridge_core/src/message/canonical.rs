@@ -1,0 +1,148 @@
+//! The canonical form, field by field (`CHAT3.md` §5). A rule is named only when it was needed.
+
+use serde_json::{Map, Value};
+
+use super::diff::{difference, same};
+use super::{Comparison, Rule};
+use crate::update::Update;
+
+/// Chat3 cuts an update's content at this many UTF-16 units.
+const CUT: usize = 4_096;
+
+/// Compares Chat3's createMessage `data`, posted to dialog `dialog`, with an update of the same message. Fields that
+/// the canonical form does not name are not compared.
+#[must_use]
+pub fn compare(legacy: &Value, dialog: &str, update: &Update) -> Comparison {
+    let empty = Map::new();
+    let part = update.message_part().and_then(|part| serde_json::from_str::<Value>(part.get()).ok());
+    let legacy = legacy.as_object().unwrap_or(&empty);
+    let update = Side { update, part: part.as_ref().and_then(Value::as_object).unwrap_or(&empty) };
+    let mut found = Comparison::default();
+    id(&mut found, legacy, &update);
+    dialog_id(&mut found, legacy, dialog, &update);
+    for field in ["senderId", "type"] {
+        difference(&mut found.diff, &format!("/{field}"), legacy.get(field), update.part.get(field));
+    }
+    content(&mut found, legacy.get("content"), update.part.get("content"));
+    created_at(&mut found, legacy.get("createdAt"), update.part.get("createdAt"));
+    meta(&mut found, legacy.get("meta"), &update);
+    quoted(&mut found, legacy.get("quotedMessage"), &update);
+    found
+}
+
+struct Side<'a> {
+    update: &'a Update,
+    part: &'a Map<String, Value>,
+}
+
+impl Side<'_> {
+    /// November 5: a flat message that still carries Mongo's `_id`. Only those versions read meta under another key
+    /// than they write it.
+    fn loses_meta(&self) -> bool {
+        self.part.contains_key("_id") && self.update.update_type.is_none()
+    }
+
+    /// 2026: the only shape with `updateType`.
+    fn loses_quoted(&self) -> bool {
+        self.update.update_type.is_some()
+    }
+}
+
+fn id(found: &mut Comparison, legacy: &Map<String, Value>, update: &Side<'_>) {
+    let text = |id: &Option<std::sync::Arc<str>>| id.as_deref().map(Value::from);
+    let named = update.update.message.clone().unwrap_or_default();
+    let (ours, theirs) = match (legacy.get("messageId"), text(&named.message)) {
+        (Some(ours), Some(theirs)) => (Some(ours), Some(theirs)),
+        _ => (legacy.get("_id"), text(&named.mongo)),
+    };
+    difference(&mut found.diff, "/id", ours, theirs.as_ref());
+}
+
+fn dialog_id(found: &mut Comparison, legacy: &Map<String, Value>, dialog: &str, update: &Side<'_>) {
+    let ours = Value::from(dialog);
+    let mapped = legacy.get("dialogId").and_then(|id| id.get("_id")).and_then(Value::as_str);
+    let theirs = match (update.update.dialog.as_deref(), update.update.dialog_mongo.as_deref()) {
+        (Some(dlg), _) => Some(Value::from(dlg)),
+        (None, Some(mongo)) if mapped == Some(mongo) => Some(ours.clone()),
+        (None, mongo) => mongo.map(Value::from),
+    };
+    let before = found.diff.len();
+    difference(&mut found.diff, "/dialog", Some(&ours), theirs.as_ref());
+    let plain = legacy.get("dialogId") == Some(&ours) && update.update.dialog.is_some();
+    if found.diff.len() == before && !plain {
+        found.rule(Rule::DialogIdShape);
+    }
+}
+
+fn content(found: &mut Comparison, legacy: Option<&Value>, update: Option<&Value>) {
+    if let (Some(Value::String(ours)), Some(Value::String(theirs))) = (legacy, update)
+        && ours != theirs
+        && cut(ours) == cut(theirs)
+    {
+        found.rule(Rule::ContentTruncated4096);
+        return;
+    }
+    difference(&mut found.diff, "/content", legacy, update);
+}
+
+/// The text as JavaScript's `substring(0, 4096)` leaves it; half a surrogate pair is U+FFFD.
+fn cut(text: &str) -> String {
+    let units: Vec<u16> = text.encode_utf16().take(CUT).collect();
+    String::from_utf16_lossy(&units)
+}
+
+fn created_at(found: &mut Comparison, legacy: Option<&Value>, update: Option<&Value>) {
+    match (legacy, update) {
+        (Some(_), Some(_)) => difference(&mut found.diff, "/createdAt", legacy, update),
+        (None, None) => {}
+        _ => found.rule(Rule::CreatedAtAbsent),
+    }
+}
+
+fn meta(found: &mut Comparison, legacy: Option<&Value>, update: &Side<'_>) {
+    let theirs = update.part.get("meta");
+    if full(legacy).is_some() && theirs.is_none() && update.loses_meta() {
+        found.rule(Rule::MetaMissingUpstreamBug);
+        return;
+    }
+    without_empty(found, "/meta", legacy, theirs);
+}
+
+fn quoted(found: &mut Comparison, legacy: Option<&Value>, update: &Side<'_>) {
+    let theirs = update.part.get("quotedMessage");
+    if full(legacy).is_some() && theirs.is_none() && update.loses_quoted() {
+        found.rule(Rule::QuotedAbsent);
+        return;
+    }
+    without_empty(found, "/quotedMessage", legacy, theirs);
+}
+
+/// Compares with `null`, `{}` and absent taken for one, at any depth.
+fn without_empty(found: &mut Comparison, path: &str, legacy: Option<&Value>, update: Option<&Value>) {
+    let before = found.diff.len();
+    difference(&mut found.diff, path, full(legacy).as_ref(), full(update).as_ref());
+    let plain = match (legacy, update) {
+        (Some(ours), Some(theirs)) => same(ours, theirs),
+        (None, None) => true,
+        _ => false,
+    };
+    if found.diff.len() == before && !plain {
+        found.rule(Rule::EmptyDropped);
+    }
+}
+
+/// The value without empty members; `None` when nothing is left. Elements of arrays keep their places.
+fn full(value: Option<&Value>) -> Option<Value> {
+    match value? {
+        Value::Null => None,
+        Value::Object(map) => {
+            let left: Map<String, Value> =
+                map.iter().filter_map(|(key, value)| Some((key.clone(), full(Some(value))?))).collect();
+            (!left.is_empty()).then_some(Value::Object(left))
+        }
+        Value::Array(items) => {
+            Some(Value::Array(items.iter().map(|item| full(Some(item)).unwrap_or(Value::Null)).collect()))
+        }
+        other => Some(other.clone()),
+    }
+}
