@@ -1,7 +1,15 @@
 //! The broker: one supervised session, a queue for each user that is wanted, and what comes out of it.
 //!
-//! [`Broker`] has two implementations: [`session`](self) over AMQP, and `embedded`, a topic exchange in this process
+//! [`Broker`] has two implementations: [`AmqpBroker`], and [`EmbeddedBroker`], a topic exchange in this process
 //! for `demo` and fast tests. Neither knows of sockets: Updates go to an [`Inbox`].
+
+mod amqp;
+mod binding;
+mod embedded;
+mod wanted;
+
+pub use amqp::AmqpBroker;
+pub use embedded::{EmbeddedBroker, matches};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,224 @@
+//! The broker over AMQP: a supervisor that keeps one session up and brings the wanted queues back after a loss.
+//!
+//! lapin's own recovery is not used: it is sequential, silent about gaps, and hangs for good when its retries are
+//! used up.
+
+mod connect;
+mod exchange;
+mod preflight;
+mod session;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bridge_core::{Millis, UserId};
+use metrics::{counter, gauge};
+use parking_lot::Mutex;
+use rand::RngExt as _;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use super::wanted::Wanted;
+use super::{Broker, Check, Inbox, QueueInfo, QueueState, SessionState, Types};
+use crate::clock::Clock;
+use crate::config::Rabbitmq;
+
+use session::Session;
+
+/// No wait between two attempts is longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// A broker reached over AMQP.
+pub struct AmqpBroker {
+    shared: Arc<Shared>,
+    supervisor: Mutex<Option<JoinHandle<()>>>,
+}
+
+pub(super) struct Shared {
+    settings: Rabbitmq,
+    instance_id: String,
+    inbox: Arc<dyn Inbox>,
+    clock: Clock,
+    wanted: Wanted,
+    state: watch::Sender<SessionState>,
+    /// The session of the moment, for looking at lags.
+    session: Mutex<Option<Arc<Session>>>,
+    stopping: AtomicBool,
+    stop: Notify,
+    /// The last moment at which the broker was heard.
+    heard: AtomicU64,
+}
+
+impl Shared {
+    fn hear(&self) {
+        self.heard.store(self.clock.now().0, Ordering::Relaxed);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut SessionState)) {
+        self.state.send_modify(change);
+    }
+
+    /// Waits, unless the broker is being stopped.
+    async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.stop.notified() => {}
+        }
+    }
+}
+
+impl AmqpBroker {
+    /// A broker that is not started yet.
+    #[must_use]
+    pub fn new(settings: Rabbitmq, instance_id: String, inbox: Arc<dyn Inbox>, clock: Clock) -> Arc<Self> {
+        let shared = Shared {
+            settings,
+            instance_id,
+            inbox,
+            clock,
+            wanted: Wanted::default(),
+            state: watch::Sender::default(),
+            session: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            stop: Notify::new(),
+            heard: AtomicU64::new(0),
+        };
+        Arc::new(Self { shared: Arc::new(shared), supervisor: Mutex::default() })
+    }
+}
+
+#[async_trait::async_trait]
+impl Broker for AmqpBroker {
+    fn start(&self) {
+        let mut supervisor = self.supervisor.lock();
+        if supervisor.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.shared.stopping.store(false, Ordering::Release);
+            *supervisor = Some(tokio::spawn(supervise(Arc::clone(&self.shared))));
+        }
+    }
+
+    async fn stop(&self, limit: Duration) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.stop.notify_waiters();
+        self.shared.stop.notify_one();
+        let supervisor = self.supervisor.lock().take();
+        if let Some(mut supervisor) = supervisor
+            && tokio::time::timeout(limit, &mut supervisor).await.is_err()
+        {
+            // Exclusive queues go with the connection, which goes with the task.
+            warn!("queues could not be deleted in time: the connection is dropped");
+            supervisor.abort();
+        }
+        self.shared.session.lock().take();
+        self.shared.wanted.clear();
+        self.shared.change(|state| *state = SessionState::default());
+        gauge!("bridge_broker_up").set(0.0);
+    }
+
+    fn want(&self, user: &UserId, types: Types) {
+        self.shared.wanted.want(user, types);
+    }
+
+    fn release(&self, user: &UserId) {
+        self.shared.wanted.release(user);
+    }
+
+    fn queue(&self, user: &UserId) -> watch::Receiver<QueueState> {
+        self.shared.wanted.queue(user)
+    }
+
+    fn session(&self) -> watch::Receiver<SessionState> {
+        self.shared.state.subscribe()
+    }
+
+    fn ready(&self) -> (usize, usize) {
+        self.shared.wanted.ready()
+    }
+
+    async fn queues(&self, limit: Duration) -> Vec<QueueInfo> {
+        let session = self.shared.session.lock().clone();
+        let states = self.shared.wanted.states();
+        match session {
+            Some(session) => session.queues(states, limit).await,
+            None => states.into_iter().map(|(user, state)| unnamed(user, state)).collect(),
+        }
+    }
+
+    async fn preflight(&self, limit: Duration) -> Vec<Check> {
+        preflight::run(&self.shared.settings, &self.shared.instance_id, limit).await
+    }
+}
+
+fn unnamed(user: UserId, state: QueueState) -> QueueInfo {
+    QueueInfo { name: String::new(), user: Some(user), state, lag: None }
+}
+
+/// Keeps a session up until the broker is stopped.
+async fn supervise(shared: Arc<Shared>) {
+    let mut wait = Duration::from_millis(200);
+    let mut attempt = 0_usize;
+    while !shared.stopping.load(Ordering::Acquire) {
+        let connected = connect::connect(&shared.settings, attempt).await;
+        attempt += 1;
+        match connected {
+            Ok(connection) => {
+                shared.hear();
+                wait = Duration::from_millis(200);
+                if let Err(reason) = session::run(&shared, connection).await {
+                    warn!(%reason, "broker session lost");
+                    shared.change(|state| state.last_error = Some(reason));
+                }
+                lose(&shared);
+            }
+            Err(reason) => {
+                if attempt == 1 || attempt.is_power_of_two() {
+                    error!(%reason, attempt, "broker can't be reached");
+                }
+                shared.change(|state| {
+                    state.exchange_ok = None;
+                    state.last_error = Some(reason);
+                });
+            }
+        }
+        if !shared.stopping.load(Ordering::Acquire) {
+            counter!("bridge_broker_reconnects_total").increment(1);
+            let jitter = rand::rng().random_range(0.75..1.25);
+            shared.pause(wait.mul_f64(jitter)).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+}
+
+/// The session is over: every queue went with it.
+fn lose(shared: &Shared) {
+    shared.session.lock().take();
+    let was_up = shared.state.borrow().up;
+    shared.change(|state| {
+        state.up = false;
+        state.blocked = false;
+    });
+    gauge!("bridge_broker_up").set(0.0);
+    if was_up {
+        shared.inbox.session(false);
+    }
+    let since = Millis(shared.heard.load(Ordering::Relaxed));
+    for user in shared.wanted.all_lost(since) {
+        shared.inbox.queue_lost(&user);
+    }
+}
+
+/// The session is up: connected, exchange proved, the instance's own topology live.
+fn gain(shared: &Shared, session: &Arc<Session>) {
+    *shared.session.lock() = Some(Arc::clone(session));
+    shared.change(|state| {
+        state.up = true;
+        state.was_up = true;
+        state.exchange_ok = Some(true);
+        state.last_error = None;
+    });
+    gauge!("bridge_broker_up").set(1.0);
+    info!(generation = %session.generation(), "broker session is up");
+    shared.inbox.session(true);
+}

@@ -1,0 +1,48 @@
+//! Connecting, with a limit on every wait and no password in any error.
+
+use std::time::Duration;
+
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties};
+
+use crate::config::{Rabbitmq, masked};
+
+/// A broker that does not answer a request in this time is taken for gone.
+pub(super) const ANSWER: Duration = Duration::from_secs(8);
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Awaits an answer of the broker, at most [`ANSWER`].
+pub(super) async fn answer<T>(request: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
+    match tokio::time::timeout(ANSWER, request).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the broker did not answer within {} s", ANSWER.as_secs())),
+    }
+}
+
+/// Connects to one of the configured nodes; `attempt` rotates through them.
+pub(super) async fn connect(settings: &Rabbitmq, attempt: usize) -> Result<Connection, String> {
+    let urls: Vec<&str> = settings.url.split(',').map(str::trim).collect();
+    let url = urls[attempt % urls.len()];
+    let shown = masked("rabbitmq.url", url);
+    let mut uri: AMQPUri = url.parse().map_err(|error| format!("{shown}: {error}"))?;
+    let heartbeat = u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
+    uri.query.heartbeat.get_or_insert(heartbeat);
+    uri.query.connection_timeout.get_or_insert(u64::try_from(CONNECT.as_millis()).unwrap_or(5_000));
+    let properties = ConnectionProperties::default().with_connection_name("updates-bridge".into());
+    match tokio::time::timeout(CONNECT, Connection::connect_uri(uri, properties)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(format!("{shown}: {error}")),
+        Err(_) => Err(format!("{shown}: no connection within {} s", CONNECT.as_secs())),
+    }
+}
+
+/// A channel of its own, for requests that may be refused: a refusal closes the channel it was made on.
+pub(super) async fn expendable(connection: &Connection) -> Result<Channel, String> {
+    answer(connection.create_channel()).await
+}
+
+/// Closes politely, and does not wait long for the answer.
+pub(super) async fn close(connection: &Connection) {
+    let closing = connection.close(200, "OK".into());
+    let _closed_or_dropped = tokio::time::timeout(Duration::from_secs(2), closing).await;
+}

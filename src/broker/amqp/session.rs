@@ -1,0 +1,332 @@
+//! One connection to the broker, from the exchange's proof to its loss.
+
+mod consume;
+mod queues;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bridge_core::{Millis, UserId};
+use futures::StreamExt as _;
+use lapin::options::BasicQosOptions;
+use lapin::{Channel, Connection, Event};
+use metrics::{counter, gauge};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use super::connect::{answer, close, expendable};
+use super::{Shared, exchange, gain};
+use crate::broker::{GapReason, QueueState, Types};
+use crate::config::Topology;
+
+/// A missing or wrong exchange is looked at again this often, and one that is right is looked after.
+const LOOK: Duration = Duration::from_secs(3);
+/// Requests for this many users are on their way at once.
+const IN_FLIGHT: usize = 64;
+/// Channels for requests that may be refused.
+const CONTROL: usize = 4;
+/// A user whose queue could not be made is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A queue (or the bindings on the instance's queue) as the broker has confirmed it.
+#[derive(Clone, Debug)]
+struct Actual {
+    queue: String,
+    types: Types,
+}
+
+/// A live session.
+pub(in crate::broker) struct Session {
+    shared: Arc<Shared>,
+    connection: Connection,
+    generation: String,
+    control: Vec<tokio::sync::Mutex<Option<Channel>>>,
+    delivery: Vec<Channel>,
+    /// The queue of the instance, where one serves many.
+    instance_queue: Option<String>,
+    actual: Mutex<HashMap<UserId, Actual>>,
+    /// Queues whose consumers ended: at most one message for each queue that was made.
+    lost: mpsc::UnboundedSender<(Option<UserId>, String)>,
+}
+
+/// Runs a session on `connection` until it is lost (`Err` says why) or the broker is stopped.
+pub(super) async fn run(shared: &Arc<Shared>, connection: Connection) -> Result<(), String> {
+    let mut events = Box::pin(connection.events_listener());
+    if !wait_for_exchange(shared, &connection).await? {
+        close(&connection).await;
+        return Ok(());
+    }
+    let (lost, mut losses) = mpsc::unbounded_channel();
+    let session = Arc::new(Session::open(Arc::clone(shared), connection, lost).await?);
+    gain(shared, &session);
+    let mut work = Work::default();
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look.reset();
+    let mut pulse = interval(Duration::from_millis(200));
+    loop {
+        work.begin(&session);
+        tokio::select! {
+            () = shared.stop.notified() => break,
+            () = shared.wanted.work.notified() => {}
+            Some(done) = work.tasks.join_next() => work.end(&session, done)?,
+            Some((user, queue)) = losses.recv() => session.queue_ended(user, &queue)?,
+            Some(event) = events.next() => session.hear(event)?,
+            _ = look.tick() => session.look_after().await?,
+            _ = pulse.tick() => session.check()?,
+        }
+        if shared.stopping.load(Ordering::Acquire) {
+            break;
+        }
+    }
+    work.tasks.shutdown().await;
+    session.leave().await;
+    Ok(())
+}
+
+/// `false` when the broker is stopped meanwhile.
+async fn wait_for_exchange(shared: &Shared, connection: &Connection) -> Result<bool, String> {
+    let name = &shared.settings.exchange;
+    let mut said = None;
+    loop {
+        let seen = exchange::look(connection, name, shared.settings.declare_exchange).await?;
+        shared.hear();
+        let problem = match &seen {
+            exchange::Seen::Topic | exchange::Seen::Unproved => return Ok(true),
+            exchange::Seen::Missing => "is missing: it appears when Chat3 has started".to_owned(),
+            exchange::Seen::Wrong(text) => format!("is not a durable topic exchange: {text}"),
+        };
+        if said.as_ref() != Some(&seen) {
+            error!(exchange = %name, "exchange {name} {problem}");
+            said = Some(seen);
+        }
+        shared.change(|state| {
+            state.exchange_ok = Some(false);
+            state.last_error = Some(format!("exchange {name} {problem}"));
+        });
+        shared.pause(LOOK).await;
+        if shared.stopping.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        if !connection.status().connected() {
+            return Err("connection closed".into());
+        }
+    }
+}
+
+/// Users to be brought to what is wanted, one request chain for each at a time.
+#[derive(Default)]
+struct Work {
+    queue: VecDeque<UserId>,
+    busy: HashSet<UserId>,
+    /// Something changed about them while they were busy.
+    again: HashSet<UserId>,
+    tasks: JoinSet<(UserId, Result<(), String>)>,
+}
+
+impl Work {
+    fn begin(&mut self, session: &Arc<Session>) {
+        for user in session.shared.wanted.take_dirty() {
+            if self.busy.contains(&user) {
+                self.again.insert(user);
+            } else {
+                self.busy.insert(user.clone());
+                self.queue.push_back(user);
+            }
+        }
+        while self.tasks.len() < IN_FLIGHT
+            && let Some(user) = self.queue.pop_front()
+        {
+            let session = Arc::clone(session);
+            self.tasks.spawn(async move {
+                let brought = session.bring(&user).await;
+                (user, brought)
+            });
+        }
+    }
+
+    fn end(
+        &mut self,
+        session: &Arc<Session>,
+        done: Result<(UserId, Result<(), String>), tokio::task::JoinError>,
+    ) -> Result<(), String> {
+        let (user, brought) = done.map_err(|error| format!("a task of the broker session failed: {error}"))?;
+        self.busy.remove(&user);
+        let again = self.again.remove(&user);
+        match brought {
+            Ok(()) if again => session.shared.wanted.again(&user),
+            Ok(()) => {}
+            Err(reason) => {
+                session.check()?;
+                warn!(%user, %reason, "the queue for the user could not be made: trying again");
+                counter!("bridge_queue_failed_total").increment(1);
+                let shared = Arc::clone(&session.shared);
+                tokio::spawn(async move {
+                    tokio::time::sleep(AGAIN).await;
+                    shared.wanted.again(&user);
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    async fn open(
+        shared: Arc<Shared>,
+        connection: Connection,
+        lost: mpsc::UnboundedSender<(Option<UserId>, String)>,
+    ) -> Result<Self, String> {
+        let one_for_all = shared.settings.topology != Topology::PerUser;
+        let count = if one_for_all { 1 } else { usize::from(shared.settings.channels) };
+        let mut delivery = Vec::with_capacity(count);
+        for _ in 0..count {
+            let channel = expendable(&connection).await?;
+            let prefetch = if one_for_all { consume::SHARED_PREFETCH } else { shared.settings.prefetch };
+            answer(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+            delivery.push(channel);
+        }
+        let mut session = Self {
+            control: (0..CONTROL).map(|_| tokio::sync::Mutex::new(None)).collect(),
+            generation: word(),
+            shared,
+            connection,
+            delivery,
+            instance_queue: None,
+            actual: Mutex::default(),
+            lost,
+        };
+        if one_for_all {
+            session.instance_queue = Some(session.open_instance_queue().await?);
+        }
+        Ok(session)
+    }
+
+    pub(super) fn generation(&self) -> &str {
+        &self.generation
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let lame = self.delivery.iter().any(|channel| !channel.status().connected());
+        match (self.connection.status().connected(), lame) {
+            (false, _) => Err("the connection was closed".into()),
+            (true, true) => Err("a channel was closed by the broker".into()),
+            (true, false) => Ok(()),
+        }
+    }
+
+    fn hear(&self, event: Event) -> Result<(), String> {
+        match event {
+            Event::ConnectionBlocked(reason) => {
+                warn!(%reason, "the broker has blocked the connection");
+                self.shared.change(|state| state.blocked = true);
+            }
+            Event::ConnectionUnblocked => self.shared.change(|state| state.blocked = false),
+            Event::Error(error) => return Err(error.to_string()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// An exchange that is deleted takes its bindings with it, silently.
+    async fn look_after(&self) -> Result<(), String> {
+        let (live, wanted) = self.shared.wanted.ready();
+        for (state, count) in [("live", live), ("pending", wanted.saturating_sub(live))] {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            gauge!("bridge_queues", "state" => state).set(count as f64);
+        }
+        let name = &self.shared.settings.exchange;
+        let look = exchange::is_there(&self.connection, name);
+        // A broker that is slow to answer is the heartbeat's business.
+        match tokio::time::timeout(Duration::from_secs(2), look).await {
+            Ok(Ok(true)) => self.shared.hear(),
+            Ok(Ok(false)) => return Err(format!("exchange {name} is gone")),
+            Ok(Err(_)) | Err(_) => {}
+        }
+        self.check()
+    }
+
+    fn queue_ended(&self, user: Option<UserId>, queue: &str) -> Result<(), String> {
+        self.check()?;
+        let Some(user) = user else { return Err(format!("queue {queue} was deleted")) };
+        let ours = {
+            let mut actual = self.actual.lock();
+            let ours = actual.get(&user).is_some_and(|actual| actual.queue == queue);
+            if ours {
+                actual.remove(&user);
+            }
+            ours
+        };
+        if ours {
+            warn!(%user, queue, "queue of the user was lost: making it anew");
+            counter!("bridge_queue_lost_total").increment(1);
+            let since = Millis(self.shared.clock.now().0.saturating_sub(1_000));
+            self.shared.wanted.lost(&user, GapReason::QueueLost, since);
+            self.shared.inbox.queue_lost(&user);
+        }
+        Ok(())
+    }
+
+    /// Brings one user's queue to what is wanted.
+    async fn bring(self: &Arc<Self>, user: &UserId) -> Result<(), String> {
+        let wanted = self.shared.wanted.types(user);
+        let actual = self.actual.lock().get(user).cloned();
+        match (wanted, actual) {
+            (None, None) => {}
+            (None, Some(actual)) => {
+                self.actual.lock().remove(user);
+                self.remove(user, &actual).await?;
+            }
+            (Some(types), actual) => {
+                match actual {
+                    None => {
+                        let queue = self.make(user, &types).await?;
+                        info!(%user, %queue, "created queue for user");
+                    }
+                    Some(actual) if actual.types != types => self.rebind(user, &actual, &types).await?,
+                    Some(_) => {}
+                }
+                match self.shared.wanted.live(user, &types) {
+                    Ok(gap) => self.shared.inbox.queue_live(user, gap),
+                    Err(()) => self.shared.wanted.again(user),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what this session made, and closes.
+    async fn leave(&self) {
+        let actual: Vec<(UserId, Actual)> = self.actual.lock().drain().collect();
+        let deletions = actual.iter().map(|(user, actual)| self.remove(user, actual));
+        futures::stream::iter(deletions).buffer_unordered(IN_FLIGHT).for_each(|_| std::future::ready(())).await;
+        if let Some(queue) = &self.instance_queue
+            && let Err(reason) = self.delete(queue).await
+        {
+            warn!(queue, %reason, "the queue could not be deleted");
+        }
+        close(&self.connection).await;
+    }
+
+    /// The queue of each user with its state and, as far as `limit` allows, its lag.
+    pub(super) async fn queues(
+        &self,
+        states: Vec<(UserId, QueueState)>,
+        limit: Duration,
+    ) -> Vec<crate::broker::QueueInfo> {
+        self.with_lags(states, limit).await
+    }
+}
+
+/// Eight random letters and digits.
+fn word() -> String {
+    use rand::RngExt as _;
+    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut rng = rand::rng();
+    (0..8).map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())])).collect()
+}

@@ -1,0 +1,195 @@
+//! Requests about queues: on channels that a refusal may close.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_core::UserId;
+use futures::StreamExt as _;
+use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+
+use super::{Actual, Session, word};
+use crate::broker::amqp::connect::{answer, expendable};
+use crate::broker::{QueueInfo, QueueState, Types, binding};
+use crate::config::Topology;
+
+/// Lags are asked for this many queues at once.
+const LAGS: usize = 16;
+
+impl Session {
+    /// A channel for requests about `user`; made anew when a refusal has closed it.
+    async fn control(&self, user: &str) -> Result<Channel, String> {
+        let mut hasher = DefaultHasher::new();
+        user.hash(&mut hasher);
+        let count = u64::try_from(self.control.len()).unwrap_or(1);
+        let place = usize::try_from(hasher.finish() % count).unwrap_or(0);
+        let mut channel = self.control[place].lock().await;
+        match channel.as_ref() {
+            Some(open) if open.status().connected() => Ok(open.clone()),
+            _ => Ok(channel.insert(expendable(&self.connection).await?).clone()),
+        }
+    }
+
+    /// Declares, binds and consumes what `user` wants; returns the queue's name once all of it is confirmed.
+    pub(super) async fn make(self: &Arc<Self>, user: &UserId, types: &Types) -> Result<String, String> {
+        let settings = &self.shared.settings;
+        let queue = match &self.instance_queue {
+            Some(queue) if settings.topology == Topology::Firehose => queue.clone(),
+            Some(queue) => {
+                self.bind_all(user.as_str(), queue, &binding::keys(&settings.binding_keys, user, types)).await?;
+                queue.clone()
+            }
+            None => self.make_own(user, types).await?,
+        };
+        self.actual.lock().insert(user.clone(), Actual { queue: queue.clone(), types: types.clone() });
+        Ok(queue)
+    }
+
+    async fn make_own(self: &Arc<Self>, user: &UserId, types: &Types) -> Result<String, String> {
+        // A name of its own each time: one that was used before may be locked until the old connection is reaped.
+        let queue = format!("user_{user}.{}.{}", self.shared.instance_id, word());
+        self.declare(user.as_str(), &queue).await?;
+        let keys = binding::keys(&self.shared.settings.binding_keys, user, types);
+        let made = async {
+            self.bind_all(user.as_str(), &queue, &keys).await?;
+            self.consume_own(user, &queue).await
+        };
+        match made.await {
+            Ok(consumer) => {
+                self.spawn_consumer(user.clone(), queue.clone(), consumer);
+                Ok(queue)
+            }
+            Err(reason) => {
+                // Without a consumer it would never be deleted by itself, and fill.
+                let _gone_with_the_connection = self.delete(&queue).await;
+                Err(reason)
+            }
+        }
+    }
+
+    async fn consume_own(&self, user: &UserId, queue: &str) -> Result<Consumer, String> {
+        let place =
+            user.as_str().bytes().fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let channel = &self.delivery[place % self.delivery.len()];
+        consume(channel, queue).await
+    }
+
+    pub(super) async fn open_instance_queue(&self) -> Result<String, String> {
+        let queue = format!("bridge_{}.{}", self.shared.instance_id, self.generation);
+        self.declare(&queue, &queue).await?;
+        if self.shared.settings.topology == Topology::Firehose {
+            self.bind_all(&queue, &queue, &binding::all(&self.shared.settings.binding_keys)).await?;
+        }
+        let consumer = consume(&self.delivery[0], &queue).await?;
+        self.spawn_shared_consumer(queue.clone(), consumer);
+        Ok(queue)
+    }
+
+    async fn declare(&self, who: &str, queue: &str) -> Result<(), String> {
+        let channel = self.control(who).await?;
+        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        answer(channel.queue_declare(queue.into(), options, FieldTable::default())).await.map(|_| ())
+    }
+
+    async fn bind_all(&self, who: &str, queue: &str, keys: &BTreeSet<String>) -> Result<(), String> {
+        let channel = self.control(who).await?;
+        let exchange = self.shared.settings.exchange.as_str();
+        let bind = |key: &String| {
+            let (channel, key) = (channel.clone(), key.as_str().into());
+            async move {
+                let options = QueueBindOptions::default();
+                answer(channel.queue_bind(queue.into(), exchange.into(), key, options, FieldTable::default()))
+                    .await
+            }
+        };
+        futures::future::try_join_all(keys.iter().map(bind)).await.map(|_| ())
+    }
+
+    /// Binds what is new before it unbinds what is not wanted any more.
+    pub(super) async fn rebind(&self, user: &UserId, actual: &Actual, types: &Types) -> Result<(), String> {
+        if self.shared.settings.topology != Topology::Firehose {
+            let formats = &self.shared.settings.binding_keys;
+            let before = binding::keys(formats, user, &actual.types);
+            let after = binding::keys(formats, user, types);
+            let added = after.difference(&before).cloned().collect();
+            self.bind_all(user.as_str(), &actual.queue, &added).await?;
+            self.unbind_all(user.as_str(), &actual.queue, before.difference(&after)).await?;
+        }
+        let now = Actual { queue: actual.queue.clone(), types: types.clone() };
+        if let Some(own) = self.actual.lock().get_mut(user) {
+            *own = now;
+        }
+        Ok(())
+    }
+
+    async fn unbind_all<'k>(
+        &self,
+        who: &str,
+        queue: &str,
+        keys: impl Iterator<Item = &'k String>,
+    ) -> Result<(), String> {
+        let channel = self.control(who).await?;
+        let exchange = self.shared.settings.exchange.as_str();
+        for key in keys {
+            let unbind =
+                channel.queue_unbind(queue.into(), exchange.into(), key.as_str().into(), FieldTable::default());
+            answer(unbind).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the user's queue, or its bindings where one queue serves many.
+    pub(super) async fn remove(&self, user: &UserId, actual: &Actual) -> Result<(), String> {
+        match self.shared.settings.topology {
+            Topology::PerUser => self.delete(&actual.queue).await,
+            Topology::PerInstance => {
+                let keys = binding::keys(&self.shared.settings.binding_keys, user, &actual.types);
+                self.unbind_all(user.as_str(), &actual.queue, keys.iter()).await
+            }
+            Topology::Firehose => Ok(()),
+        }
+    }
+
+    pub(super) async fn delete(&self, queue: &str) -> Result<(), String> {
+        let channel = self.control(queue).await?;
+        answer(channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await.map(|_| ())
+    }
+
+    pub(super) async fn with_lags(&self, states: Vec<(UserId, QueueState)>, limit: Duration) -> Vec<QueueInfo> {
+        let mut names: HashMap<UserId, String> =
+            self.actual.lock().iter().map(|(user, actual)| (user.clone(), actual.queue.clone())).collect();
+        let distinct: BTreeSet<String> = names.values().cloned().chain(self.instance_queue.clone()).collect();
+        let mut lags: HashMap<String, u64> = HashMap::new();
+        let asked = futures::stream::iter(distinct).map(|queue| async move {
+            let lag = self.lag(&queue).await;
+            (queue, lag)
+        });
+        let mut answers = Box::pin(asked.buffer_unordered(LAGS));
+        let deadline = tokio::time::Instant::now() + limit;
+        while let Ok(Some((queue, lag))) = tokio::time::timeout_at(deadline, answers.next()).await {
+            lags.extend(lag.map(|lag| (queue, lag)));
+        }
+        drop(answers);
+        let info = |(user, state): (UserId, QueueState)| {
+            let name = names.remove(&user).unwrap_or_default();
+            QueueInfo { lag: lags.get(&name).copied(), user: Some(user), name, state }
+        };
+        states.into_iter().map(info).collect()
+    }
+
+    async fn lag(&self, queue: &str) -> Option<u64> {
+        let channel = expendable(&self.connection).await.ok()?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let seen = answer(channel.queue_declare(queue.into(), passive, FieldTable::default())).await.ok()?;
+        let _closed = answer(channel.close(200, "OK".into())).await;
+        Some(u64::from(seen.message_count()))
+    }
+}
+
+async fn consume(channel: &Channel, queue: &str) -> Result<Consumer, String> {
+    let options = BasicConsumeOptions::default();
+    answer(channel.basic_consume(queue.into(), queue.into(), options, FieldTable::default())).await
+}

@@ -1,0 +1,229 @@
+//! What fits each key alone and still can't be served.
+
+use std::time::Duration;
+
+use super::{AuthMode, Environment, Fault, MembershipMode, Origin, Settings, masked};
+
+/// Everything that contradicts itself, except about keys that are `broken` already.
+pub(super) fn contradictions(
+    settings: &Settings,
+    environment: Environment,
+    origin: &dyn Fn(&str) -> Origin,
+    broken: &dyn Fn(&str) -> bool,
+) -> Vec<Fault> {
+    let mut check = Check { origin, broken, faults: Vec::new() };
+    check.chat3(settings);
+    check.broker(settings);
+    check.auth(settings, environment);
+    check.numbers(settings);
+    check.durations(settings);
+    check.names(settings);
+    check.ignore_rules(settings);
+    check.faults
+}
+
+/// What is allowed but unwise.
+pub(super) fn warnings(settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if settings.auth.mode == AuthMode::Jwt && settings.auth.jwt_secret.len() < 32 {
+        warnings.push("auth.jwt_secret is shorter than 32 bytes: HS256 wants as many".into());
+    }
+    if !settings.admin.token.is_empty() && settings.admin.token.len() < 16 {
+        warnings.push("admin.token is shorter than 16 bytes".into());
+    }
+    if settings.membership.mode == Some(MembershipMode::Off) {
+        warnings.push("membership.mode is off: anybody may join any dialog".into());
+    }
+    warnings
+}
+
+struct Check<'a> {
+    origin: &'a dyn Fn(&str) -> Origin,
+    broken: &'a dyn Fn(&str) -> bool,
+    faults: Vec<Fault>,
+}
+
+impl Check<'_> {
+    fn say(&mut self, key: &str, value: &str, must: &str) {
+        if !(self.broken)(key) {
+            let (shown, origin) = (masked(key, value), (self.origin)(key));
+            self.faults.push(Fault(format!("{key} = {shown:?} ({origin}): {must}")));
+        }
+    }
+
+    fn chat3(&mut self, settings: &Settings) {
+        let url = &settings.chat3.url;
+        if url.is_empty() {
+            self.say("chat3.url", url, "is needed: the base URL of Chat3's API, ending in /api (CHAT3_API_URL)");
+        } else if !is_http(url) || !url.trim_end_matches('/').ends_with("/api") {
+            self.say("chat3.url", url, "must be an http or https URL that ends in /api");
+        }
+        if settings.chat3.api_key.is_empty() {
+            self.say("chat3.api_key", "", "is needed: Chat3's API key (CHAT3_API_KEY)");
+        } else if settings.chat3.api_key.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) {
+            self.say("chat3.api_key", &settings.chat3.api_key, "must be printable ASCII: it goes into a header");
+        }
+        let tenant = &settings.chat3.tenant_id;
+        if tenant.is_empty() || tenant.bytes().any(|byte| !byte.is_ascii_graphic()) {
+            self.say("chat3.tenant_id", tenant, "must be a tenant id such as tnt_default");
+        }
+        let backend = &settings.upstream.backend_url;
+        if !backend.is_empty() && !is_http(backend) {
+            self.say("upstream.backend_url", backend, "must be an http or https URL");
+        }
+    }
+
+    fn broker(&mut self, settings: &Settings) {
+        let rabbitmq = &settings.rabbitmq;
+        if rabbitmq.url.is_empty() {
+            if settings.stage().runs_rabbitmq() {
+                let must = format!(
+                    "stage {} needs a broker: set it (RABBITMQ_URL), or both flags to false",
+                    settings.stage()
+                );
+                self.say("rabbitmq.url", "", &must);
+            }
+        } else if !rabbitmq.url.split(',').all(|url| is_amqp(url.trim())) {
+            self.say("rabbitmq.url", &rabbitmq.url, "must be an amqp or amqps URL, or a comma list of them");
+        }
+        if rabbitmq.exchange.is_empty() || rabbitmq.exchange.len() > 127 {
+            self.say(
+                "rabbitmq.exchange",
+                &rabbitmq.exchange,
+                "must be the name of an exchange, at most 127 bytes",
+            );
+        }
+        for key in &rabbitmq.binding_keys {
+            let words: Vec<&str> = key.split('.').collect();
+            if !words.contains(&"{id}") || words.last() != Some(&"*") {
+                self.say("rabbitmq.binding_keys", key, "must each have the word {id} and end in the word *");
+            }
+        }
+        if rabbitmq.binding_keys.is_empty() {
+            self.say("rabbitmq.binding_keys", "", "must have at least one key");
+        }
+        if rabbitmq.prefetch == 0 {
+            self.say("rabbitmq.prefetch", "0", "must be at least 1");
+        }
+        if !(1..=1_000).contains(&rabbitmq.channels) {
+            self.say("rabbitmq.channels", &rabbitmq.channels.to_string(), "must be 1 to 1000");
+        }
+    }
+
+    fn auth(&mut self, settings: &Settings, environment: Environment) {
+        let auth = &settings.auth;
+        if auth.mode == AuthMode::Jwt && auth.jwt_secret.is_empty() {
+            self.say("auth.jwt_secret", "", "is needed with auth.mode = \"jwt\" (JWT_SECRET)");
+        }
+        if auth.mode == AuthMode::Trusted && environment == Environment::Production && !auth.allow_trusted {
+            self.say("auth.mode", "trusted", "is refused in production unless auth.allow_trusted = true");
+        }
+        let local = environment == Environment::Development && settings.admin.listen.ip().is_loopback();
+        if settings.admin.token.is_empty() && !local {
+            let must = "is needed unless admin.listen is a loopback address in development";
+            self.say("admin.token", "", must);
+        }
+        if settings.admin.listen == settings.http.listen && settings.admin.listen.port() != 0 {
+            self.say("admin.listen", &settings.admin.listen.to_string(), "must not be http.listen");
+        }
+    }
+
+    fn numbers(&mut self, settings: &Settings) {
+        let percent = settings.flag.rollout.percent;
+        if !(0.0..=100.0).contains(&percent) {
+            self.say("flag.rollout.percent", &percent.to_string(), "must be 0 to 100");
+        }
+        let shadow = &settings.shadow;
+        let shares = [
+            ("shadow.sample", shadow.sample),
+            ("shadow.indeterminate_max", shadow.indeterminate_max),
+            ("guard.missing_max", settings.guard.missing_max),
+        ];
+        for (key, share) in shares {
+            if !(0.0..=1.0).contains(&share) {
+                self.say(key, &share.to_string(), "must be 0 to 1");
+            }
+        }
+        for (key, share) in [("shadow.target_rate", shadow.target_rate), ("shadow.confidence", shadow.confidence)]
+        {
+            if !(share > 0.0 && share < 1.0) {
+                self.say(key, &share.to_string(), "must be above 0 and below 1");
+            }
+        }
+        let sizes = [
+            ("http.max_body", settings.http.max_body.as_u64(), 1),
+            ("socket.buffer", settings.socket.buffer.as_u64(), 1_024),
+            ("socket.buffer_total", settings.socket.buffer_total.as_u64(), 1_024),
+            ("shadow.max_memory", shadow.max_memory.as_u64(), 1 << 20),
+            ("shadow.rotate", shadow.rotate.as_u64(), 1_024),
+        ];
+        for (key, size, least) in sizes {
+            if size < least {
+                self.say(key, &size.to_string(), &format!("must be at least {least} bytes"));
+            }
+        }
+    }
+
+    fn durations(&mut self, settings: &Settings) {
+        let durations = [
+            ("flag.flip_timeout", settings.flag.flip_timeout, 3_600),
+            ("rabbitmq.ready_timeout", settings.rabbitmq.ready_timeout, 600),
+            ("rabbitmq.heartbeat", settings.rabbitmq.heartbeat, 600),
+            ("chat3.timeout", settings.chat3.timeout, 30),
+            ("shadow.window", settings.shadow.window, 300),
+            ("shadow.stale_after", settings.shadow.stale_after, 90 * 86_400),
+            ("guard.period", settings.guard.period, 86_400),
+        ];
+        for (key, duration, most) in durations {
+            if duration.is_zero() || duration > Duration::from_secs(most) {
+                let shown = humantime::format_duration(duration).to_string();
+                let most = humantime::format_duration(Duration::from_secs(most));
+                self.say(key, &shown, &format!("must be more than 0 and at most {most}"));
+            }
+        }
+    }
+
+    fn names(&mut self, settings: &Settings) {
+        let id = &settings.instance_id;
+        let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if id.len() > 60 || !id.chars().all(good) {
+            self.say("instance_id", id, "must be letters, digits, - and _, at most 60");
+        }
+        if settings.state_dir.as_os_str().is_empty() {
+            self.say("state_dir", "", "must be a directory");
+        }
+        for origin in settings.http.allowed_origins.iter().flatten() {
+            if origin != "*" && !is_http(origin) {
+                self.say(
+                    "http.allowed_origins",
+                    origin,
+                    "must each be * or an origin such as https://chat.example",
+                );
+            }
+        }
+    }
+
+    fn ignore_rules(&mut self, settings: &Settings) {
+        for rule in &settings.shadow.ignore {
+            let say = |check: &mut Self, must: &str| check.say("shadow.ignore", &rule.name, must);
+            if rule.name.is_empty() || rule.owner.is_empty() || rule.reason.is_empty() {
+                say(self, "must each have a name, an owner and a reason");
+            }
+            if rule.expires.parse::<jiff::civil::Date>().is_err() {
+                say(self, "must each expire on a day, as YYYY-MM-DD");
+            }
+            let field = rule.path.split('/').nth(1).unwrap_or_default();
+            if !rule.path.starts_with('/') || ["id", "dialog", "senderId"].contains(&field) {
+                say(self, "must each have a JSON Pointer as path; /id, /dialog and /senderId can't be ignored");
+            }
+        }
+    }
+}
+
+fn is_http(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+fn is_amqp(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "amqp" | "amqps") && url.has_host())
+}

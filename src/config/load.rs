@@ -1,0 +1,363 @@
+//! Layers: defaults, files, environment, command line; and everything that is wrong with them, at once.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::Serialized;
+use serde_json::{Map, Value};
+
+use super::keys::{Keys, PORT, SHORT, flatten};
+use super::{Environment, Settings, check, masked};
+
+/// Where settings come from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The process's environment.
+    pub env: BTreeMap<OsString, OsString>,
+    /// `--config-dir`; `None`: `./config`, whose absence is allowed.
+    pub config_dir: Option<PathBuf>,
+    /// `--env`.
+    pub environment: Option<String>,
+    /// `--set key=value`.
+    pub set: Vec<String>,
+}
+
+/// The layer that set a value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// A file.
+    File(String),
+    /// A variable.
+    Variable(String),
+    /// The command line.
+    CommandLine,
+}
+
+impl Origin {
+    /// `default`, `file`, `env` or `cli`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::File(_) => "file",
+            Self::Variable(_) => "env",
+            Self::CommandLine => "cli",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(name) => f.write_str(name),
+            Self::Variable(name) => write!(f, "variable {name}"),
+            Self::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// One thing that is wrong. Its text is one line: key, value (a secret masked), origin, and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault(pub String);
+
+/// Everything that is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<&str> = self.0.iter().map(|fault| fault.0.as_str()).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// One key with its value and where it came from.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Configured {
+    /// Dotted key.
+    pub key: String,
+    /// The value, secrets masked.
+    pub value: Value,
+    /// File name, variable name, `default` or `command line`.
+    pub origin: String,
+}
+
+/// Valid settings.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// The environment whose file was read.
+    pub environment: Environment,
+    /// What is allowed but unwise.
+    pub warnings: Vec<String>,
+    values: BTreeMap<String, (Value, Origin)>,
+}
+
+impl Loaded {
+    /// The layer that set `key`.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        self.values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    /// Every key with its value and origin, secrets masked, in order.
+    #[must_use]
+    pub fn explain(&self) -> Vec<Configured> {
+        let effective = flatten(&serde_json::to_value(&self.settings).unwrap_or_default());
+        let keys = Keys::new();
+        let value = |key: &str| match effective.get(key) {
+            Some(Value::String(text)) => Value::from(masked(key, text)),
+            Some(other) => other.clone(),
+            None => Value::Null,
+        };
+        keys.names()
+            .map(|key| Configured { key: key.into(), value: value(key), origin: self.origin(key).to_string() })
+            .collect()
+    }
+}
+
+/// The key that is spelled most like `key`, for a message about one that does not exist.
+#[must_use]
+pub fn nearest_key(key: &str) -> Option<String> {
+    Keys::new().nearest(key).map(Into::into)
+}
+
+impl Sources {
+    /// The sources of this process.
+    #[must_use]
+    pub fn of_process(config_dir: Option<PathBuf>, environment: Option<String>, set: Vec<String>) -> Self {
+        Self { env: std::env::vars_os().collect(), config_dir, environment, set }
+    }
+
+    /// The directory of the files.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.config_dir.clone().unwrap_or_else(|| "config".into())
+    }
+
+    /// Reads all layers.
+    ///
+    /// # Errors
+    /// [`Faults`]: all of them.
+    pub fn load(&self) -> Result<Loaded, Faults> {
+        let mut layers = Layers { keys: Keys::new(), values: BTreeMap::new(), faults: Vec::new() };
+        let environment = self.environment(&mut layers);
+        self.files(&mut layers, environment);
+        self.variables(&mut layers);
+        self.command_line(&mut layers);
+        layers.port();
+        let values = layers.checked();
+        let mut faults = layers.faults;
+        let settings = extract(&values).unwrap_or_else(|fault| {
+            faults.push(fault);
+            Settings::default()
+        });
+        let origin = |key: &str| values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
+        let broken = |key: &str| faults.iter().any(|fault| fault.0.starts_with(key));
+        let found = check::contradictions(&settings, environment, &origin, &broken);
+        faults.extend(found);
+        faults.dedup();
+        if !faults.is_empty() {
+            return Err(Faults(faults));
+        }
+        let warnings = check::warnings(&settings);
+        Ok(Loaded { settings: named(settings), environment, warnings, values })
+    }
+
+    fn environment(&self, layers: &mut Layers) -> Environment {
+        let variable = OsString::from("BRIDGE_ENV");
+        let (name, origin) = match (&self.environment, self.env.get(&variable)) {
+            (Some(name), _) => (name.clone(), "--env".to_owned()),
+            (None, Some(name)) => (name.to_string_lossy().into_owned(), "variable BRIDGE_ENV".to_owned()),
+            (None, None) => return Environment::Development,
+        };
+        let found = Environment::ALL.into_iter().find(|environment| environment.name() == name);
+        found.unwrap_or_else(|| {
+            let allowed = "must be development, staging or production";
+            layers.faults.push(Fault(format!("environment = {name:?} ({origin}): {allowed}")));
+            Environment::Development
+        })
+    }
+
+    fn files(&self, layers: &mut Layers, environment: Environment) {
+        let dir = self.dir();
+        if !dir.is_dir() {
+            if self.config_dir.is_some() {
+                let fault =
+                    format!("--config-dir = {:?}: must be a directory that exists", dir.display().to_string());
+                layers.faults.push(Fault(fault));
+            }
+            return;
+        }
+        layers.file(&dir.join("default.toml"));
+        layers.file(&dir.join(format!("{}.toml", environment.name())));
+    }
+
+    fn variables(&self, layers: &mut Layers) {
+        let mut short: BTreeMap<String, (String, String)> = BTreeMap::new();
+        for (name, value) in &self.env {
+            let Some(name) = name.to_str() else { continue };
+            let known = SHORT.iter().find(|(variable, _)| *variable == name).map(|(_, key)| (*key).to_owned());
+            let own = name.starts_with("BRIDGE_") && name != "BRIDGE_ENV";
+            if known.is_none() && !own {
+                continue;
+            }
+            let Some(key) = known.clone().or_else(|| layers.keys.of_variable(name)) else {
+                let wanted = name.trim_start_matches("BRIDGE_").replace("__", ".").to_ascii_lowercase();
+                layers.unknown(&wanted, &Origin::Variable(name.into()));
+                continue;
+            };
+            let Some(text) = value.to_str() else {
+                layers.faults.push(Fault(format!("{key} (variable {name}): must be UTF-8")));
+                continue;
+            };
+            if known.is_some() {
+                short.insert(key.clone(), (name.into(), text.into()));
+            } else if let Some((other, _)) = short.get(&key).filter(|(_, other)| other != text) {
+                layers.contradiction(&key, other, name);
+            }
+            layers.set(&key, text, Origin::Variable(name.into()));
+        }
+        // The map is ordered, so a BRIDGE_ variable comes before most short ones.
+        for (key, (name, text)) in &short {
+            let long = format!("BRIDGE_{}", key.replace('.', "__").to_ascii_uppercase());
+            let other = self.env.get(&OsString::from(&long)).and_then(|value| value.to_str());
+            if other.is_some_and(|other| other != text) {
+                layers.contradiction(key, name, &long);
+            }
+        }
+    }
+
+    fn command_line(&self, layers: &mut Layers) {
+        for pair in &self.set {
+            match pair.split_once('=') {
+                Some((key, text)) if layers.keys.contains(key) => layers.set(key, text, Origin::CommandLine),
+                Some((key, _)) => layers.unknown(key, &Origin::CommandLine),
+                None => layers.faults.push(Fault(format!("--set {pair}: must be key=value"))),
+            }
+        }
+    }
+}
+
+struct Layers {
+    keys: Keys,
+    values: BTreeMap<String, (Value, Origin)>,
+    faults: Vec<Fault>,
+}
+
+impl Layers {
+    fn file(&mut self, path: &Path) {
+        let name = path.display().to_string();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) => {
+                self.faults.push(Fault(format!("{name}: can't be read: {error}")));
+                return;
+            }
+        };
+        match toml::from_str::<Value>(&text) {
+            Ok(tree) => {
+                for (key, value) in flatten(&tree) {
+                    let origin = Origin::File(name.clone());
+                    if self.keys.contains(&key) {
+                        self.values.insert(key, (value, origin));
+                    } else {
+                        self.unknown(&key, &origin);
+                    }
+                }
+            }
+            Err(error) => {
+                let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+                let message = error.message().lines().collect::<Vec<_>>().join(" ");
+                self.faults.push(Fault(format!("{name}, line {line}: must be TOML: {message}")));
+            }
+        }
+    }
+
+    fn set(&mut self, key: &str, text: &str, origin: Origin) {
+        let value = self.keys.typed(key, text);
+        self.values.insert(key.into(), (value, origin));
+    }
+
+    fn unknown(&mut self, key: &str, origin: &Origin) {
+        let hint = match self.keys.nearest(key) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "`updates-bridge config explain` lists the keys".into(),
+        };
+        self.faults.push(Fault(format!("{key} ({origin}): unknown key; {hint}")));
+    }
+
+    fn contradiction(&mut self, key: &str, one: &str, other: &str) {
+        let fault = Fault(format!("{key}: variables {one} and {other} have different values: set one of them"));
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+
+    /// `PORT` sets the port of the address that the other layers gave.
+    fn port(&mut self) {
+        let Some((value, origin)) = self.values.remove(PORT) else { return };
+        let text = value.as_str().unwrap_or_default();
+        let Ok(port) = text.parse::<u16>() else {
+            let allowed = self.keys.allowed(PORT);
+            self.faults.push(Fault(format!("http.listen: port = {text:?} ({origin}): must be {allowed}")));
+            return;
+        };
+        let before = self.values.get("http.listen").and_then(|(value, _)| value.as_str()?.parse().ok());
+        let mut listen: std::net::SocketAddr = before.unwrap_or(Settings::default().http.listen);
+        listen.set_port(port);
+        self.values.insert("http.listen".into(), (listen.to_string().into(), origin));
+    }
+
+    /// The values that fit their keys. Each is read on its own, because a reader of the whole stops at the first.
+    fn checked(&mut self) -> BTreeMap<String, (Value, Origin)> {
+        let mut good = BTreeMap::new();
+        for (key, (value, origin)) in std::mem::take(&mut self.values) {
+            let alone = BTreeMap::from([(key.clone(), (value.clone(), origin.clone()))]);
+            if extract(&alone).is_ok() {
+                good.insert(key, (value, origin));
+            } else {
+                let shown = match &value {
+                    Value::String(text) => format!("{:?}", masked(&key, text)),
+                    other => other.to_string(),
+                };
+                let allowed = self.keys.allowed(&key);
+                self.faults.push(Fault(format!("{key} = {shown} ({origin}): must be {allowed}")));
+            }
+        }
+        good
+    }
+}
+
+fn extract(values: &BTreeMap<String, (Value, Origin)>) -> Result<Settings, Fault> {
+    let mut figment = Figment::from(Serialized::defaults(Settings::default()));
+    for (key, (value, _)) in values {
+        figment = figment.merge(Serialized::defaults(nested(key, value)));
+    }
+    figment.extract().map_err(|error| Fault(error.to_string()))
+}
+
+/// `a.b = v` as `{a: {b: v}}`.
+fn nested(key: &str, value: &Value) -> Value {
+    key.rsplit('.').fold(value.clone(), |value, name| Value::Object(Map::from_iter([(name.to_owned(), value)])))
+}
+
+/// With a name for the instance: the host's, and a suffix that no other instance on it has.
+fn named(mut settings: Settings) -> Settings {
+    if settings.instance_id.is_empty() {
+        let host = hostname::get().unwrap_or_default();
+        let good = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
+        let host: String = host.to_string_lossy().chars().map(good).take(48).collect();
+        let host = if host.is_empty() { "bridge".into() } else { host };
+        settings.instance_id = format!("{host}-{:06x}", rand::random::<u32>() & 0xff_ffff);
+    }
+    settings
+}

@@ -1,0 +1,48 @@
+//! Secrets, as they may be shown.
+
+/// Keys whose value is a secret.
+pub(super) const SECRETS: [&str; 3] = ["chat3.api_key", "auth.jwt_secret", "admin.token"];
+/// Keys whose value may carry a password.
+const URLS: [&str; 3] = ["rabbitmq.url", "chat3.url", "upstream.backend_url"];
+const MASK: &str = "****";
+
+/// `value` of `key` as it may be shown: a secret as `****`, a password inside a URL likewise.
+#[must_use]
+pub fn masked(key: &str, value: &str) -> String {
+    if value.is_empty() {
+        String::new()
+    } else if SECRETS.contains(&key) {
+        MASK.into()
+    } else if URLS.contains(&key) {
+        value.split(',').map(masked_url).collect::<Vec<_>>().join(",")
+    } else {
+        value.into()
+    }
+}
+
+/// Works on text, not on a parsed URL: what can't be parsed has to be masked too.
+fn masked_url(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let Some((user_info, host)) = rest.rsplit_once('@') else { return url.into() };
+    let user = user_info.split_once(':').map_or(user_info, |(user, _)| user);
+    let slashes = if scheme.is_empty() { "" } else { "://" };
+    let password = if user_info.contains(':') { format!(":{MASK}") } else { String::new() };
+    format!("{scheme}{slashes}{user}{password}@{host}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn passwords_are_masked_wherever_they_stand() {
+        assert_eq!(masked("admin.token", "s3cret"), "****");
+        assert_eq!(
+            masked("rabbitmq.url", "amqp://u:p@h:5672/v,amqp://u:p%40@i"),
+            "amqp://u:****@h:5672/v,amqp://u:****@i"
+        );
+        assert_eq!(masked("rabbitmq.url", "u:p@ss@h"), "u:****@h");
+        assert_eq!(masked("rabbitmq.url", "amqp://h"), "amqp://h");
+        assert_eq!(masked("state_dir", "a:b@c"), "a:b@c");
+    }
+}

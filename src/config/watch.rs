@@ -1,0 +1,82 @@
+//! Noticing that the configuration files changed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode};
+use notify_debouncer_full::{DebounceEventResult, Debouncer, NoCache, new_debouncer_opt};
+use tokio::sync::watch;
+
+const QUIET: Duration = Duration::from_millis(300);
+/// A file system that reports nothing (a network mount) is looked at this often.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Watches a directory's TOML files while it lives.
+pub struct Watcher {
+    _debouncer: Option<Debouncer<RecommendedWatcher, NoCache>>,
+    looker: tokio::task::JoinHandle<()>,
+    hints: watch::Receiver<u64>,
+}
+
+impl Watcher {
+    /// Watches `dir`; a directory that is not there is looked for.
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
+        let (sender, hints) = watch::channel(0);
+        // The directory, not the files: editors and Kubernetes replace them by renames.
+        let events = sender.clone();
+        let handler = move |result: DebounceEventResult| {
+            // Reading the files reports an access, and must not lead to reading them again.
+            if result.is_ok_and(|events| events.iter().any(|event| !matches!(event.kind, EventKind::Access(_)))) {
+                events.send_modify(|count| *count += 1);
+            }
+        };
+        let debouncer = new_debouncer_opt::<_, RecommendedWatcher, NoCache>(
+            QUIET,
+            None,
+            handler,
+            NoCache,
+            notify::Config::default(),
+        );
+        let debouncer = debouncer.ok().and_then(|mut debouncer| {
+            debouncer.watch(dir, RecursiveMode::NonRecursive).is_ok().then_some(debouncer)
+        });
+        let looker = tokio::spawn(look(dir.to_owned(), sender));
+        Self { _debouncer: debouncer, looker, hints }
+    }
+
+    /// Waits for the next change. What changed is for the caller to find out: a hint may be about nothing.
+    pub async fn changed(&mut self) {
+        if self.hints.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.looker.abort();
+    }
+}
+
+async fn look(dir: PathBuf, hints: watch::Sender<u64>) {
+    let mut ticks = tokio::time::interval(LOOK);
+    let mut before = contents(&dir);
+    loop {
+        ticks.tick().await;
+        let now = contents(&dir);
+        if now != before {
+            before = now;
+            hints.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// The TOML files by name; symbolic links are followed, so that a swap of what they point to shows.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return BTreeMap::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let toml = paths.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
+    toml.filter_map(|path| std::fs::read(&path).ok().map(|text| (path, text))).collect()
+}
