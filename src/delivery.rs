@@ -89,10 +89,10 @@ pub trait Front: Send + Sync + 'static {
     async fn join(&self, signed: &Signed, dialog: &DialogId) -> Result<(), Refused>;
     /// Leaves a room.
     fn leave(&self, signed: &Signed, dialog: &DialogId) -> Result<(), Refused>;
-    /// Adds update types (empty: all); returns the subscriptions once the bindings are live (`None`: all).
-    async fn subscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused>;
+    /// Adds update types (empty: all); returns the subscriptions. The bindings are live when [`Self::ready`] says so.
+    fn subscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused>;
     /// Removes update types (empty: all).
-    async fn unsubscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused>;
+    fn unsubscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused>;
     /// Relays `typing:start` / `typing:stop` to the room except this socket; refused unless it has joined.
     fn typing(&self, signed: &Signed, dialog: &DialogId, start: bool) -> Result<(), Refused>;
 }

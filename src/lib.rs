@@ -3,6 +3,7 @@
 //! Arrows go one way: cli → app → http, admin, demo → delivery, flag, shadow → broker, sockets, chat3, auth →
 //! config, metrics → `bridge_core`.
 
+pub mod auth;
 pub mod broker;
 pub mod clock;
 pub mod config;

@@ -1,5 +1,15 @@
 //! Sockets of clients: Socket.IO and plain WebSocket behind one kind of link.
 
+mod connection;
+mod meter;
+mod outbox;
+mod server;
+mod socketio;
+mod websocket;
+mod wire;
+
+pub use server::{Server, ServerSettings};
+
 use std::sync::Arc;
 
 use serde_json::value::RawValue;

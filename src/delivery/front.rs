@@ -139,12 +139,12 @@ impl Front for Hub {
         Ok(())
     }
 
-    async fn subscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused> {
-        self.select(signed, |selection| selection.add(types)).await
+    fn subscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused> {
+        self.select(signed, |selection| selection.add(types))
     }
 
-    async fn unsubscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused> {
-        self.select(signed, |selection| selection.remove(types)).await
+    fn unsubscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused> {
+        self.select(signed, |selection| selection.remove(types))
     }
 
     fn typing(&self, signed: &Signed, dialog: &DialogId, start: bool) -> Result<(), Refused> {
@@ -256,25 +256,21 @@ impl Hub {
         false
     }
 
-    async fn select(
+    fn select(
         &self,
         signed: &Signed,
-        change: impl FnOnce(&mut Selection) -> Result<(), Refused> + Send,
+        change: impl FnOnce(&mut Selection) -> Result<(), Refused>,
     ) -> Result<Vec<String>, Refused> {
-        let shown = {
-            let user = self.user(&signed.user).ok_or_else(gone)?;
-            let mut state = user.state.lock();
-            let before = wanted(&state);
-            let socket = state.sockets.get_mut(&signed.socket).ok_or_else(gone)?;
-            change(&mut socket.selection)?;
-            let shown = socket.selection.shown();
-            if wanted(&state) != before {
-                self.want(&signed.user, &state);
-            }
-            self.tap.fact(self.now(), Fact::Churn { user: signed.user.clone() });
-            shown
-        };
-        self.ready(signed).await;
+        let user = self.user(&signed.user).ok_or_else(gone)?;
+        let mut state = user.state.lock();
+        let before = wanted(&state);
+        let socket = state.sockets.get_mut(&signed.socket).ok_or_else(gone)?;
+        change(&mut socket.selection)?;
+        let shown = socket.selection.shown();
+        if wanted(&state) != before {
+            self.want(&signed.user, &state);
+        }
+        self.tap.fact(self.now(), Fact::Churn { user: signed.user.clone() });
         Ok(shown)
     }
 

@@ -301,10 +301,17 @@ impl Session {
     }
 
     /// Deletes what this session made, and closes.
-    async fn leave(&self) {
+    async fn leave(self: &Arc<Self>) {
         let actual: Vec<(UserId, Actual)> = self.actual.lock().drain().collect();
-        let deletions = actual.iter().map(|(user, actual)| self.remove(user, actual));
-        futures::stream::iter(deletions).buffer_unordered(IN_FLIGHT).for_each(|_| std::future::ready(())).await;
+        let mut deletions = JoinSet::new();
+        for (user, actual) in actual {
+            if deletions.len() >= IN_FLIGHT {
+                deletions.join_next().await;
+            }
+            let session = Arc::clone(self);
+            deletions.spawn(async move { session.remove(&user, &actual).await });
+        }
+        while deletions.join_next().await.is_some() {}
         if let Some(queue) = &self.instance_queue
             && let Err(reason) = self.delete(queue).await
         {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bridge_core::{Millis, UserId};
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
-use lapin::Consumer;
 use lapin::message::Delivery as Delivered;
 use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use lapin::types::AMQPValue;
+use lapin::{Channel, Consumer};
 use tracing::debug;
 
 use super::Session;
@@ -43,18 +43,18 @@ impl Session {
     }
 
     /// Consumes the instance's queue, alone on its channel: acknowledges in batches.
-    pub(super) fn spawn_shared_consumer(&self, queue: String, mut consumer: Consumer) {
+    pub(super) fn spawn_shared_consumer(&self, channel: Channel, queue: String, mut consumer: Consumer) {
         let (shared, lost) = (Arc::clone(&self.shared), self.lost.clone());
         tokio::spawn(async move {
             let mut unacknowledged = 0;
-            let mut latest = None;
+            let mut latest: Option<u64> = None;
             loop {
                 let next = match consumer.next().now_or_never() {
                     Some(next) if unacknowledged < TOGETHER => next,
                     waiting => {
                         let together = BasicAckOptions { multiple: true };
-                        if let Some(acker) = latest.take()
-                            && acker.ack(together).await.is_err()
+                        if let Some(tag) = latest.take()
+                            && channel.basic_ack(tag, together).await.is_err()
                         {
                             break;
                         }
@@ -67,10 +67,10 @@ impl Session {
                 };
                 let Some(Ok(delivered)) = next else { break };
                 shared.hear();
-                let acker = delivered.acker.clone();
+                let (tag, acker) = (delivered.delivery_tag, delivered.acker.clone());
                 match shared.inbox.deliver(delivery(None, delivered)) {
                     Disposition::Ack => {
-                        latest = Some(acker);
+                        latest = Some(tag);
                         unacknowledged += 1;
                     }
                     Disposition::Reject => {

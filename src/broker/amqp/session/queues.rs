@@ -84,7 +84,7 @@ impl Session {
             self.bind_all(&queue, &queue, &binding::all(&self.shared.settings.binding_keys)).await?;
         }
         let consumer = consume(&self.delivery[0], &queue).await?;
-        self.spawn_shared_consumer(queue.clone(), consumer);
+        self.spawn_shared_consumer(self.delivery[0].clone(), queue.clone(), consumer);
         Ok(queue)
     }
 
@@ -97,15 +97,13 @@ impl Session {
     async fn bind_all(&self, who: &str, queue: &str, keys: &BTreeSet<String>) -> Result<(), String> {
         let channel = self.control(who).await?;
         let exchange = self.shared.settings.exchange.as_str();
-        let bind = |key: &String| {
-            let (channel, key) = (channel.clone(), key.as_str().into());
-            async move {
-                let options = QueueBindOptions::default();
-                answer(channel.queue_bind(queue.into(), exchange.into(), key, options, FieldTable::default()))
-                    .await
-            }
-        };
-        futures::future::try_join_all(keys.iter().map(bind)).await.map(|_| ())
+        let mut binds = Vec::with_capacity(keys.len());
+        for key in keys {
+            let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+            let bind = channel.queue_bind(queue.into(), exchange.into(), key.as_str().into(), options, arguments);
+            binds.push(answer(bind));
+        }
+        futures::future::try_join_all(binds).await.map(|_| ())
     }
 
     /// Binds what is new before it unbinds what is not wanted any more.

@@ -1,0 +1,199 @@
+//! The client side's listener: Socket.IO outermost, then `/ws`, then everything else.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::get;
+use http::{Method, Request};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use socketioxide::SocketIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+use tower_http::cors::CorsLayer;
+
+use super::connection::Room;
+use super::meter::{Meter, MeteredIo};
+use super::outbox::Bounds;
+use super::wire::Wires;
+use super::{socketio, websocket};
+use crate::auth::Authenticator;
+use crate::config::{Handshake, SocketSettings};
+use crate::delivery::Front;
+
+/// A client that sends its request's head slower than this is cut.
+const HEAD: Duration = Duration::from_secs(15);
+
+/// What the listener needs from the settings.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Bounds of sockets.
+    pub socket: SocketSettings,
+    /// Whether the handshake must carry a token.
+    pub handshake: Handshake,
+}
+
+/// The client side.
+pub struct Server {
+    listener: TcpListener,
+    router: Router,
+    io: SocketIo,
+    /// No new connections; those that idle between requests are closed.
+    stop: CancellationToken,
+    /// Plain WebSockets end.
+    cut: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Server {
+    /// Puts Socket.IO and `/ws` before `api`, with `cors` around all.
+    #[must_use]
+    pub fn new(
+        listener: TcpListener,
+        api: Router,
+        cors: CorsLayer,
+        front: Arc<dyn Front>,
+        auth: Arc<Authenticator>,
+        settings: &ServerSettings,
+    ) -> Self {
+        let room = Room::new(front, auth);
+        let bounds = Bounds::new(settings.socket.buffer.as_u64(), settings.socket.buffer_total.as_u64());
+        let wires = Arc::<Wires>::default();
+        let cut = CancellationToken::new();
+        let plain = websocket::Shared { room: Arc::clone(&room), bounds: Arc::clone(&bounds), drain: cut.clone() };
+        let shared = Arc::new(socketio::Shared {
+            room,
+            wires: Arc::clone(&wires),
+            bounds,
+            handshake: settings.handshake,
+            inject: std::sync::OnceLock::new(),
+        });
+        let (layer, io) = socketio::layer(Arc::clone(&shared));
+        let router = Router::new()
+            .route("/ws", get(plain_websocket).with_state(plain))
+            .merge(api)
+            .layer(layer)
+            .layer(middleware::from_fn_with_state(wires, note_transport))
+            .layer(cors);
+        let service = router.clone();
+        let inject: socketio::Inject = Arc::new(move |request| {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let _answered = tokio::time::timeout(Duration::from_secs(2), service.oneshot(request)).await;
+            });
+        });
+        // It is set once, here.
+        let _first = shared.inject.set(inject);
+        Self { listener, router, io, stop: CancellationToken::new(), cut, connections: TaskTracker::new() }
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Accepts until [`Self::stop_accepting`].
+    pub async fn run(&self) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => self.serve(stream),
+                    Err(error) => {
+                        // Out of file descriptors: the next one may find a free one.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "Nagle's algorithm stays on");
+        }
+        let (io, meter) = MeteredIo::new(stream);
+        let router = self.router.clone().layer(axum::Extension(meter));
+        let stop = self.stop.clone();
+        self.connections.spawn(async move {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .serve_connection(TokioIo::new(io), TowerToHyperService::new(router))
+                .with_upgrades();
+            let mut connection = std::pin::pin!(connection);
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
+    }
+
+    /// No new connections from now on; requests in flight go on.
+    pub fn stop_accepting(&self) {
+        self.stop.cancel();
+    }
+
+    /// Ends every socket so that its client reconnects by itself: WebSockets with 1012, Socket.IO at the transport.
+    pub async fn cut_clients(&self, limit: Duration) {
+        self.cut.cancel();
+        socketio::cut_all(&self.io, limit).await;
+    }
+}
+
+async fn plain_websocket(State(shared): State<websocket::Shared>, request: Request<Body>) -> Response {
+    let meter = request.extensions().get::<Arc<Meter>>().cloned();
+    websocket::upgrade(shared, meter, request)
+}
+
+/// Tells a Socket.IO client's wire which connection it is on, and what a poll took.
+async fn note_transport(State(wires): State<Arc<Wires>>, request: Request<Body>, next: Next) -> Response {
+    if !request.uri().path().starts_with("/socket.io") {
+        return next.run(request).await;
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let value = |name: &str| {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+    };
+    // Ids of Engine.IO sessions are short; anything longer is nobody's.
+    let Some(sid) = value("sid").filter(|sid| sid.len() <= 64) else { return next.run(request).await };
+    match value("transport").as_deref() {
+        Some("websocket") => {
+            let meter = request.extensions().get::<Arc<Meter>>().cloned();
+            let response = next.run(request).await;
+            if let Some(meter) = meter
+                && response.status() == http::StatusCode::SWITCHING_PROTOCOLS
+            {
+                wires.get(&sid).attach(meter);
+            }
+            response
+        }
+        Some("polling") if request.method() == Method::GET => {
+            let response = next.run(request).await;
+            if let Some(wire) = wires.find(&sid) {
+                wire.polled();
+            }
+            response
+        }
+        _ => next.run(request).await,
+    }
+}
