@@ -5,7 +5,10 @@
 
 pub mod auth;
 pub mod broker;
+pub mod chat3;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod flag;
+pub mod http;
 pub mod sockets;

@@ -93,6 +93,8 @@ pub struct Hub {
     pub(super) metrics: DeliveryMetrics,
     pub(super) routes: Routes,
     pub(super) unreadable: Unreadable,
+    /// The latest update and how late it came, in ms.
+    pub(super) lag: Mutex<(Millis, u64)>,
     next_socket: AtomicU64,
     pub(super) ticking: Mutex<Vec<Arc<User>>>,
     /// Lost sockets, by the moment at which they stop lingering.
@@ -130,6 +132,7 @@ impl Hub {
             metrics: DeliveryMetrics::default(),
             routes,
             unreadable: Unreadable::default(),
+            lag: Mutex::new((Millis(0), 0)),
             next_socket: AtomicU64::new(1),
             ticking: Mutex::default(),
             lingering: Mutex::default(),
@@ -153,11 +156,13 @@ impl Hub {
         self.served.load_full()
     }
 
-    pub(super) fn is_running(&self) -> bool {
+    /// Whether the rabbitmq path runs, also warming and draining.
+    pub fn is_running(&self) -> bool {
         self.running.load(Ordering::Acquire)
     }
 
-    pub(super) fn session_is_up(&self) -> bool {
+    /// Whether the broker session is up.
+    pub fn session_is_up(&self) -> bool {
         self.session_up.load(Ordering::Acquire)
     }
 

@@ -129,6 +129,7 @@ impl Hub {
             joined: Some(arrival.sockets.clone()),
             sockets: arrival.sockets,
             present: state.present(),
+            rooms: Vec::new(),
             subscribed: state.subscribed("message"),
             routing_key: None,
             redelivered: false,

@@ -82,7 +82,6 @@ impl Inbox for Hub {
     fn queue_lost(&self, id: &UserId) {
         if let Some(user) = self.user(id) {
             user.state.lock().queue_live = false;
-            self.tap.fact(self.now(), Fact::QueueRenewed { user: id.clone() });
         }
     }
 }
@@ -92,6 +91,9 @@ impl Hub {
         let now = self.now();
         let kind = delivery.routing_key.rsplit('.').next().unwrap_or_default();
         debug!(user = %user.id, event = %update.event, "received update for user");
+        if let Some(published) = delivery.published {
+            *self.lag.lock() = (now, now.since(published));
+        }
         let stage = state.gate.stage();
         let arrival = Arrival {
             path: Path::Rabbitmq,
@@ -154,6 +156,7 @@ impl Hub {
             stage: state.gate.stage(),
             sockets,
             present: state.present(),
+            rooms: if dialog.is_none() && update.message.is_some() { state.rooms() } else { Vec::new() },
             joined,
             subscribed: state.subscribed("message"),
             routing_key: Some(Arc::clone(&delivery.routing_key)),

@@ -118,6 +118,22 @@ impl Hub {
         load
     }
 
+    /// How full the fullest ledger and ring are, 0–1.
+    #[must_use]
+    pub fn fullness(&self) -> (f64, f64) {
+        let load = self.load();
+        let share = |held: usize, most: usize| super::hub::precise(held) / super::hub::precise(most.max(1));
+        let limits = self.settings.gate;
+        (share(load.ledger_keys, limits.ledger_keys), share(load.ring_copies, limits.ring_copies))
+    }
+
+    /// How late the latest update of the last seconds came, in ms, by its publisher's clock.
+    #[must_use]
+    pub fn oldest_lag(&self) -> u64 {
+        let (at, lag) = *self.lag.lock();
+        if self.now().since(at) < 10_000 { lag } else { 0 }
+    }
+
     /// `GET /admin/sessions`.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionInfo> {

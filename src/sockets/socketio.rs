@@ -116,12 +116,13 @@ fn connected(shared: &Arc<Shared>, socket: &SocketRef, auth: Option<Value>) {
     // and the connection.
     let open = Arc::new(Mutex::new(Some((sender, Arc::clone(&link) as Arc<dyn Link>))));
     let end = Arc::clone(&open);
-    socket.on_fallback(move |Event(event): Event, data: TryData<Value>, ack: AckSender| {
+    socket.on_fallback(move |Event(event): Event, data: TryData<Value>, wanted: AckWanted, ack: AckSender| {
         // No arguments, or binary ones, read as null: every event has a clear refusal for that.
         let data = data.0.unwrap_or_default();
-        let ack: Option<Ack> = Some(Box::new(move |answer| {
+        let answer = move |answer: Value| {
             let _the_client_may_be_gone = ack.send(&answer);
-        }));
+        };
+        let ack = wanted.0.then(|| Box::new(answer) as Ack);
         if let Some((sender, link)) = &*open.lock()
             && let Err(mpsc::error::TrySendError::Full(refused)) = sender.try_send(Incoming { event, data, ack })
         {
@@ -141,6 +142,21 @@ fn connected(shared: &Arc<Shared>, socket: &SocketRef, auth: Option<Value>) {
     let must_sign_on = !shared.room.auth.is_trusted() && first.is_none();
     let connection = Connection::new(Arc::clone(&shared.room), link, must_sign_on);
     tokio::spawn(connection.run(first, events));
+}
+
+/// Whether the client waits for an ack. Without one, an error is an event.
+struct AckWanted(bool);
+
+impl<A: socketioxide::adapter::Adapter> socketioxide::handler::FromMessageParts<A> for AckWanted {
+    type Error = std::convert::Infallible;
+
+    fn from_message_parts(
+        _socket: &Arc<socketioxide::socket::Socket<A>>,
+        _value: &mut socketioxide::handler::Value,
+        ack: &Option<i64>,
+    ) -> Result<Self, Self::Error> {
+        Ok(Self(ack.is_some()))
+    }
 }
 
 /// A Socket.IO client.

@@ -1,5 +1,18 @@
 //! The comparator: both paths' observations in, one class with its cause for each unit out.
 
+mod audience;
+mod class;
+mod comparator;
+mod decide;
 pub mod event;
+mod known;
+mod order;
+mod record;
+mod summary;
+mod unit;
 
+pub use class::{Cause, Class, Modifier};
+pub use comparator::{Comparator, Limits};
 pub use event::{Event, Fact, Payload, Seen};
+pub use record::{Closed, IgnoreRule, Record, SideRecord};
+pub use summary::Summary;

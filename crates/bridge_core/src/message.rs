@@ -5,6 +5,7 @@ mod diff;
 mod redact;
 
 pub use canonical::compare;
+pub(crate) use redact::is_below;
 pub use redact::redact;
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,8 @@ pub struct Difference {
 pub struct Comparison {
     /// The rules that were needed, in order, each once.
     pub rules: Vec<Rule>,
+    /// Names of the settings' own ignore rules that were needed.
+    pub ignored: Vec<String>,
     /// What is left; empty means equal.
     pub diff: Vec<Difference>,
 }

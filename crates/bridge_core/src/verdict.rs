@@ -1,1 +1,279 @@
-//! The verdict.
+//! Is it safe to switch? An answer that holds however often one looks.
+//!
+//! The unit is the message with all its recipients, because they fail together. The rate of bad messages is bounded by
+//! a beta-binomial mixture confidence sequence with prior Beta(1, 1/p*): its bound is valid at every look, so that
+//! operators who look all the time do not stop at a lucky moment.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Millis;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// p*: the rate of bad messages below which it is safe.
+    pub rate: f64,
+    /// Confidence, below 1.
+    pub confidence: f64,
+    /// Event types that have to be in the evidence.
+    pub events: Vec<String>,
+    /// A drill has to be in the evidence.
+    pub drill: bool,
+    /// Age of the evidence, in ms, at which it is stale.
+    pub stale_after: u64,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Value {
+    /// The rate of bad messages is below the target.
+    Safe,
+    /// It is above, or something leaked.
+    NotSafe,
+    /// Not enough was seen.
+    Inconclusive,
+    /// What was seen is too old, or of another build, other settings or rules.
+    Stale,
+}
+
+impl Value {
+    /// The name in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Safe => "SAFE",
+            Self::NotSafe => "NOT_SAFE",
+            Self::Inconclusive => "INCONCLUSIVE",
+            Self::Stale => "STALE",
+        }
+    }
+}
+
+/// The answer with its reasons.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The answer.
+    pub value: Value,
+    /// What is missing for a better one.
+    pub missing: Vec<String>,
+    /// The rate of bad messages is at most this, with the confidence asked for.
+    pub upper_bound: f64,
+    /// The rule of three, for people: valid for one look, with no bad message.
+    pub rule_of_three: Option<f64>,
+    /// Messages in the evidence.
+    pub messages: u64,
+    /// Of these, bad ones.
+    pub bad: u64,
+    /// Seconds until enough messages were seen, at the present rate and with no more bad ones.
+    pub eta: Option<u64>,
+}
+
+/// What was seen so far. Neutral and indeterminate units are no evidence; a message counts once one of its units
+/// matched or was bad.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Build, settings and rules that it was seen under.
+    fingerprint: String,
+    messages: u64,
+    bad: u64,
+    leaks: u64,
+    /// ln of B(a + bad, b + good) / B(a, b).
+    log_mixture: f64,
+    prior: f64,
+    events: BTreeMap<String, u64>,
+    first: Option<Millis>,
+    last: Option<Millis>,
+    drill: Option<(Millis, bool)>,
+    /// There was evidence under another fingerprint, and none yet under this one that decides.
+    outdated: bool,
+}
+
+impl Evidence {
+    /// None yet, for target rate `rate`.
+    #[must_use]
+    pub fn new(fingerprint: &str, rate: f64) -> Self {
+        Self {
+            fingerprint: fingerprint.into(),
+            messages: 0,
+            bad: 0,
+            leaks: 0,
+            log_mixture: 0.0,
+            prior: 1.0 / rate,
+            events: BTreeMap::new(),
+            first: None,
+            last: None,
+            drill: None,
+            outdated: false,
+        }
+    }
+
+    /// Begins anew when build, settings or rules are others than those it was seen under.
+    #[must_use]
+    pub fn under(self, fingerprint: &str, rate: f64) -> Self {
+        if self.fingerprint == fingerprint {
+            return self;
+        }
+        let outdated = self.messages > 0 || self.outdated;
+        Self { outdated, ..Self::new(fingerprint, rate) }
+    }
+
+    /// A message with all its recipients.
+    pub fn message(&mut self, at: Millis, bad: bool) {
+        let (a, b) = (1.0, self.prior);
+        let all = count(self.messages);
+        let share = if bad { a + count(self.bad) } else { b + count(self.messages - self.bad) };
+        self.log_mixture += (share / (a + b + all)).ln();
+        self.messages += 1;
+        self.bad += u64::from(bad);
+        self.first.get_or_insert(at);
+        self.last = Some(at);
+    }
+
+    /// Something reached, or would have reached, somebody it was not for.
+    pub fn leak(&mut self, at: Millis) {
+        self.leaks += 1;
+        self.last = Some(at);
+    }
+
+    /// A unit of this event type closed with evidence.
+    pub fn event(&mut self, event: &str) {
+        if self.events.len() < 256 || self.events.contains_key(event) {
+            *self.events.entry(event.into()).or_default() += 1;
+        }
+    }
+
+    /// A drill ended.
+    pub fn drilled(&mut self, at: Millis, ok: bool) {
+        self.drill = Some((at, ok));
+    }
+
+    /// How much more likely what was seen is under the mixture than under rate `p`, as a logarithm.
+    fn log_against(&self, p: f64) -> f64 {
+        let good = count(self.messages - self.bad);
+        self.log_mixture - count(self.bad) * p.ln() - good * (-p).ln_1p()
+    }
+
+    /// The largest rate that is not refuted.
+    fn upper_bound(&self, confidence: f64) -> f64 {
+        let limit = -(1.0 - confidence).ln();
+        let mut low = if self.messages == 0 { 0.0 } else { count(self.bad) / count(self.messages) };
+        let mut high = 1.0 - 1e-12;
+        if self.log_against(high) < limit {
+            return 1.0;
+        }
+        for _ in 0..60 {
+            let middle = f64::midpoint(low, high);
+            if middle <= 0.0 || self.log_against(middle) < limit { low = middle } else { high = middle }
+        }
+        high
+    }
+
+    /// Whether rate `p` is refuted from the side on which the evidence is.
+    fn refutes(&self, p: f64, confidence: f64) -> bool {
+        self.log_against(p) >= -(1.0 - confidence).ln()
+    }
+
+    /// Whether the rate is below `p` with the evidence `limit` (the logarithm of 1 / (1 - confidence)): what makes it
+    /// safe, without the estimates for people.
+    #[must_use]
+    pub fn is_below(&self, p: f64, limit: f64) -> bool {
+        self.messages > 0 && count(self.bad) < p * count(self.messages) && self.log_against(p) >= limit
+    }
+
+    /// The answer at `now`.
+    #[must_use]
+    pub fn verdict(&self, target: &Target, now: Millis) -> Verdict {
+        let observed = if self.messages == 0 { 0.0 } else { count(self.bad) / count(self.messages) };
+        let decided = self.messages > 0 && self.refutes(target.rate, target.confidence);
+        let not_safe = self.leaks > 0 || (decided && observed > target.rate);
+        let needed = self.needed(target);
+        let missing = self.missing(target, needed, now);
+        let old = self.last.is_some_and(|last| now.since(last) >= target.stale_after);
+        let value = if old {
+            Value::Stale
+        } else if not_safe {
+            Value::NotSafe
+        } else if missing.is_empty() && decided {
+            Value::Safe
+        } else if self.outdated {
+            Value::Stale
+        } else {
+            Value::Inconclusive
+        };
+        Verdict {
+            value,
+            missing,
+            upper_bound: self.upper_bound(target.confidence),
+            rule_of_three: (self.bad == 0 && self.messages > 0).then(|| (3.0 / count(self.messages)).min(1.0)),
+            messages: self.messages,
+            bad: self.bad,
+            eta: self.eta(needed, now),
+        }
+    }
+
+    /// Messages, without another bad one, until the target is reached; `None` when no number is enough for an estimate.
+    fn needed(&self, target: &Target) -> Option<u64> {
+        let mut ahead = self.clone();
+        let enough = |evidence: &Self| {
+            let observed = count(evidence.bad) / count(evidence.messages.max(1));
+            evidence.messages > 0 && observed < target.rate && evidence.refutes(target.rate, target.confidence)
+        };
+        if enough(self) {
+            return Some(0);
+        }
+        // In steps of a hundredth: an estimate is for people.
+        let mut more: u64 = 0;
+        while more < 100_000_000 {
+            let step = (more / 100).max(1);
+            more += step;
+            ahead.log_mixture += ahead.log_of_good(step);
+            ahead.messages += step;
+            if enough(&ahead) {
+                return Some(more);
+            }
+        }
+        None
+    }
+
+    /// ln of the mixture's share for `many` more good messages.
+    fn log_of_good(&self, many: u64) -> f64 {
+        let (good, all) = (count(self.messages - self.bad), count(self.messages));
+        (0..many).map(|n| ((self.prior + good + count(n)) / (1.0 + self.prior + all + count(n))).ln()).sum()
+    }
+
+    fn missing(&self, target: &Target, needed: Option<u64>, now: Millis) -> Vec<String> {
+        let mut missing = Vec::new();
+        match needed {
+            Some(0) => {}
+            Some(more) => missing.push(format!("about {more} more messages without a bad one")),
+            None => missing.push("a rate of bad messages below the target".into()),
+        }
+        for event in &target.events {
+            if !self.events.contains_key(event) {
+                missing.push(format!("a compared {event}"));
+            }
+        }
+        if target.drill {
+            match self.drill {
+                Some((at, true)) if now.since(at) < target.stale_after => {}
+                Some((_, false)) => missing.push("a drill that finds everything".into()),
+                _ => missing.push("a drill".into()),
+            }
+        }
+        missing
+    }
+
+    fn eta(&self, needed: Option<u64>, now: Millis) -> Option<u64> {
+        let seconds = now.since(self.first?) / 1_000;
+        let needed = needed.filter(|needed| *needed > 0)?;
+        (self.messages > 0).then(|| needed.saturating_mul(seconds.max(1)) / self.messages)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+const fn count(number: u64) -> f64 {
+    number as f64
+}

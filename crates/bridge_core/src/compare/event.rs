@@ -39,6 +39,8 @@ pub struct Seen {
     pub present: Sockets,
     /// Those in the room of `dialog`; `None` when the dialog is not known.
     pub joined: Option<Sockets>,
+    /// The rooms of the user's sockets, where the dialog is not known; else empty.
+    pub rooms: Vec<DialogId>,
     /// Those subscribed to messages.
     pub subscribed: Sockets,
     /// The AMQP routing key.

@@ -1,0 +1,176 @@
+//! Closed units, as they are written.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::class::{Cause, Class, Modifier};
+use crate::message::{Difference, redact};
+use crate::{Millis, Stage};
+
+/// A difference that somebody answers for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IgnoreRule {
+    /// Name in records.
+    pub name: String,
+    /// JSON Pointer; also everything below it. Identity, recipient and order can't be ignored.
+    pub path: String,
+    /// Until when it holds.
+    pub until: Millis,
+}
+
+/// One side of a closed unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedSide {
+    /// When it was seen.
+    pub at: Millis,
+    /// Sockets that it reaches.
+    pub sockets: usize,
+    /// AMQP's flag.
+    pub redelivered: bool,
+}
+
+/// A closed unit.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// Names the unit; an amendment has the same.
+    pub id: u128,
+    /// When it closed, or was amended.
+    pub at: Millis,
+    /// Stage of the user when it was opened.
+    pub stage: Stage,
+    /// Its class.
+    pub class: Class,
+    /// Why, where the class has causes.
+    pub cause: Option<Cause>,
+    /// The class that this record amends.
+    pub amends: Option<Class>,
+    /// What else is to be known.
+    pub modifiers: Vec<Modifier>,
+    /// Tenant.
+    pub tenant: Arc<str>,
+    /// User.
+    pub user: Arc<str>,
+    /// The dialog's `dlg_` id wherever known.
+    pub dialog: Option<Arc<str>>,
+    /// Event type.
+    pub event: Arc<str>,
+    /// `messageId`, else `_id`; `None` for update keys.
+    pub message: Option<Arc<str>>,
+    /// `eventId`.
+    pub event_id: Option<Arc<str>>,
+    /// Legacy's side.
+    pub legacy: Option<ClosedSide>,
+    /// Rabbitmq's side.
+    pub rabbitmq: Option<ClosedSide>,
+    /// Rules that were needed.
+    pub rules: Vec<String>,
+    /// What no rule explains.
+    pub diff: Vec<Difference>,
+    /// AMQP routing key.
+    pub routing_key: Option<Arc<str>>,
+    /// The message's key, for sampling and for the verdict.
+    pub key: u128,
+    /// It is about a message, which has a twin.
+    pub creation: bool,
+}
+
+/// One line of the shadow log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "CONTRACT §9 names the fields")]
+pub struct Record {
+    pub v: u8,
+    pub id: String,
+    pub at: String,
+    pub instance: String,
+    pub stage: Stage,
+    pub class: Class,
+    pub cause: Option<Cause>,
+    pub modifiers: Vec<Modifier>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub amends: bool,
+    pub tenant: String,
+    pub user: String,
+    pub dialog: Option<String>,
+    pub event: String,
+    pub message: Option<String>,
+    pub event_id: Option<String>,
+    pub legacy: Option<SideRecord>,
+    pub rabbitmq: Option<SideRecord>,
+    pub skew_ms: Option<i64>,
+    pub rules: Vec<String>,
+    pub diff: Vec<Difference>,
+    pub routing_key: Option<String>,
+}
+
+/// One side in a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "CONTRACT §9 names the fields")]
+pub struct SideRecord {
+    pub at: String,
+    pub sockets: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redelivered: Option<bool>,
+}
+
+impl Closed {
+    /// Rabbitmq minus legacy, in ms.
+    #[must_use]
+    pub fn skew_ms(&self) -> Option<i64> {
+        let ms = |at: Millis| i64::try_from(at.0).unwrap_or(i64::MAX);
+        Some(ms(self.rabbitmq.as_ref()?.at) - ms(self.legacy.as_ref()?.at))
+    }
+
+    /// As it is written by `instance`; `iso` prints times. Text of people is redacted unless `reveal`.
+    #[must_use]
+    pub fn record(&self, instance: &str, iso: impl Fn(Millis) -> String, reveal: bool) -> Record {
+        let text = |part: &Option<Arc<str>>| part.as_deref().map(str::to_owned);
+        let mut diff = self.diff.clone();
+        if !reveal {
+            redact(&mut diff);
+        }
+        let side = |side: &ClosedSide, flag: bool| SideRecord {
+            at: iso(side.at),
+            sockets: side.sockets,
+            redelivered: flag.then_some(side.redelivered),
+        };
+        Record {
+            v: 1,
+            id: format!("{:032x}", self.id),
+            at: iso(self.at),
+            instance: instance.into(),
+            stage: self.stage,
+            class: self.class,
+            cause: self.cause,
+            modifiers: self.modifiers.clone(),
+            amends: self.amends.is_some(),
+            tenant: self.tenant.as_ref().into(),
+            user: self.user.as_ref().into(),
+            dialog: text(&self.dialog),
+            event: self.event.as_ref().into(),
+            message: text(&self.message),
+            event_id: text(&self.event_id),
+            legacy: self.legacy.as_ref().map(|legacy| side(legacy, false)),
+            rabbitmq: self.rabbitmq.as_ref().map(|rabbitmq| side(rabbitmq, true)),
+            skew_ms: self.skew_ms(),
+            rules: self.rules.clone(),
+            diff,
+            routing_key: text(&self.routing_key),
+        }
+    }
+}
+
+impl Record {
+    /// Whether some difference is at or below the JSON Pointer `field`.
+    #[must_use]
+    pub fn differs_at(&self, field: &str) -> bool {
+        self.diff.iter().any(|difference| crate::message::is_below(&difference.path, field))
+    }
+
+    /// Both values of the first difference, for a line of a report.
+    #[must_use]
+    pub fn example(&self) -> Option<(&str, &Value, &Value)> {
+        self.diff.first().map(|difference| (difference.path.as_str(), &difference.legacy, &difference.rabbitmq))
+    }
+}

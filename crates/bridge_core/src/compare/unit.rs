@@ -1,0 +1,140 @@
+//! One unit: a message, or another update, for one user.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::class::{Cause, Class, Modifier};
+use super::event::{Payload, Seen};
+use crate::gate::Sockets;
+use crate::key::{Key, MessageId};
+use crate::message::Comparison;
+use crate::stage::Stage;
+use crate::{DialogId, Millis, UserId};
+
+/// What one path showed.
+#[derive(Clone, Debug)]
+pub(super) struct Side {
+    pub(super) at: Millis,
+    pub(super) sequence: u64,
+    pub(super) sockets: Sockets,
+    pub(super) present: Sockets,
+    pub(super) subscribed: Sockets,
+    pub(super) joined: Option<Sockets>,
+    /// Rooms of the user's sockets, where the dialog was not known.
+    pub(super) rooms: Vec<DialogId>,
+    pub(super) redelivered: bool,
+    pub(super) broker_up: bool,
+    pub(super) queue_ready: bool,
+    pub(super) member: Option<bool>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Unit {
+    pub(super) key: Key,
+    pub(super) user: UserId,
+    pub(super) tenant: Arc<str>,
+    pub(super) opened: Millis,
+    pub(super) stage: Stage,
+    pub(super) message: Option<MessageId>,
+    pub(super) dialog: Option<DialogId>,
+    pub(super) dialog_mongo: Option<Arc<str>>,
+    pub(super) event: Arc<str>,
+    pub(super) event_id: Option<Arc<str>>,
+    pub(super) sender: Option<Arc<str>>,
+    pub(super) routing_key: Option<Arc<str>>,
+    pub(super) legacy: Option<Side>,
+    pub(super) rabbitmq: Option<Side>,
+    /// The copy that waits for the other.
+    pub(super) payload: Option<Payload>,
+    pub(super) compared: Option<Comparison>,
+    pub(super) duplicate: bool,
+    pub(super) leak: bool,
+    pub(super) drill: bool,
+    /// Something about it was shed.
+    pub(super) shed: bool,
+    /// It was opened before the first broker session was live.
+    pub(super) early: bool,
+    pub(super) modifiers: BTreeSet<Modifier>,
+    /// Set when it closes.
+    pub(super) closed: Option<(Class, Option<Cause>)>,
+}
+
+impl Unit {
+    pub(super) fn open(seen: &Seen, early: bool) -> Self {
+        let update = match &seen.payload {
+            Payload::Update(update) => Some(update),
+            Payload::Legacy(_) => None,
+        };
+        Self {
+            key: seen.key.clone(),
+            user: seen.user.clone(),
+            tenant: Arc::clone(&seen.tenant),
+            opened: seen.at,
+            stage: seen.stage,
+            message: seen.message.clone(),
+            dialog: seen.dialog.clone(),
+            dialog_mongo: update.and_then(|update| update.dialog_mongo.clone()),
+            event: Arc::clone(&seen.event),
+            event_id: update.and_then(|update| update.event_id.clone()),
+            sender: seen.sender.clone(),
+            routing_key: seen.routing_key.clone(),
+            legacy: None,
+            rabbitmq: None,
+            payload: None,
+            compared: None,
+            duplicate: false,
+            leak: false,
+            drill: seen.drill,
+            shed: false,
+            early,
+            modifiers: if seen.drill { BTreeSet::from([Modifier::Drill]) } else { BTreeSet::new() },
+            closed: None,
+        }
+    }
+
+    /// Bytes it keeps alive, roughly.
+    pub(super) fn weight(&self) -> usize {
+        let payload = match &self.payload {
+            Some(Payload::Legacy(data)) => data.get().len(),
+            Some(Payload::Update(update)) => update.body.get().len() + 256,
+            None => 0,
+        };
+        let diff = self.compared.as_ref().map_or(0, |found| found.diff.len() * 256);
+        1_024 + payload + diff
+    }
+
+    /// What the two sides say of it, together.
+    pub(super) fn learn(&mut self, seen: &Seen) {
+        if let Some(id) = &seen.message {
+            let own = self.message.get_or_insert_default();
+            own.message = own.message.take().or_else(|| id.message.clone());
+            own.mongo = own.mongo.take().or_else(|| id.mongo.clone());
+        }
+        self.dialog = self.dialog.take().or_else(|| seen.dialog.clone());
+        self.sender = self.sender.take().or_else(|| seen.sender.clone());
+        self.routing_key = self.routing_key.take().or_else(|| seen.routing_key.clone());
+        if let Payload::Update(update) = &seen.payload {
+            self.event = Arc::clone(&seen.event);
+            self.event_id = self.event_id.take().or_else(|| update.event_id.clone());
+            self.dialog_mongo = self.dialog_mongo.take().or_else(|| update.dialog_mongo.clone());
+        }
+    }
+}
+
+impl Side {
+    pub(super) fn of(seen: &Seen, sequence: u64) -> Self {
+        Self {
+            at: seen.at,
+            sequence,
+            sockets: seen.sockets.clone(),
+            present: seen.present.clone(),
+            subscribed: seen.subscribed.clone(),
+            joined: seen.joined.clone(),
+            rooms: seen.rooms.clone(),
+            redelivered: seen.redelivered,
+            broker_up: seen.broker_up,
+            queue_ready: seen.queue_ready,
+            member: seen.member,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The verdict's numbers, and what looking at every message does to it.
+
+use bridge_core::Millis;
+use bridge_core::verdict::{Evidence, Target, Value};
+
+const DAY: u64 = 24 * 3_600_000;
+
+fn target(rate: f64) -> Target {
+    Target { rate, confidence: 0.95, events: Vec::new(), drill: false, stale_after: DAY }
+}
+
+/// Messages, none of them bad, until it is safe.
+fn until_safe(rate: f64) -> u64 {
+    let (target, mut evidence) = (target(rate), Evidence::new("x", rate));
+    for n in 1.. {
+        evidence.message(Millis(n), false);
+        // The estimate is slow; it is looked at where it may change.
+        if n % 100 < 60 && n % 10_000 > 40 && rate < 1e-3 {
+            continue;
+        }
+        if evidence.verdict(&target, Millis(n)).value == Value::Safe {
+            return n;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn without_a_bad_message_it_takes_as_many_as_the_formula_says() {
+    let (target, mut evidence) = (target(1e-3), Evidence::new("x", 1e-3));
+    for n in 0..4_740 {
+        evidence.message(Millis(n), false);
+    }
+    assert_eq!(evidence.verdict(&target, Millis(1)).value, Value::Inconclusive);
+    evidence.message(Millis(1), false);
+    let verdict = evidence.verdict(&target, Millis(1));
+    assert_eq!((verdict.value, verdict.messages), (Value::Safe, 4_741));
+    assert!((verdict.upper_bound - 1e-3).abs() < 1e-6, "{}", verdict.upper_bound);
+    let tenth = until_safe(1e-4);
+    assert!((47_436..47_500).contains(&tenth), "{tenth}");
+}
+
+#[test]
+fn one_leak_is_enough_and_a_changed_rule_makes_it_stale() {
+    let target = target(1e-3);
+    let mut evidence = Evidence::new("build 1", 1e-3);
+    for n in 0..5_000 {
+        evidence.message(Millis(n), false);
+    }
+    assert_eq!(evidence.verdict(&target, Millis(5_000)).value, Value::Safe);
+    assert_eq!(evidence.verdict(&target, Millis(5_000 + DAY)).value, Value::Stale);
+    let changed = evidence.clone().under("build 2", 1e-3);
+    assert_eq!(changed.verdict(&target, Millis(5_000)).value, Value::Stale);
+    assert_eq!(evidence.clone().under("build 1", 1e-3), evidence);
+    evidence.leak(Millis(5_001));
+    assert_eq!(evidence.verdict(&target, Millis(5_001)).value, Value::NotSafe);
+}
+
+#[test]
+fn required_events_and_a_drill_are_waited_for() {
+    let target = Target { events: vec!["message.create".into()], drill: true, ..target(0.1) };
+    let mut evidence = Evidence::new("x", 0.1);
+    for n in 0..200 {
+        evidence.message(Millis(n), false);
+    }
+    let missing = evidence.verdict(&target, Millis(200)).missing;
+    assert_eq!(missing, ["a compared message.create", "a drill"]);
+    evidence.event("message.create");
+    evidence.drilled(Millis(200), false);
+    assert_eq!(evidence.verdict(&target, Millis(200)).missing, ["a drill that finds everything"]);
+    evidence.drilled(Millis(201), true);
+    assert_eq!(evidence.verdict(&target, Millis(201)).value, Value::Safe);
+}
+
+/// A small generator of its own, so that a run can be repeated.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let bits = u32::try_from(self.0 >> 32).unwrap();
+        f64::from(bits) / f64::from(u32::MAX)
+    }
+}
+
+/// Of `runs`, how many end `SAFE` at some look within `messages`, looked at after every message.
+fn safe_at_some_look(truth: f64, rate: f64, messages: u64, runs: u64) -> u64 {
+    let limit = 20.0_f64.ln();
+    let mut safe = 0;
+    for run in 0..runs {
+        let mut dice = Dice(0x9E37_79B9_7F4A_7C15 ^ (run + 1).wrapping_mul(0xD134_2543_DE82_EF95));
+        let mut evidence = Evidence::new("x", rate);
+        for n in 0..messages {
+            evidence.message(Millis(n), dice.roll() < truth);
+            if evidence.is_below(rate, limit) {
+                safe += 1;
+                break;
+            }
+        }
+    }
+    safe
+}
+
+#[test]
+fn looking_after_every_message_is_wrong_in_at_most_one_run_of_twenty() {
+    let rate = 0.02;
+    let wrong = safe_at_some_look(2.0 * rate, rate, 5_000, 1_000);
+    assert!(wrong <= 50, "{wrong} of 1000 runs called twice the target safe");
+    let right = safe_at_some_look(0.5 * rate, rate, 5_000, 1_000);
+    assert!(right >= 900, "only {right} of 1000 runs found half the target safe");
+}

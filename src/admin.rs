@@ -1,0 +1,107 @@
+//! The admin side: its own listener, a bearer token, JSON.
+
+mod flag;
+mod pages;
+mod shadow;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::broker::Broker;
+use crate::delivery::Hub;
+use crate::flag::Control;
+use crate::shadow::Desk;
+
+/// What the handlers need.
+pub struct Admin {
+    /// The flag.
+    pub control: Arc<Control>,
+    /// The users.
+    pub hub: Arc<Hub>,
+    /// The broker, where there is one.
+    pub broker: Option<Arc<dyn Broker>>,
+    /// The comparison.
+    pub desk: Arc<Desk>,
+    /// What was counted.
+    pub metrics: PrometheusHandle,
+    /// Bearer token; empty: none is needed.
+    pub token: String,
+    /// `/metrics` needs no token.
+    pub open_metrics: bool,
+    /// `shadow.window`, for a drill.
+    pub window: Duration,
+    /// The tenant, for a drill.
+    pub tenant: String,
+}
+
+/// The routes.
+pub fn router(admin: Arc<Admin>) -> Router {
+    let guarded = Router::new()
+        .route("/admin/flag", get(flag::get).put(flag::put))
+        .route("/admin/rollback", post(flag::rollback))
+        .route("/admin/preflight", get(flag::preflight))
+        .route("/admin/audit", get(flag::audit))
+        .route("/admin/shadow/summary", get(shadow::summary))
+        .route("/admin/shadow/records", get(shadow::records))
+        .route("/admin/shadow/stream", get(shadow::stream))
+        .route("/admin/drill", post(shadow::drill))
+        .route("/admin/sessions", get(sessions))
+        .route("/admin/queues", get(queues))
+        .route("/metrics", get(metrics))
+        .method_not_allowed_fallback(not_allowed)
+        .fallback(nowhere)
+        .layer(DefaultBodyLimit::max(64 * 1024))
+        .layer(middleware::from_fn_with_state(Arc::clone(&admin), authorize))
+        .with_state(admin);
+    Router::new().merge(pages::router()).merge(guarded)
+}
+
+/// 401 for a missing or wrong token. Hashes are compared, so that the time it takes tells nothing of the token.
+async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let open = admin.token.is_empty() || (admin.open_metrics && request.uri().path() == "/metrics");
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().trim();
+    if open || Sha256::digest(given) == Sha256::digest(&admin.token) {
+        return next.run(request).await;
+    }
+    (StatusCode::UNAUTHORIZED, Json(json!({"error": "unauthorized"}))).into_response()
+}
+
+pub(crate) fn failure(status: u16, body: Value) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, Json(body)).into_response()
+}
+
+async fn nowhere() -> Response {
+    failure(404, json!({"error": "not_found", "message": "no such call; see the README for those there are"}))
+}
+
+async fn not_allowed() -> Response {
+    failure(405, json!({"error": "method_not_allowed", "message": "the call exists with another method"}))
+}
+
+async fn sessions(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    Json(json!({"sessions": admin.hub.sessions()}))
+}
+
+async fn queues(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let queues = match &admin.broker {
+        Some(broker) => broker.queues(Duration::from_secs(5)).await,
+        None => Vec::new(),
+    };
+    Json(json!({"queues": queues}))
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], admin.metrics.render()).into_response()
+}

@@ -1,0 +1,67 @@
+//! Calls about the flag.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use bridge_core::Stage;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Admin, failure};
+use crate::flag::{ChangeRequest, FlagView, Outcome, Refusal, verify};
+
+pub(super) async fn get(State(admin): State<Arc<Admin>>) -> Json<FlagView> {
+    Json(admin.control.view())
+}
+
+pub(super) async fn put(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
+    let changed = match ChangeRequest::read(&body) {
+        Ok(request) => admin.control.set(request, "admin").await,
+        Err(refusal) => Err(refusal),
+    };
+    match changed {
+        Ok(Outcome::Done(view)) => Json(FlagView { persisted: None, ..*view }).into_response(),
+        Ok(Outcome::Planned(plan, checks)) => {
+            Json(json!({"from": plan.from, "to": plan.to, "checks": checks, "actions": plan.actions})).into_response()
+        }
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+/// A rollback is never refused for its body: what can't be read of it is left out.
+pub(super) async fn rollback(State(admin): State<Arc<Admin>>, body: Bytes) -> Json<FlagView> {
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let text = |name: &str, default: &str| {
+        let text = body.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+        text.unwrap_or(default).chars().take(1_000).collect::<String>()
+    };
+    let (actor, reason) = (text("actor", "unknown"), text("reason", "rollback"));
+    Json(admin.control.rollback(&actor, &reason, "admin", false).await)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Towards {
+    to: Option<String>,
+}
+
+pub(super) async fn preflight(State(admin): State<Arc<Admin>>, Query(towards): Query<Towards>) -> Response {
+    let to = match towards.to.map(|to| to.parse::<Stage>()).transpose() {
+        Ok(to) => to,
+        Err(message) => return refused(&Refusal::invalid("to", message)),
+    };
+    Json(admin.control.preflight(to).await).into_response()
+}
+
+pub(super) async fn audit(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let entries = admin.control.history();
+    let verification = verify(&entries);
+    Json(json!({"entries": entries, "verification": verification}))
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let (status, body) = refusal.answer();
+    failure(status, body)
+}

@@ -1,0 +1,13 @@
+//! The runtime flag: which stage this instance is in, who changed it, and whether it may be changed.
+
+mod audit;
+mod change;
+mod control;
+mod preflight;
+mod store;
+
+pub use audit::{Audit, AuditEntry, Verification, verify};
+pub use change::{Action, ChangeRequest, Plan, Refusal};
+pub use control::{Control, ControlSettings, FlagView, Outcome, Transition};
+pub use preflight::{Preflight, PreflightReport};
+pub use store::{Configured, Override, Store, StoreError};

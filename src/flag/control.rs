@@ -1,0 +1,399 @@
+//! The one place where the stage of this instance changes.
+
+mod drain;
+mod forward;
+mod record;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_core::{Rollout, Stage};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::audit::Audit;
+use super::change::{Action, ChangeRequest, Plan, Refusal};
+use super::preflight::Preflight;
+use super::store::{Configured, Store};
+use crate::delivery::Hub;
+
+/// How long a rollback waits for the disk before it answers `persisted: false`.
+const DISK: Duration = Duration::from_millis(1_000);
+
+/// What the control needs from the settings.
+#[derive(Clone, Debug)]
+pub struct ControlSettings {
+    /// `flag.flip_timeout`.
+    pub flip_timeout: Duration,
+    /// `shadow.window`.
+    pub window: Duration,
+    /// A broker is configured.
+    pub has_broker: bool,
+}
+
+/// A move that is not over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Transition {
+    /// From.
+    pub from: Stage,
+    /// To.
+    pub to: Stage,
+    /// `warming`, `overlap` or `draining`.
+    pub phase: &'static str,
+    /// Users whose queue is live.
+    pub users_ready: usize,
+    /// All users.
+    pub users_total: usize,
+}
+
+/// `GET /admin/flag`.
+#[derive(Clone, Debug, Serialize)]
+pub struct FlagView {
+    /// Rabbitmq delivers.
+    pub use_rabbitmq_updates: bool,
+    /// Both paths run and are compared.
+    pub shadow_mode: bool,
+    /// What the two spell.
+    pub stage: Stage,
+    /// What set it last.
+    pub source: String,
+    /// Changes of this instance so far.
+    pub version: u64,
+    /// When it was set, ISO-8601.
+    pub changed_at: String,
+    /// Who set it.
+    pub actor: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who is inside.
+    pub rollout: Rollout,
+    /// A move that is not over.
+    pub transition: Option<Transition>,
+    /// Only in the answer to a rollback: whether it is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persisted: Option<bool>,
+}
+
+/// What a change led to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The flag as it is now.
+    Done(Box<FlagView>),
+    /// What would be done.
+    Planned(Plan, Vec<crate::broker::Check>),
+}
+
+/// Runs changes, one at a time.
+pub struct Control {
+    settings: ControlSettings,
+    hub: Arc<Hub>,
+    preflight: Preflight,
+    state: Mutex<State>,
+    disk: Arc<Mutex<Disk>>,
+    evidence: Arc<dyn Fn() -> Value + Send + Sync>,
+}
+
+/// What is written; behind its own lock, so that a disk that hangs holds up nobody's look at the flag.
+struct Disk {
+    store: Store,
+    audit: Audit,
+}
+
+struct State {
+    stage: Stage,
+    rollout: Rollout,
+    source: String,
+    version: u64,
+    changed_at: String,
+    actor: Option<String>,
+    reason: Option<String>,
+    configured: Configured,
+    transition: Option<(Stage, Stage, &'static str)>,
+    /// The change in progress.
+    change: Option<InProgress>,
+    /// Ends the wait for the end of a drain.
+    drain: CancellationToken,
+}
+
+#[derive(Clone)]
+struct InProgress {
+    actor: String,
+    reason: String,
+    to: Stage,
+    /// Cancelled by what supersedes it; who that was is then in `by`.
+    superseded: CancellationToken,
+    by: Arc<Mutex<String>>,
+}
+
+impl Control {
+    /// The flag at the start: the stored override, unless the configured value has changed since.
+    #[must_use]
+    pub fn new(
+        settings: ControlSettings,
+        hub: Arc<Hub>,
+        preflight: Preflight,
+        store: Store,
+        configured: Configured,
+        origin: &str,
+        evidence: Arc<dyn Fn() -> Value + Send + Sync>,
+    ) -> Arc<Self> {
+        let audit = Audit::open(store.dir());
+        let stored = store.stored().clone();
+        let now = crate::clock::iso(hub.now());
+        let mut state = State {
+            stage: configured.stage,
+            rollout: configured.rollout.clone(),
+            source: origin.into(),
+            version: stored.version,
+            changed_at: now,
+            actor: None,
+            reason: None,
+            configured: configured.clone(),
+            transition: None,
+            change: None,
+            drain: CancellationToken::new(),
+        };
+        let mut dropped = None;
+        if let Some(over) = stored.over {
+            if over.configured == configured && (settings.has_broker || !over.stage.runs_rabbitmq()) {
+                state.stage = over.stage;
+                state.rollout = over.rollout;
+                state.source = "state".into();
+                state.actor = Some(over.actor);
+                state.reason = Some(over.reason);
+                state.changed_at = over.changed_at;
+            } else {
+                dropped = Some(over.stage);
+            }
+        }
+        hub.flip(state.stage, &state.rollout);
+        let disk = Arc::new(Mutex::new(Disk { store, audit }));
+        let control = Self { settings, hub, preflight, state: Mutex::new(state), disk, evidence };
+        if let Some(from) = dropped {
+            control.note_configuration(from);
+        }
+        Arc::new(control)
+    }
+
+    /// The flag as it is.
+    #[must_use]
+    pub fn view(&self) -> FlagView {
+        let (users_ready, users_total) = self.hub.warmth();
+        let state = self.state.lock();
+        let transition =
+            state.transition.map(|(from, to, phase)| Transition { from, to, phase, users_ready, users_total });
+        FlagView {
+            use_rabbitmq_updates: state.stage.use_rabbitmq_updates(),
+            shadow_mode: state.stage.shadow_mode(),
+            stage: state.stage,
+            source: state.source.clone(),
+            version: state.version,
+            changed_at: state.changed_at.clone(),
+            actor: state.actor.clone(),
+            reason: state.reason.clone(),
+            rollout: state.rollout.clone(),
+            transition,
+            persisted: None,
+        }
+    }
+
+    /// The stage.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.state.lock().stage
+    }
+
+    /// All audit entries, newest first.
+    #[must_use]
+    pub fn history(&self) -> Vec<Value> {
+        self.disk.lock().audit.entries()
+    }
+
+    /// Preflight towards `to`, by default the next stage.
+    pub async fn preflight(&self, to: Option<Stage>) -> super::PreflightReport {
+        let stage = self.stage();
+        self.preflight.run(to.or(stage.next()).unwrap_or(stage)).await
+    }
+
+    /// `PUT /admin/flag`, and a configured value that changed. Answers when the move is complete on this instance.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn set(self: &Arc<Self>, request: ChangeRequest, source: &str) -> Result<Outcome, Refusal> {
+        let started = Instant::now();
+        let (from, to, rollout) = self.target(&request);
+        let before = self.state.lock().rollout.clone();
+        if to.runs_rabbitmq() && !self.settings.has_broker {
+            let checks = self.preflight.run(to).await.checks;
+            return Err(Refusal::Preflight(checks));
+        }
+        let same = from == to && rollout == before;
+        let warming = self.state.lock().change.is_some();
+        let raises = to.use_rabbitmq_updates() && from.use_rabbitmq_updates() && rollout.raises(&before);
+        let lowers = to.use_rabbitmq_updates() && from == to && rollout != before && !raises;
+        let forward = to > from || raises;
+        let towards_legacy = to < from || (to == Stage::Legacy && warming);
+        let moves_back = (from.use_rabbitmq_updates() && !to.use_rabbitmq_updates()) || lowers;
+        let plan = Plan::new(from, to, forward, moves_back, self.window_ms());
+        if same && !towards_legacy {
+            return if request.dry_run {
+                Ok(Outcome::Planned(Plan { from, to, actions: Vec::new() }, Vec::new()))
+            } else {
+                Ok(Outcome::Done(Box::new(self.view())))
+            };
+        }
+        if forward {
+            let checks = self.may_go(&request, from, to).await?;
+            if request.dry_run {
+                return Ok(Outcome::Planned(plan, checks));
+            }
+            return self.go_forward(request, source, &plan, rollout, started).await;
+        }
+        if request.dry_run {
+            return Ok(Outcome::Planned(plan, Vec::new()));
+        }
+        self.begin(&request, to, towards_legacy)?;
+        let view = self
+            .go_back(&request.actor, &request.reason, source, (to, rollout), (request.force, false), started)
+            .await;
+        Ok(Outcome::Done(Box::new(view)))
+    }
+
+    /// To `legacy` at once, whatever is broken.
+    pub async fn rollback(self: &Arc<Self>, actor: &str, reason: &str, source: &str, automatic: bool) -> FlagView {
+        let started = Instant::now();
+        self.supersede(&format!("a rollback by {actor}"));
+        let (stage, rollout) = {
+            let state = self.state.lock();
+            (state.stage, state.rollout.clone())
+        };
+        if stage == Stage::Legacy && self.state.lock().configured.stage == Stage::Legacy {
+            return FlagView { persisted: Some(true), ..self.view() };
+        }
+        self.go_back(actor, reason, source, (Stage::Legacy, rollout), (false, automatic), started).await
+    }
+
+    /// The configured value after a reload. It wins over an override when it has changed.
+    pub async fn configure(self: &Arc<Self>, configured: Configured, origin: &str) {
+        let before = self.state.lock().configured.clone();
+        if before == configured {
+            return;
+        }
+        let request = ChangeRequest {
+            use_rabbitmq_updates: Some(configured.stage.use_rabbitmq_updates()),
+            shadow_mode: Some(configured.stage.shadow_mode()),
+            rollout: Some(configured.rollout.clone()),
+            actor: "configuration".into(),
+            reason: format!("the configured value changed from {} to {}", before.stage, configured.stage),
+            dry_run: false,
+            force: false,
+        };
+        let from = self.stage();
+        self.state.lock().configured = configured.clone();
+        match self.set(request, origin).await {
+            Ok(_) => {
+                tracing::info!(stage = %configured.stage, "the configured stage is in force");
+                self.drop_override(origin).await;
+            }
+            Err(refusal) => {
+                self.state.lock().configured = before;
+                tracing::error!(reason = %refusal.message(), "THE CONFIGURED STAGE IS REFUSED: {from} stays");
+                self.note_refused(from, configured.stage, origin, &refusal).await;
+            }
+        }
+    }
+
+    fn target(&self, request: &ChangeRequest) -> (Stage, Stage, Rollout) {
+        let state = self.state.lock();
+        let use_rabbitmq = request.use_rabbitmq_updates.unwrap_or_else(|| state.stage.use_rabbitmq_updates());
+        let shadow = request.shadow_mode.unwrap_or_else(|| state.stage.shadow_mode());
+        let rollout = request.rollout.clone().unwrap_or_else(|| state.rollout.clone());
+        (state.stage, Stage::from_flags(use_rabbitmq, shadow), rollout)
+    }
+
+    fn window_ms(&self) -> u64 {
+        u64::try_from(self.settings.window.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes the place of the change in progress, or is refused because there is one.
+    fn begin(&self, request: &ChangeRequest, to: Stage, pre_empts: bool) -> Result<InProgress, Refusal> {
+        if pre_empts {
+            self.supersede(&format!("a change to {to} by {}", request.actor));
+        }
+        let mut state = self.state.lock();
+        if let Some(first) = &state.change {
+            let (actor, reason) = (first.actor.clone(), first.reason.clone());
+            return Err(Refusal::InProgress { actor, reason, to: first.to });
+        }
+        let change = InProgress {
+            actor: request.actor.clone(),
+            reason: request.reason.clone(),
+            to,
+            superseded: CancellationToken::new(),
+            by: Arc::default(),
+        };
+        state.change = Some(change.clone());
+        Ok(change)
+    }
+
+    /// Ends the change in progress: its call answers `superseded`.
+    fn supersede(&self, by: &str) {
+        let mut state = self.state.lock();
+        if let Some(change) = state.change.take() {
+            *change.by.lock() = by.into();
+            change.superseded.cancel();
+            state.transition = None;
+        }
+    }
+
+    /// Moves towards legacy: the gates first, then the disk.
+    async fn go_back(
+        self: &Arc<Self>,
+        actor: &str,
+        reason: &str,
+        source: &str,
+        (to, rollout): (Stage, Rollout),
+        (forced, automatic): (bool, bool),
+        started: Instant,
+    ) -> FlagView {
+        let from = {
+            let mut state = self.state.lock();
+            state.change = None;
+            let from = state.stage;
+            self.hub.flip(to, &rollout);
+            self.take(&mut state, to, &rollout, (actor, reason, source));
+            from
+        };
+        let drains = from.use_rabbitmq_updates() && (!to.use_rabbitmq_updates() || from == to);
+        if drains {
+            self.begin_drain(from, to);
+        } else if from.runs_rabbitmq() && !to.runs_rabbitmq() {
+            self.begin_cool();
+        } else if !to.runs_rabbitmq() {
+            // A warm-up was superseded.
+            self.begin_cool();
+        }
+        let entry = self.entry(from, (actor, reason, source), (forced, automatic), started);
+        let persisted = self.persist(entry).await;
+        FlagView { persisted: Some(persisted), ..self.view() }
+    }
+
+    /// The new flag, in memory.
+    fn take(&self, state: &mut State, to: Stage, rollout: &Rollout, (actor, reason, source): (&str, &str, &str)) {
+        state.stage = to;
+        state.rollout = rollout.clone();
+        state.version += 1;
+        state.source = source.into();
+        state.actor = Some(actor.into());
+        state.reason = Some(reason.into());
+        state.changed_at = crate::clock::iso(self.hub.now());
+    }
+}
+
+impl Plan {
+    fn warms(&self) -> bool {
+        self.has(&Action::Warm)
+    }
+}

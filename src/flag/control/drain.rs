@@ -1,0 +1,63 @@
+//! After a move back: rabbitmq goes on for one window, then its queues go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_core::Stage;
+use tokio_util::sync::CancellationToken;
+
+use super::Control;
+
+/// Deleting queues may take this long.
+const COOL: Duration = Duration::from_secs(5);
+
+impl Control {
+    /// Shows the drain, and ends it when the window is over.
+    pub(super) fn begin_drain(self: &Arc<Self>, from: Stage, to: Stage) {
+        let ended = self.new_drain();
+        self.state.lock().transition = Some((from, to, "draining"));
+        let control = Arc::clone(self);
+        // A little longer than the gates' own windows, which began a moment ago.
+        let window = self.settings.window + Duration::from_millis(100);
+        tokio::spawn(async move {
+            if ended.run_until_cancelled(tokio::time::sleep(window)).await.is_none() {
+                return;
+            }
+            control.finish(&ended).await;
+        });
+    }
+
+    /// Ends the rabbitmq path without a drain: nobody was served by it.
+    pub(super) fn begin_cool(self: &Arc<Self>) {
+        let ended = self.new_drain();
+        let control = Arc::clone(self);
+        tokio::spawn(async move { control.finish(&ended).await });
+    }
+
+    fn new_drain(&self) -> CancellationToken {
+        let ended = CancellationToken::new();
+        let mut state = self.state.lock();
+        std::mem::replace(&mut state.drain, ended.clone()).cancel();
+        ended
+    }
+
+    async fn finish(&self, ended: &CancellationToken) {
+        let cools = {
+            let mut state = self.state.lock();
+            if ended.is_cancelled() {
+                return;
+            }
+            if state.change.is_none() {
+                state.transition = None;
+            }
+            !state.stage.runs_rabbitmq() && state.change.is_none()
+        };
+        if cools {
+            self.hub.cool(COOL).await;
+            // A move forward that began meanwhile wants them again.
+            if self.state.lock().change.is_some() {
+                self.hub.warm();
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What a change leaves behind: the stored override, and an audit entry.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bridge_core::{Rollout, Stage};
+
+use super::super::audit::AuditEntry;
+use super::super::store::{Override, Stored};
+use super::{Control, DISK, Disk, Refusal, State};
+
+impl Control {
+    pub(super) fn entry(
+        &self,
+        from: Stage,
+        (actor, reason, source): (&str, &str, &str),
+        (forced, automatic): (bool, bool),
+        started: Instant,
+    ) -> AuditEntry {
+        let (to, rollout) = {
+            let state = self.state.lock();
+            (state.stage, state.rollout.clone())
+        };
+        AuditEntry {
+            at: crate::clock::iso(self.hub.now()),
+            actor: actor.into(),
+            reason: reason.into(),
+            source: source.into(),
+            from,
+            to,
+            rollout,
+            forced,
+            automatic,
+            refused: None,
+            evidence: (self.evidence)(),
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Stores the flag as it is and appends `entry`; `false` when the disk did not take both in time. What it did not
+    /// take waits in memory and is tried again.
+    pub(super) async fn persist(self: &Arc<Self>, entry: AuditEntry) -> bool {
+        let stored = stored(&self.state.lock());
+        self.on_disk(move |disk| {
+            let written = disk.store.write(stored);
+            if let Err(error) = &written {
+                tracing::error!(%error, "THE FLAG COULD NOT BE STORED: a restart would not know of this change");
+            }
+            disk.audit.append(&entry) && written.is_ok()
+        })
+        .await
+    }
+
+    /// Stores what is about to be, without an audit entry.
+    pub(super) async fn store_ahead(
+        self: &Arc<Self>,
+        stage: Stage,
+        rollout: &Rollout,
+        (actor, reason, source): (&str, &str, &str),
+    ) -> Result<(), String> {
+        let ahead = {
+            let state = self.state.lock();
+            let over = Override {
+                stage,
+                rollout: rollout.clone(),
+                actor: actor.into(),
+                reason: reason.into(),
+                source: source.into(),
+                changed_at: crate::clock::iso(self.hub.now()),
+                configured: state.configured.clone(),
+            };
+            Stored { version: state.version + 1, over: Some(over) }
+        };
+        let disk = Arc::clone(&self.disk);
+        let writing = tokio::task::spawn_blocking(move || disk.lock().store.write(ahead));
+        match tokio::time::timeout(DISK * 5, writing).await {
+            Ok(Ok(written)) => written.map_err(|error| error.to_string()),
+            Ok(Err(_)) => Err("the write was interrupted".into()),
+            Err(_) => Err("the disk does not answer".into()),
+        }
+    }
+
+    /// The configured value is in force: nothing overrides it.
+    pub(super) async fn drop_override(self: &Arc<Self>, origin: &str) {
+        let stored = {
+            let mut state = self.state.lock();
+            state.source = origin.into();
+            Stored { version: state.version, over: None }
+        };
+        self.on_disk(move |disk| disk.store.write(stored).is_ok()).await;
+    }
+
+    /// At the start: the stored override from stage `from` was dropped.
+    pub(super) fn note_configuration(&self, from: Stage) {
+        let source = {
+            let mut state = self.state.lock();
+            state.version += 1;
+            state.source.clone()
+        };
+        tracing::warn!(%from, to = %self.stage(), "the configured stage has changed: it wins over the stored one");
+        let reason = "the configured value changed while the instance was down";
+        let mut entry = self.entry(from, ("configuration", reason, &source), (false, true), Instant::now());
+        entry.automatic = true;
+        let stored = Stored { version: self.state.lock().version, over: None };
+        let mut disk = self.disk.lock();
+        if let Err(error) = disk.store.write(stored) {
+            tracing::error!(%error, "the flag could not be stored");
+        }
+        disk.audit.append(&entry);
+    }
+
+    pub(super) async fn note_refused(self: &Arc<Self>, from: Stage, to: Stage, origin: &str, refusal: &Refusal) {
+        let reason = format!("the configured value changed to {to}");
+        let mut entry = self.entry(from, ("configuration", &reason, origin), (false, true), Instant::now());
+        entry.to = from;
+        entry.refused = Some(refusal.message());
+        self.on_disk(move |disk| disk.audit.append(&entry)).await;
+    }
+
+    /// Tries again what the disk did not take.
+    pub async fn retry_disk(self: &Arc<Self>) {
+        let stored = stored(&self.state.lock());
+        self.on_disk(move |disk| {
+            if disk.audit.flush() && disk.store.stored().version < stored.version {
+                return disk.store.write(stored).is_ok();
+            }
+            true
+        })
+        .await;
+    }
+
+    async fn on_disk(&self, work: impl FnOnce(&mut Disk) -> bool + Send + 'static) -> bool {
+        let disk = Arc::clone(&self.disk);
+        let working = tokio::task::spawn_blocking(move || work(&mut disk.lock()));
+        matches!(tokio::time::timeout(DISK, working).await, Ok(Ok(true)))
+    }
+}
+
+fn stored(state: &State) -> Stored {
+    let over = Override {
+        stage: state.stage,
+        rollout: state.rollout.clone(),
+        actor: state.actor.clone().unwrap_or_default(),
+        reason: state.reason.clone().unwrap_or_default(),
+        source: state.source.clone(),
+        changed_at: state.changed_at.clone(),
+        configured: state.configured.clone(),
+    };
+    let overridden = state.actor.is_some();
+    Stored { version: state.version, over: overridden.then_some(over) }
+}

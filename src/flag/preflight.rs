@@ -1,0 +1,155 @@
+//! May this instance go forward? Made anew at each call.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_core::Stage;
+use serde::Serialize;
+
+use crate::broker::{Broker, Check, QueueState};
+use crate::chat3::Chat3;
+use crate::config::RequireVerdict;
+use crate::delivery::Hub;
+
+/// Everything together may take this long.
+const LIMIT: Duration = Duration::from_secs(12);
+/// Ready messages in one queue above which its user is behind.
+const LAG: u64 = 1_000;
+/// Ledger or ring above this share of its bound is too full to go forward.
+const FULL: f64 = 0.8;
+
+/// What the checks look at.
+pub struct Preflight {
+    /// Users and their gates.
+    pub hub: Arc<Hub>,
+    /// The broker, where one is configured.
+    pub broker: Option<Arc<dyn Broker>>,
+    /// Chat3.
+    pub chat3: Chat3,
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// The verdict of the comparison, as its name.
+    pub verdict: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What is asked of the verdict.
+    pub require: RequireVerdict,
+}
+
+/// `GET /admin/preflight`.
+#[derive(Clone, Debug, Serialize)]
+pub struct PreflightReport {
+    /// No check failed.
+    pub ok: bool,
+    /// Towards this stage.
+    pub to: Stage,
+    /// The checks.
+    pub checks: Vec<Check>,
+}
+
+fn check(name: &'static str, outcome: Result<String, String>, remedy: &str) -> Check {
+    let ok = outcome.is_ok();
+    let (Ok(detail) | Err(detail)) = outcome;
+    Check { name, ok: Some(ok), detail, remedy: if ok { String::new() } else { remedy.into() } }
+}
+
+fn unasked(name: &'static str, detail: &str) -> Check {
+    Check { name, ok: None, detail: detail.into(), remedy: String::new() }
+}
+
+impl Preflight {
+    /// All checks towards `to`.
+    pub async fn run(&self, to: Stage) -> PreflightReport {
+        let (broker, chat3, lag) = tokio::join!(self.broker_checks(to), self.chat3_checks(), self.lag(to));
+        let mut checks = broker;
+        checks.extend(chat3);
+        let written = super::store::probe(&self.state_dir);
+        let written = written.map(|()| "writable".into()).map_err(|error| error.to_string());
+        checks.push(check(
+            "state_dir_writable",
+            written,
+            "free space on the disk of state_dir, or correct its permissions",
+        ));
+        if to.use_rabbitmq_updates() {
+            checks.extend([self.queues_live(), lag, self.headroom(), self.clients(), self.verdict_check()]);
+        }
+        let ok = checks.iter().all(|check| check.ok != Some(false));
+        PreflightReport { ok, to, checks }
+    }
+
+    async fn broker_checks(&self, to: Stage) -> Vec<Check> {
+        match &self.broker {
+            Some(broker) => broker.preflight(LIMIT).await,
+            None if to.runs_rabbitmq() => {
+                let outcome = Err("no broker is configured".into());
+                vec![check("broker_reachable", outcome, "set rabbitmq.url (RABBITMQ_URL)")]
+            }
+            None => Vec::new(),
+        }
+    }
+
+    async fn chat3_checks(&self) -> [Check; 2] {
+        let (health, authorized) = tokio::join!(self.chat3.health(), self.chat3.authorized());
+        let fine = |text: &str| text.to_owned();
+        [
+            check(
+                "chat3_reachable",
+                health.map(|()| fine("healthy")),
+                "start Chat3, or correct chat3.url (CHAT3_API_URL)",
+            ),
+            check(
+                "chat3_key",
+                authorized.map(|()| fine("accepted")),
+                "correct chat3.api_key (CHAT3_API_KEY) or chat3.tenant_id",
+            ),
+        ]
+    }
+
+    fn queues_live(&self) -> Check {
+        let (live, wanted) = self.hub.warmth();
+        let detail = format!("{live} of {wanted} users' queues are live");
+        let outcome = if live >= wanted { Ok(detail) } else { Err(detail) };
+        check("queues_live", outcome, "wait a moment, and look at GET /admin/queues and the broker's log")
+    }
+
+    async fn lag(&self, to: Stage) -> Check {
+        let Some(broker) = self.broker.as_ref().filter(|_| to.use_rabbitmq_updates()) else {
+            return unasked("lag", "no broker is configured");
+        };
+        let queues = broker.queues(Duration::from_secs(5)).await;
+        let worst = queues.iter().filter_map(|queue| queue.lag).max().unwrap_or(0);
+        let oldest = self.hub.oldest_lag();
+        let unknown = queues.iter().filter(|queue| queue.state == QueueState::Live && queue.lag.is_none()).count();
+        let detail = format!("at most {worst} messages ready, {oldest} ms late; {unknown} queues not asked");
+        let outcome = if worst > LAG || oldest > 5_000 { Err(detail) } else { Ok(detail) };
+        check("lag", outcome, "wait until the queues are empty, and look for slow clients and a busy broker")
+    }
+
+    fn headroom(&self) -> Check {
+        let (ledger, ring) = self.hub.fullness();
+        let detail = format!("ledger {:.0} % full, ring {:.0} % full", ledger * 100.0, ring * 100.0);
+        let outcome = if ledger > FULL || ring > FULL { Err(detail) } else { Ok(detail) };
+        check(
+            "headroom",
+            outcome,
+            "wait for the window to pass; if it stays, the broker or Chat3's update worker is behind",
+        )
+    }
+
+    fn clients(&self) -> Check {
+        // Whoever does not understand `update` is served in an old form: nobody is left without one.
+        let load = self.hub.load();
+        let detail =
+            format!("{} of {} sockets take `update`, the others an old form", load.form_update, load.sockets);
+        check("clients", Ok(detail), "")
+    }
+
+    fn verdict_check(&self) -> Check {
+        let value = (self.verdict)();
+        let fails = match self.require {
+            RequireVerdict::NotUnsafe => value == "NOT_SAFE",
+            RequireVerdict::Safe => value != "SAFE",
+        };
+        let outcome = if fails { Err(value) } else { Ok(value) };
+        check("verdict", outcome, "look at `updates-bridge shadow report` for what differs or is missing")
+    }
+}

@@ -1,0 +1,190 @@
+//! The state directory: one instance's own, with the override that survives a restart.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use bridge_core::{Rollout, Stage};
+use serde::{Deserialize, Serialize};
+
+/// The flag as the settings ask for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Configured {
+    /// Stage.
+    pub stage: Stage,
+    /// Rollout.
+    pub rollout: Rollout,
+}
+
+/// A runtime change that is in force instead of the configured value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Override {
+    /// Stage.
+    pub stage: Stage,
+    /// Rollout.
+    pub rollout: Rollout,
+    /// Who changed it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// How: `admin`, `signal`, `guard`.
+    pub source: String,
+    /// When, ISO-8601.
+    pub changed_at: String,
+    /// The configured value that it overrode.
+    pub configured: Configured,
+}
+
+/// `flag.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Changes of this instance so far.
+    pub version: u64,
+    /// The change in force, if any.
+    #[serde(rename = "override")]
+    pub over: Option<Override>,
+}
+
+/// Why the state directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another instance has it.
+    #[error("state_dir {dir} belongs to another instance ({holder}): give each instance its own")]
+    Locked {
+        /// The directory.
+        dir: String,
+        /// Who says that it has it.
+        holder: String,
+    },
+    /// It can't be made or written.
+    #[error("state_dir {dir} can't be used: {error}")]
+    Io {
+        /// The directory.
+        dir: String,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// An instance's state directory, locked while this lives.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    _lock: File,
+    stored: Stored,
+}
+
+impl Store {
+    /// Locks `dir` and reads what is there. A file that can't be read is kept aside, said loudly, and not believed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(dir: &Path, instance: &str) -> Result<Self, StoreError> {
+        let failed = |error| StoreError::Io { dir: dir.display().to_string(), error };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let mut lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(dir.join("lock"))
+            .map_err(failed)?;
+        if fs4::FileExt::try_lock(&lock).is_err() {
+            let mut holder = String::new();
+            let _says_what_it_can = lock.read_to_string(&mut holder);
+            let holder = if holder.is_empty() { "unknown".into() } else { holder };
+            return Err(StoreError::Locked { dir: dir.display().to_string(), holder });
+        }
+        // Who holds it is for people; a disk that is full must not keep the instance from starting.
+        let _for_people = lock
+            .set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| write!(lock, "{instance}, process {}", std::process::id()));
+        let stored = read(&dir.join("flag.json"));
+        Ok(Self { dir: dir.to_owned(), _lock: lock, stored })
+    }
+
+    /// What is stored.
+    #[must_use]
+    pub const fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// Stores `stored`, whole or not at all.
+    ///
+    /// # Errors
+    /// When the disk does not take it; what was stored before stays.
+    pub fn write(&mut self, stored: Stored) -> std::io::Result<()> {
+        let path = self.dir.join("flag.json");
+        let temporary = self.dir.join("flag.json.new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&serde_json::to_vec_pretty(&stored)?)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &path)?;
+        self.stored = stored;
+        Ok(())
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// Whether something can be written to `dir` at this moment.
+///
+/// # Errors
+/// Why not.
+pub(super) fn probe(dir: &Path) -> std::io::Result<()> {
+    let path = dir.join(".probe");
+    let mut file = File::create(&path)?;
+    file.write_all(&[0; 4_096])?;
+    file.sync_all()?;
+    std::fs::remove_file(path)
+}
+
+fn read(path: &Path) -> Stored {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Stored::default(),
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "the stored flag can't be read: the configured stage is taken");
+            return Stored::default();
+        }
+    };
+    match serde_json::from_slice(&text) {
+        Ok(stored) => stored,
+        Err(error) => {
+            let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+            let aside = path.with_file_name(format!("flag.json.corrupt-{time}"));
+            let kept = std::fs::rename(path, &aside);
+            tracing::error!(path = %path.display(), aside = %aside.display(), ?kept, %error,
+                "THE STORED FLAG IS CORRUPT: it is kept aside, and the configured stage is taken");
+            Stored::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_instance_and_a_corrupt_file_is_kept_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), "one").unwrap();
+        let locked = Store::open(dir.path(), "two").unwrap_err().to_string();
+        assert!(locked.contains("one, process"), "{locked}");
+        let stored = Stored { version: 3, over: None };
+        store.write(stored.clone()).unwrap();
+        drop(store);
+        let store = Store::open(dir.path(), "one").unwrap();
+        assert_eq!(*store.stored(), stored);
+        drop(store);
+        std::fs::write(dir.path().join("flag.json"), "{").unwrap();
+        assert_eq!(*Store::open(dir.path(), "one").unwrap().stored(), Stored::default());
+        let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.into_iter().any(|name| name.to_string_lossy().starts_with("flag.json.corrupt-")));
+    }
+}

@@ -1,0 +1,80 @@
+//! The client side over HTTP: messages, health, and the way to a backend behind the bridge.
+
+mod failure;
+mod health;
+mod messages;
+mod proxy;
+
+pub use failure::Failure;
+pub use health::{Facts, Readiness, ReadyReport};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{any, get, post};
+use http::{HeaderValue, Method};
+use tokio_util::task::TaskTracker;
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+
+use crate::auth::Authenticator;
+use crate::chat3::{Chat3, Membership};
+use crate::config::MembershipMode;
+use crate::delivery::Hub;
+
+/// What the handlers need.
+pub struct Api {
+    /// Where accepted messages go.
+    pub hub: Arc<Hub>,
+    /// Where messages come from.
+    pub chat3: Chat3,
+    /// Who may post.
+    pub membership: Arc<Membership>,
+    /// What is done about membership.
+    pub membership_mode: MembershipMode,
+    /// Who a client is.
+    pub auth: Arc<Authenticator>,
+    /// Message types to rewrite.
+    pub types: std::collections::BTreeMap<String, String>,
+    /// How long a client waits for Chat3.
+    pub chat3_timeout: Duration,
+    /// Largest body of a message, in bytes.
+    pub max_body: usize,
+    /// A backend to stand in front of; empty: none.
+    pub backend: String,
+    /// Whether the bridge is ready.
+    pub readiness: Arc<dyn Readiness>,
+    /// Requests that are not answered yet.
+    pub in_flight: TaskTracker,
+}
+
+/// The routes.
+pub fn router(api: Arc<Api>) -> Router {
+    let proxy = proxy::Proxy::new(&api.backend);
+    Router::new()
+        .route("/api/messages/dialog/{dialog}", post(messages::create).fallback(proxy::pass))
+        .route("/api/dialog/{dialog}/messages", post(messages::create).fallback(proxy::pass))
+        .route("/health", get(health::alive))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/api/{*rest}", any(proxy::pass))
+        .fallback(failure::no_route)
+        .layer(axum::Extension(proxy))
+        .with_state(api)
+}
+
+/// CORS for `origins`; `*` allows all.
+#[must_use]
+pub fn cors(origins: &[String]) -> CorsLayer {
+    let any = origins.iter().any(|origin| origin == "*");
+    let listed: Vec<HeaderValue> =
+        origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    let origin = if any { AllowOrigin::mirror_request() } else { AllowOrigin::list(listed) };
+    let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods(AllowMethods::list(methods))
+        .allow_headers(AllowHeaders::mirror_request())
+        .allow_credentials(true)
+        .max_age(Duration::from_secs(600))
+}

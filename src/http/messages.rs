@@ -1,0 +1,175 @@
+//! `POST /api/messages/dialog/{dialogId}`: to Chat3, to the room, to the caller, in this order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use bridge_core::{DialogId, UserId};
+use http::{HeaderMap, StatusCode, header};
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::{Api, Failure};
+use crate::chat3::{Chat3Error, MemberAnswer, NewMessage};
+use crate::config::MembershipMode;
+
+/// An answer of Chat3 that comes within this time is still broadcast, whether or not somebody waits for it.
+const FORWARD: Duration = Duration::from_secs(30);
+
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    Path(dialog): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let _in_flight = api.in_flight.token();
+    match accept(&api, &dialog, &headers, body).await {
+        Ok(data) => created(&data),
+        Err(failure) => failure.into_response(),
+    }
+}
+
+async fn accept(api: &Arc<Api>, dialog: &str, headers: &HeaderMap, body: Body) -> Result<Arc<RawValue>, Failure> {
+    let caller = caller(api, headers)?;
+    let dialog = DialogId::new(dialog).map_err(|error| Failure::new(StatusCode::NOT_FOUND, error.to_string()))?;
+    let mut fields = fields(api, body).await?;
+    let sender = match caller {
+        Some(user) => user,
+        None => {
+            let id = fields.get("senderId").and_then(Value::as_str).ok_or_else(|| bad("senderId is required"))?;
+            UserId::new(id).map_err(|error| bad(&error.to_string()))?
+        }
+    };
+    let message = message(api, &mut fields, &sender)?;
+    check_membership(api, &dialog, &sender).await?;
+    forward(api, dialog, sender, message).await
+}
+
+fn bad(error: &str) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, error)
+}
+
+/// The token's user; `None` in trusted mode, where the body says it.
+fn caller(api: &Api, headers: &HeaderMap) -> Result<Option<UserId>, Failure> {
+    if api.auth.is_trusted() {
+        return Ok(None);
+    }
+    let unauthorized = |error: &str| Failure::new(StatusCode::UNAUTHORIZED, error);
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let token = header.strip_prefix("Bearer ").map(str::trim).filter(|token| !token.is_empty());
+    let token = token.ok_or_else(|| unauthorized("No token provided"))?;
+    let identity = api.auth.verify(token).map_err(|error| unauthorized(&error.to_string()))?;
+    Ok(Some(identity.user))
+}
+
+async fn fields(api: &Api, body: Body) -> Result<Map<String, Value>, Failure> {
+    let too_large = || Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "Message is too large");
+    let body = to_bytes(body, api.max_body).await.map_err(|error| {
+        let error: Box<dyn std::error::Error> = error.into();
+        let limit = error.source().is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        if limit { too_large() } else { bad("the body could not be read") }
+    })?;
+    match serde_json::from_slice(&body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(bad("Message content is required")),
+        Err(_) => Err(bad("the body is not JSON")),
+    }
+}
+
+fn message(api: &Api, fields: &mut Map<String, Value>, sender: &UserId) -> Result<NewMessage, Failure> {
+    let content = match fields.remove("content") {
+        Some(Value::String(text)) if !text.is_empty() => Value::String(text),
+        Some(Value::Null | Value::String(_)) | None => return Err(bad("Message content is required")),
+        Some(_) => return Err(bad("Message content must be a text")),
+    };
+    let mapped = |kind: Value| match kind.as_str().and_then(|kind| api.types.get(kind)) {
+        Some(other) => Value::from(other.as_str()),
+        None => kind,
+    };
+    let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_null());
+    Ok(NewMessage {
+        content,
+        sender_id: sender.to_string(),
+        kind: take("type").map(mapped),
+        meta: take("meta"),
+        quoted_message_id: take("quotedMessageId"),
+    })
+}
+
+async fn check_membership(api: &Api, dialog: &DialogId, sender: &UserId) -> Result<(), Failure> {
+    if api.membership_mode == MembershipMode::Off {
+        return Ok(());
+    }
+    let failure = match api.membership.check(dialog, sender).await {
+        MemberAnswer::Member => return Ok(()),
+        MemberAnswer::NotMember => Failure::new(StatusCode::FORBIDDEN, "not a member"),
+        MemberAnswer::NoDialog => Failure::new(StatusCode::NOT_FOUND, "dialog not found"),
+        MemberAnswer::Unknown(reason) => {
+            Failure::new(StatusCode::BAD_GATEWAY, format!("membership could not be checked: {reason}"))
+        }
+    };
+    if api.membership_mode == MembershipMode::Report {
+        tracing::warn!(user = %sender, %dialog, ?failure, "would be refused");
+        return Ok(());
+    }
+    Err(failure)
+}
+
+/// Whether the caller has been told that the answer did not come.
+#[derive(Clone, Copy, PartialEq)]
+enum Progress {
+    Open,
+    GivenUp,
+    Answered,
+}
+
+/// Forwards the message in a task of its own: it runs to its end without its caller.
+async fn forward(
+    api: &Arc<Api>,
+    dialog: DialogId,
+    sender: UserId,
+    message: NewMessage,
+) -> Result<Arc<RawValue>, Failure> {
+    let post = api.hub.post_started(&dialog, &sender);
+    let progress = Arc::new(Mutex::new(Progress::Open));
+    let (answer, answered) = oneshot::channel();
+    let (task, seen) = (Arc::clone(api), Arc::clone(&progress));
+    tokio::spawn(async move {
+        let created = timeout(FORWARD, task.chat3.create_message(&dialog, &message)).await;
+        let created = created.unwrap_or_else(|_| Err(Chat3Error::Failed("no answer in time".into())));
+        let before = std::mem::replace(&mut *seen.lock(), Progress::Answered);
+        match &created {
+            Ok(data) => task.hub.post_accepted(post, &dialog, &sender, Arc::clone(data)),
+            Err(error) if error.is_unknown() => {
+                if before == Progress::Open {
+                    task.hub.post_unknown(post);
+                }
+            }
+            Err(_) => task.hub.post_refused(post),
+        }
+        let _the_caller_may_be_gone = answer.send(created);
+    });
+    match timeout(api.chat3_timeout, answered).await {
+        Ok(Ok(created)) => created.map_err(Failure::from),
+        Ok(Err(_)) => Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the message could not be forwarded")),
+        Err(_) => {
+            let mut progress = progress.lock();
+            if *progress == Progress::Open {
+                *progress = Progress::GivenUp;
+                api.hub.post_unknown(post);
+            }
+            Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, "the chat service did not answer in time"))
+        }
+    }
+}
+
+/// 201 with Chat3's `data`, byte for byte.
+fn created(data: &RawValue) -> Response {
+    let body = format!("{{\"success\":true,\"data\":{}}}", data.get());
+    (StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

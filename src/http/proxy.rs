@@ -1,0 +1,90 @@
+//! Every other `/api/*` call, unchanged to the backend that the bridge stands in front of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use super::Failure;
+
+/// A backend that sends nothing for this long is away.
+const SILENT: Duration = Duration::from_secs(60);
+
+/// Headers that belong to one connection (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// The way to the backend, where there is one.
+#[derive(Clone)]
+pub(super) struct Proxy(Option<Arc<Backend>>);
+
+struct Backend {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Proxy {
+    pub(super) fn new(url: &str) -> Self {
+        let url = url.trim_end_matches('/').to_owned();
+        let client = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .read_timeout(SILENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never());
+        let backend = client.build().ok().filter(|_| !url.is_empty());
+        Self(backend.map(|http| Arc::new(Backend { http, url })))
+    }
+}
+
+/// Passes a request on.
+pub(super) async fn pass(Extension(Proxy(backend)): Extension<Proxy>, request: Request) -> Response {
+    let Some(backend) = backend else { return super::failure::no_route().await.into_response() };
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let url = format!("{}{path}", backend.url);
+    let mut headers = end_to_end(&parts.headers);
+    headers.remove(header::HOST);
+    let has_body =
+        [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| parts.headers.contains_key(name));
+    let mut passed = backend.http.request(parts.method, url).headers(headers);
+    if has_body {
+        passed = passed.body(reqwest::Body::wrap_stream(body.into_data_stream()));
+    }
+    match passed.send().await {
+        Ok(answer) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = answer.status();
+            *response.headers_mut() = end_to_end(answer.headers());
+            *response.body_mut() = Body::from_stream(answer.bytes_stream());
+            response
+        }
+        Err(error) => {
+            tracing::warn!(error = %error.without_url(), "the backend is away");
+            Failure::new(StatusCode::BAD_GATEWAY, "the backend is away").into_response()
+        }
+    }
+}
+
+fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let named: Vec<String> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
+        .collect();
+    let passes = |name: &HeaderName| {
+        !HOP_BY_HOP.contains(name) && name != "keep-alive" && !named.iter().any(|other| other == name.as_str())
+    };
+    headers.iter().filter(|(name, _)| passes(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}

@@ -1,0 +1,43 @@
+//! Log and metrics of the process.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{Log, LogFormat};
+
+/// Begins to log to stderr. A second call changes nothing.
+pub fn log(settings: &Log) {
+    let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    let begun = match settings.format {
+        LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+    };
+    if let Err(error) = begun {
+        tracing::debug!(%error, "the log had begun already");
+    }
+}
+
+/// Begins to count; the handle renders what was counted.
+///
+/// # Errors
+/// When a recorder is installed already.
+pub fn metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
+    const SECONDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?.install_recorder()
+}
+
+/// Keeps the metrics' memory bounded; never ends.
+pub async fn keep(handle: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+    }
+}
