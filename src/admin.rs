@@ -4,6 +4,8 @@ mod flag;
 mod pages;
 mod shadow;
 
+pub(crate) use pages::file as page;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ mod load;
 mod mask;
 pub mod watch;
 
-pub use load::{Configured, Fault, Faults, Loaded, Origin, Sources};
+pub use load::{Configured, Fault, Faults, Loaded, Origin, Sources, nearest_key};
 pub use mask::masked;
 
 use std::net::SocketAddr;

@@ -3,12 +3,18 @@
 //! Arrows go one way: cli → app → http, admin, demo → delivery, flag, shadow → broker, sockets, chat3, auth →
 //! config, metrics → `bridge_core`.
 
+pub mod admin;
+pub mod app;
 pub mod auth;
 pub mod broker;
 pub mod chat3;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod demo;
 pub mod flag;
 pub mod http;
+pub mod shadow;
 pub mod sockets;
+pub mod telemetry;

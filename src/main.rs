@@ -1,1 +1,5 @@
-fn main() {}
+//! The `updates-bridge` executable.
+
+fn main() -> std::process::ExitCode {
+    updates_bridge::cli::main()
+}

@@ -25,7 +25,8 @@ pub(super) async fn put(State(admin): State<Arc<Admin>>, body: Bytes) -> Respons
     match changed {
         Ok(Outcome::Done(view)) => Json(FlagView { persisted: None, ..*view }).into_response(),
         Ok(Outcome::Planned(plan, checks)) => {
-            Json(json!({"from": plan.from, "to": plan.to, "checks": checks, "actions": plan.actions})).into_response()
+            Json(json!({"from": plan.from, "to": plan.to, "checks": checks, "actions": plan.actions}))
+                .into_response()
         }
         Err(refusal) => refused(&refusal),
     }

@@ -90,6 +90,9 @@ pub struct Hub {
     pub(super) posts_open: DashMap<u64, Millis>,
     /// Number of the next one.
     pub(super) posts: AtomicU64,
+    /// Messages accepted here, and updates received.
+    pub(super) accepted: AtomicU64,
+    pub(super) updates: AtomicU64,
     pub(super) metrics: DeliveryMetrics,
     pub(super) routes: Routes,
     pub(super) unreadable: Unreadable,
@@ -129,6 +132,8 @@ impl Hub {
             dialogs: Dialogs::default(),
             posts_open: DashMap::new(),
             posts: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            updates: AtomicU64::new(0),
             metrics: DeliveryMetrics::default(),
             routes,
             unreadable: Unreadable::default(),

@@ -35,6 +35,7 @@ impl Hub {
     pub fn post_accepted(&self, post: u64, dialog: &DialogId, sender: &UserId, data: Arc<RawValue>) {
         // The answer to a POST that was given up may come after all; it began before anything that matters now.
         let since = self.posts_open.remove(&post).map_or(Millis(0), |(_, since)| since);
+        self.accepted.fetch_add(1, Ordering::Relaxed);
         let read = LegacyMessage::read(&data);
         if let Some(mongo) = &read.dialog_mongo {
             self.dialogs.learn(mongo, dialog);

@@ -16,6 +16,7 @@ use crate::broker::{Delivery, Disposition, GapReason, Inbox};
 impl Inbox for Hub {
     fn deliver(&self, delivery: Delivery) -> Disposition {
         self.metrics.received.increment(1);
+        self.updates.fetch_add(1, Ordering::Relaxed);
         let update = match Update::read(&delivery.body, self.unreadable.unique()) {
             Ok(update) => update,
             Err(error) => {

@@ -118,6 +118,12 @@ impl Hub {
         load
     }
 
+    /// Messages accepted here, and updates received, since the start.
+    #[must_use]
+    pub fn traffic(&self) -> (u64, u64) {
+        (self.accepted.load(Ordering::Relaxed), self.updates.load(Ordering::Relaxed))
+    }
+
     /// How full the fullest ledger and ring are, 0–1.
     #[must_use]
     pub fn fullness(&self) -> (f64, f64) {

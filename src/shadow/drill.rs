@@ -207,7 +207,8 @@ impl Run<'_> {
         dialog: &DialogId,
         message: &str,
     ) -> Result<(), DrillError> {
-        let post = |broadcast| self.hub.drill_post(dialog, user, answer(self.tenant, dialog, user, message), broadcast);
+        let post =
+            |broadcast| self.hub.drill_post(dialog, user, answer(self.tenant, dialog, user, message), broadcast);
         let update = |to: &UserId, named: &UserId, content: &str| {
             self.update(to, &body(self.tenant, named, dialog, user, message, content));
         };

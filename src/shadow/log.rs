@@ -14,7 +14,7 @@ use serde::Serialize;
 const LONGEST: usize = 256 * 1024;
 
 /// An open log.
-pub struct ShadowLog {
+pub(super) struct ShadowLog {
     path: PathBuf,
     file: Option<BufWriter<File>>,
     written: u64,
@@ -27,27 +27,20 @@ pub struct ShadowLog {
 impl ShadowLog {
     /// A log at `{dir}/shadow-{instance}.jsonl`, moved to `….jsonl.1` and so on when it has `rotate` bytes; at most
     /// `keep` such files stay. It is opened at the first record.
-    #[must_use]
-    pub fn new(dir: &Path, instance: &str, rotate: u64, keep: u32) -> Self {
+    pub(super) fn new(dir: &Path, instance: &str, rotate: u64, keep: u32) -> Self {
         let path = dir.join(format!("shadow-{instance}.jsonl"));
         let lost = counter!("bridge_shadow_log_lost_total");
         Self { path, file: None, written: 0, rotate: rotate.max(1), keep, failing: false, lost }
     }
 
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Appends one record. A full disk costs records, which are counted, and nothing else.
-    pub fn write(&mut self, record: &impl Serialize) {
+    pub(super) fn write(&mut self, record: &impl Serialize) {
         let written = self.try_write(record);
         self.note(written);
     }
 
     /// Hands what is buffered to the system.
-    pub fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         if let Some(file) = &mut self.file {
             let flushed = file.flush();
             self.note(flushed);

@@ -7,6 +7,7 @@
 pub mod compare;
 pub mod form;
 pub mod gate;
+pub mod guard;
 pub mod id;
 pub mod key;
 pub mod message;

@@ -1,0 +1,78 @@
+//! Calls about the comparison.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures::StreamExt as _;
+use serde::Deserialize;
+use serde_json::json;
+use tokio_stream::wrappers::BroadcastStream;
+
+use super::{Admin, failure};
+use crate::shadow::{DrillError, Filter, SummaryView, drill as run_drill};
+
+/// Records on a page, where nothing else is asked for, and at most.
+const PAGE: usize = 100;
+const LARGEST_PAGE: usize = 1_000;
+
+pub(super) async fn summary(State(admin): State<Arc<Admin>>) -> Json<SummaryView> {
+    Json(admin.desk.summary())
+}
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    #[serde(flatten)]
+    filter: Filter,
+    after: Option<String>,
+    limit: Option<String>,
+}
+
+pub(super) async fn records(State(admin): State<Arc<Admin>>, Query(wanted): Query<Wanted>) -> Response {
+    let invalid = |field: &str, message: &str| {
+        failure(422, json!({"error": "invalid", "message": format!("{field}: {message}"), "field": field}))
+    };
+    let Ok(after) = wanted.after.filter(|after| !after.is_empty()).map(|after| after.parse()).transpose() else {
+        return invalid("after", "must be the `next` of a page");
+    };
+    let limit = match wanted.limit.map(|limit| limit.parse::<usize>()) {
+        None => PAGE,
+        Some(Ok(limit)) if limit > 0 => limit.min(LARGEST_PAGE),
+        Some(_) => return invalid("limit", "must be 1 to 1000"),
+    };
+    Json(admin.desk.records(&wanted.filter, after, limit)).into_response()
+}
+
+pub(super) async fn stream(
+    State(admin): State<Arc<Admin>>,
+) -> Sse<impl futures::Stream<Item = Result<Event, Infallible>>> {
+    let events = BroadcastStream::new(admin.desk.follow()).map(|record| {
+        Ok(match record {
+            Ok((number, record)) => {
+                let event = Event::default().event("record").id(number.to_string());
+                event
+                    .json_data(&*record)
+                    .unwrap_or_else(|_| Event::default().comment("a record that can't be shown"))
+            }
+            Err(missed) => Event::default().comment(format!("too slow: {missed}")),
+        })
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("alive"))
+}
+
+pub(super) async fn drill(State(admin): State<Arc<Admin>>) -> Response {
+    match run_drill(&admin.hub, &*admin.desk, &admin.tenant, admin.window).await {
+        Ok(report) => {
+            admin.desk.drilled(&report);
+            Json(report).into_response()
+        }
+        Err(error @ DrillError::NothingCompared(_)) => {
+            failure(409, json!({"error": "nothing_compared", "message": error.to_string()}))
+        }
+        Err(error) => failure(503, json!({"error": "unavailable", "message": error.to_string()})),
+    }
+}

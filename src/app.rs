@@ -1,0 +1,335 @@
+//! The composition root: everything is made here, and ends here.
+
+mod guard;
+mod parts;
+mod ready;
+mod signals;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::admin::{self, Admin};
+use crate::auth::Authenticator;
+use crate::broker::{Broker, EmbeddedBroker};
+use crate::chat3::{Chat3, Membership};
+use crate::clock::Clock;
+use crate::config::{Loaded, Sources};
+use crate::delivery::{Hub, Members, Tap};
+use crate::flag::{Configured, Control, ControlSettings, Preflight, Store, StoreError};
+use crate::http::{self, Api};
+use crate::shadow::{Desk, DeskSettings, Recorder, RecorderLimits};
+use crate::sockets::{Server, ServerSettings};
+
+pub use signals::Signals;
+
+/// The HTTP answer to a client that was waiting, and acks, may take this long to leave after SIGTERM.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// What differs between `serve` and `demo`.
+#[derive(Default)]
+pub struct Options {
+    /// Routes of its own on the client side.
+    pub routes: Router,
+    /// The broker is an exchange in this process.
+    pub embedded: bool,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A listener.
+    #[error("{key} = {address}: can't listen: {error}")]
+    Listen {
+        /// The setting.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+fn other(error: impl std::fmt::Display) -> StartError {
+    StartError::Other(error.to_string())
+}
+
+/// A gateway that listens.
+pub struct App {
+    /// Address of the client side.
+    pub http: SocketAddr,
+    /// Address of the admin side.
+    pub admin: SocketAddr,
+    /// The flag.
+    pub control: Arc<Control>,
+    /// The exchange in this process, where the options asked for one.
+    pub embedded: Option<Arc<EmbeddedBroker>>,
+    loaded: Loaded,
+    sources: Sources,
+    hub: Arc<Hub>,
+    desk: Arc<Desk>,
+    recorder: Arc<Recorder>,
+    broker: Option<Arc<dyn Broker>>,
+    server: Arc<Server>,
+    posts: TaskTracker,
+    draining: Arc<std::sync::atomic::AtomicBool>,
+    /// Ends the background tasks.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl App {
+    /// Makes everything, and listens.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(
+        loaded: Loaded,
+        sources: Sources,
+        options: Options,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, StartError> {
+        let settings = &loaded.settings;
+        let store = Store::open(&settings.state_dir, &settings.instance_id)?;
+        let clock = Clock::default();
+        let desk_settings = DeskSettings {
+            instance: settings.instance_id.clone(),
+            dir: settings.shadow_dir(),
+            shadow: settings.shadow.clone(),
+        };
+        let desk = Desk::new(desk_settings, clock).map_err(other)?;
+        let memory = usize::try_from(settings.shadow.max_memory.as_u64()).unwrap_or(usize::MAX);
+        let limits = RecorderLimits { events: 65_536, bytes: memory / 2 };
+        let recorder = Recorder::start(limits, clock, Arc::clone(&desk)).map_err(other)?;
+        let chat3 = Chat3::new(&settings.chat3).map_err(other)?;
+        let membership = Arc::new(Membership::new(chat3.clone(), settings.membership.cache));
+        let mode = settings.membership_mode(loaded.environment);
+        let members: Arc<dyn Members> = Arc::new(parts::Doorkeeper::new(Arc::clone(&membership), mode));
+        let tap: Arc<dyn Tap> = Arc::clone(&recorder) as Arc<dyn Tap>;
+        let served = parts::served(settings);
+        let hub = Hub::new(parts::hub_settings(settings), clock, tap, members, served);
+        let (broker, embedded) = parts::broker(settings, options.embedded, &hub, clock);
+        if let Some(broker) = &broker {
+            hub.set_broker(Arc::clone(broker));
+        }
+        let control = control(&loaded, &hub, &broker, &chat3, &desk, store);
+        if let Some(broker) = broker.as_ref().filter(|_| control.stage().runs_rabbitmq()) {
+            broker.start();
+        }
+        let draining = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let ready = Arc::new(ready::Ready::new(&hub, &broker, &draining));
+        let auth = Arc::new(Authenticator::new(&settings.auth));
+        let posts = TaskTracker::new();
+        let api = Arc::new(Api {
+            hub: Arc::clone(&hub),
+            chat3: chat3.clone(),
+            membership,
+            membership_mode: mode,
+            auth: Arc::clone(&auth),
+            types: settings.chat3.message_type_map.clone(),
+            chat3_timeout: settings.chat3.timeout,
+            max_body: usize::try_from(settings.http.max_body.as_u64()).unwrap_or(usize::MAX),
+            backend: settings.upstream.backend_url.clone(),
+            readiness: Arc::clone(&ready) as Arc<dyn http::Readiness>,
+            in_flight: posts.clone(),
+        });
+        let listener = listen("http.listen", settings.http.listen).await?;
+        let admin_listener = listen("admin.listen", settings.admin.listen).await?;
+        let cors = http::cors(&settings.allowed_origins(loaded.environment));
+        let server_settings =
+            ServerSettings { socket: settings.socket.clone(), handshake: settings.auth.handshake };
+        let routes = options.routes.merge(http::router(api));
+        let front = Arc::clone(&hub) as Arc<dyn crate::delivery::Front>;
+        let server = Arc::new(Server::new(listener, routes, cors, front, auth, &server_settings));
+        let admin_state = Arc::new(Admin {
+            control: Arc::clone(&control),
+            hub: Arc::clone(&hub),
+            broker: broker.clone(),
+            desk: Arc::clone(&desk),
+            metrics: metrics.clone(),
+            token: settings.admin.token.clone(),
+            open_metrics: settings.admin.open_metrics,
+            window: settings.shadow.window,
+            tenant: settings.chat3.tenant_id.clone(),
+        });
+        let app = Self {
+            http: server.address().map_err(other)?,
+            admin: admin_listener.local_addr().map_err(other)?,
+            control,
+            embedded,
+            hub,
+            desk,
+            recorder,
+            broker,
+            server,
+            posts,
+            draining,
+            sources,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            loaded,
+        };
+        app.spawn(admin_listener, admin_state, ready, chat3, metrics);
+        Ok(app)
+    }
+
+    fn spawn(
+        &self,
+        admin_listener: TcpListener,
+        admin_state: Arc<Admin>,
+        ready: Arc<ready::Ready>,
+        chat3: Chat3,
+        metrics: PrometheusHandle,
+    ) {
+        let (stop, settings) = (self.stop.clone(), &self.loaded.settings);
+        let mode = settings.membership_mode(self.loaded.environment);
+        let every = match mode {
+            crate::config::MembershipMode::Enforce => settings.membership.cache / 2,
+            _ => Duration::ZERO,
+        };
+        self.tasks.spawn(Arc::clone(&self.hub).run(every, stop.clone()));
+        let server = Arc::clone(&self.server);
+        self.tasks.spawn(async move { server.run().await });
+        self.tasks.spawn(ready::watch(ready, chat3, stop.clone()));
+        let guard = guard::Guard::new(
+            settings.guard.clone(),
+            Arc::clone(&self.control),
+            Arc::clone(&self.hub),
+            Arc::clone(&self.desk),
+        );
+        self.tasks.spawn(guard.run(stop.clone()));
+        let ended = stop.clone();
+        self.tasks.spawn(async move {
+            ended.run_until_cancelled(crate::telemetry::keep(metrics)).await;
+        });
+        self.tasks.spawn(async move {
+            let served = axum::serve(admin_listener, admin::router(admin_state));
+            if let Some(Err(error)) = stop.run_until_cancelled(served.into_future()).await {
+                error!(%error, "the admin side has ended");
+            }
+        });
+    }
+
+    /// Runs until a signal ends it.
+    pub async fn run(mut self, mut signals: Signals) {
+        let mut watcher = crate::config::watch::Watcher::new(&self.sources.dir());
+        let mut retry = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    signals::Signal::Stop => break,
+                    signals::Signal::Reload => self.reload().await,
+                    signals::Signal::Rollback => {
+                        warn!("SIGUSR1: rolling back to legacy");
+                        self.control.rollback("signal", "SIGUSR1", "signal", false).await;
+                    }
+                },
+                () = watcher.changed() => self.reload().await,
+                _ = retry.tick() => self.control.retry_disk().await,
+            }
+        }
+        self.end().await;
+    }
+
+    /// Reads the configuration again; with errors the old one stays.
+    async fn reload(&mut self) {
+        let mut loaded = match self.sources.load() {
+            Ok(loaded) => loaded,
+            Err(faults) => {
+                error!("the configuration has errors, the old one stays:\n{faults}");
+                return;
+            }
+        };
+        let mut settings = loaded.settings.clone();
+        settings.instance_id.clone_from(&self.loaded.settings.instance_id);
+        if settings == self.loaded.settings {
+            return;
+        }
+        info!("the configuration has changed");
+        let restart = parts::restart_keys(&self.loaded.settings, &settings);
+        if !restart.is_empty() {
+            warn!(keys = ?restart, "these keys need a restart");
+        }
+        if settings.shadow != self.loaded.settings.shadow {
+            self.desk.reload(&settings.shadow);
+        }
+        let configured = Configured { stage: settings.stage(), rollout: settings.flag.rollout.clone() };
+        let origin = loaded.origin("flag.use_rabbitmq_updates").kind();
+        loaded.settings = settings;
+        self.loaded = loaded;
+        self.control.configure(configured, origin).await;
+    }
+
+    /// Stops accepting, lets what is in flight finish, deletes the queues, cuts the clients.
+    async fn end(self) {
+        info!("stopping");
+        let limit = self.loaded.settings.http.drain_timeout;
+        self.draining.store(true, std::sync::atomic::Ordering::Release);
+        self.server.stop_accepting();
+        self.posts.close();
+        if tokio::time::timeout(limit, self.posts.wait()).await.is_err() {
+            warn!(limit_s = limit.as_secs(), "messages are still in flight: not waited for any longer");
+        }
+        tokio::time::sleep(LAST_WORDS).await;
+        self.hub.cool(Duration::from_secs(3)).await;
+        self.server.cut_clients(Duration::from_secs(1)).await;
+        self.stop.cancel();
+        self.tasks.close();
+        let _background_tasks_are_not_waited_for =
+            tokio::time::timeout(Duration::from_millis(500), self.tasks.wait()).await;
+        let recorder = Arc::clone(&self.recorder);
+        let finished = tokio::task::spawn_blocking(move || recorder.stop());
+        let _a_slow_disk_is_not_waited_for = tokio::time::timeout(Duration::from_secs(1), finished).await;
+        self.desk.finish();
+        drop(self.broker);
+        info!("stopped");
+    }
+}
+
+fn control(
+    loaded: &Loaded,
+    hub: &Arc<Hub>,
+    broker: &Option<Arc<dyn Broker>>,
+    chat3: &Chat3,
+    desk: &Arc<Desk>,
+    store: Store,
+) -> Arc<Control> {
+    let settings = &loaded.settings;
+    let (verdict, evidence) = (Arc::clone(desk), Arc::clone(desk));
+    let preflight = Preflight {
+        hub: Arc::clone(hub),
+        broker: broker.clone(),
+        chat3: chat3.clone(),
+        state_dir: settings.state_dir.clone(),
+        verdict: Arc::new(move || verdict.verdict().to_owned()),
+        require: settings.flag.require_verdict,
+    };
+    let control = ControlSettings {
+        flip_timeout: settings.flag.flip_timeout,
+        window: settings.shadow.window,
+        has_broker: broker.is_some(),
+    };
+    let configured = Configured { stage: settings.stage(), rollout: settings.flag.rollout.clone() };
+    let keys = ["flag.use_rabbitmq_updates", "flag.shadow_mode"];
+    let origin = keys.map(|key| loaded.origin(key)).into_iter().max();
+    let origin = origin.map_or("default", |origin| origin.kind());
+    let evidence = Arc::new(move || evidence.evidence());
+    Control::new(control, Arc::clone(hub), preflight, store, configured, origin, evidence)
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Listen { key, address, error })
+}

@@ -1,0 +1,75 @@
+//! The guard's eyes and hands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_core::guard::{Bounds, Guard as Core, Look};
+use metrics::counter;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, GuardMode};
+use crate::delivery::Hub;
+use crate::flag::Control;
+use crate::shadow::Desk;
+
+pub(super) struct Guard {
+    mode: GuardMode,
+    core: Core,
+    control: Arc<Control>,
+    hub: Arc<Hub>,
+    desk: Arc<Desk>,
+}
+
+impl Guard {
+    pub(super) fn new(settings: config::Guard, control: Arc<Control>, hub: Arc<Hub>, desk: Arc<Desk>) -> Self {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let core = Core::new(Bounds {
+            broker_down: ms(settings.broker_down),
+            missing_max: settings.missing_max,
+            min_messages: settings.min_messages,
+            silence: ms(settings.silence),
+            period: ms(settings.period),
+        });
+        Self { mode: settings.mode, core, control, hub, desk }
+    }
+
+    /// Looks once a second until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        if self.mode == GuardMode::Off {
+            return;
+        }
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        let mut version = self.control.view().version;
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let view = self.control.view();
+            if view.version != version {
+                version = view.version;
+                if view.source != "guard" && view.stage.use_rabbitmq_updates() {
+                    self.core.arm();
+                }
+            }
+            let (compared, missing) = self.desk.missing();
+            let (accepted, updates) = self.hub.traffic();
+            let look = Look {
+                rabbitmq_delivers: view.stage.use_rabbitmq_updates(),
+                broker_up: self.hub.session_is_up(),
+                accepted,
+                updates,
+                compared,
+                missing,
+            };
+            let Some(alarm) = self.core.look(self.hub.now(), look) else { continue };
+            let reason = alarm.to_string();
+            counter!("bridge_guard_alarms_total").increment(1);
+            match self.mode {
+                GuardMode::Act => {
+                    tracing::error!(%reason, "THE GUARD ROLLS BACK TO LEGACY");
+                    self.control.rollback("guard", &reason, "guard", true).await;
+                }
+                GuardMode::Off | GuardMode::Observe => {
+                    tracing::warn!(%reason, "the guard would roll back to legacy (guard.mode = \"observe\")");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Small things that fit rooms together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_core::gate::Limits;
+use bridge_core::{DialogId, UserId};
+use serde_json::Value;
+
+use crate::broker::{AmqpBroker, Broker, EmbeddedBroker, Inbox};
+use crate::chat3::{MemberAnswer, Membership};
+use crate::clock::Clock;
+use crate::config::{MembershipMode, Settings};
+use crate::delivery::{Hub, HubSettings, Members, Refused, Served};
+
+/// Asks Chat3 who may join, as far as the settings want it.
+pub(super) struct Doorkeeper {
+    membership: Arc<Membership>,
+    mode: MembershipMode,
+}
+
+impl Doorkeeper {
+    pub(super) fn new(membership: Arc<Membership>, mode: MembershipMode) -> Self {
+        Self { membership, mode }
+    }
+}
+
+#[async_trait::async_trait]
+impl Members for Doorkeeper {
+    async fn may_join(&self, dialog: &DialogId, user: &UserId) -> Result<(), Refused> {
+        if self.mode == MembershipMode::Off {
+            return Ok(());
+        }
+        let refused = match self.membership.check(dialog, user).await {
+            MemberAnswer::Member => return Ok(()),
+            MemberAnswer::NotMember => Refused("not a member".into()),
+            MemberAnswer::NoDialog => Refused("dialog not found".into()),
+            MemberAnswer::Unknown(reason) => Refused(format!("membership could not be checked: {reason}")),
+        };
+        if self.mode == MembershipMode::Report {
+            tracing::warn!(%user, %dialog, %refused, "would be refused");
+            return Ok(());
+        }
+        Err(refused)
+    }
+
+    fn known(&self, dialog: &DialogId, user: &UserId) -> Option<bool> {
+        self.membership.known(dialog, user)
+    }
+
+    async fn removed(&self, pairs: Vec<(DialogId, UserId)>) -> Vec<(DialogId, UserId)> {
+        let mut removed = Vec::new();
+        for (dialog, user) in pairs {
+            let gone = matches!(
+                self.membership.check_within(&dialog, &user, 2).await,
+                MemberAnswer::NotMember | MemberAnswer::NoDialog
+            );
+            if gone {
+                removed.push((dialog, user));
+            }
+        }
+        removed
+    }
+}
+
+pub(super) fn served(settings: &Settings) -> Served {
+    Served { stage: settings.stage(), rollout: settings.flag.rollout.clone() }
+}
+
+pub(super) fn hub_settings(settings: &Settings) -> HubSettings {
+    let window = millis(settings.shadow.window);
+    HubSettings {
+        tenant: settings.chat3.tenant_id.as_str().into(),
+        gate: Limits { window, dwell: window, rescue: settings.flag.rescue, ..Limits::default() },
+        linger: settings.linger(),
+        replay_bytes: usize::try_from(settings.socket.buffer.as_u64()).unwrap_or(usize::MAX),
+        ready_timeout: settings.rabbitmq.ready_timeout,
+        undeclared: settings.client.undeclared,
+        binding_keys: settings.rabbitmq.binding_keys.clone(),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) type Brokers = (Option<Arc<dyn Broker>>, Option<Arc<EmbeddedBroker>>);
+
+/// The broker that the settings name, or the one in this process.
+pub(super) fn broker(settings: &Settings, embedded: bool, hub: &Arc<Hub>, clock: Clock) -> Brokers {
+    let inbox = Arc::clone(hub) as Arc<dyn Inbox>;
+    if embedded {
+        let broker = EmbeddedBroker::new(settings.rabbitmq.binding_keys.clone(), inbox, clock);
+        return (Some(Arc::clone(&broker) as Arc<dyn Broker>), Some(broker));
+    }
+    if settings.rabbitmq.url.is_empty() {
+        return (None, None);
+    }
+    let broker = AmqpBroker::new(settings.rabbitmq.clone(), settings.instance_id.clone(), inbox, clock);
+    (Some(broker as Arc<dyn Broker>), None)
+}
+
+/// Keys that changed and take effect only at a start. The flag and the comparison's rules are taken as they come.
+pub(super) fn restart_keys(old: &Settings, new: &Settings) -> Vec<String> {
+    const LIVE: [&str; 6] = [
+        "flag.use_rabbitmq_updates",
+        "flag.shadow_mode",
+        "flag.rollout",
+        "shadow.ignore",
+        "shadow.sample",
+        "shadow.reveal_content",
+    ];
+    let tree = |settings: &Settings| serde_json::to_value(settings).unwrap_or_default();
+    let mut changed = Vec::new();
+    differ("", &tree(old), &tree(new), &mut changed);
+    changed.retain(|key| !LIVE.iter().any(|live| key == live || key.starts_with(&format!("{live}."))));
+    changed
+}
+
+fn differ(prefix: &str, old: &Value, new: &Value, changed: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (name, value) in new {
+                let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                differ(&key, old.get(name).unwrap_or(&Value::Null), value, changed);
+            }
+        }
+        (old, new) if old != new => changed.push(prefix.into()),
+        _ => {}
+    }
+}

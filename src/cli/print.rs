@@ -1,0 +1,29 @@
+//! Printing. A reader that goes away (`| head`) is no error.
+
+use std::io::Write as _;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{ContentArrangement, Table};
+use serde::Serialize;
+
+/// Data.
+pub(super) fn data(text: &str) {
+    let _the_reader_may_be_gone = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A message to people.
+pub(super) fn say(text: &str) {
+    let _the_reader_may_be_gone = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Data as JSON.
+pub(super) fn json(value: &impl Serialize) {
+    data(&serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// A table with this head.
+pub(super) fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
+    table
+}

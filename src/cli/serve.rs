@@ -1,0 +1,41 @@
+//! `serve`, `demo`.
+
+use clap::Args;
+
+use super::{ConfigArgs, Failure, load, print};
+use crate::app::{App, Options, Signals};
+use crate::demo;
+
+/// Runs everything on one machine.
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Use this RabbitMQ instead of the embedded broker.
+    #[arg(long, value_name = "URL")]
+    amqp_url: Option<String>,
+    /// The Chat3 version that the stand-in answers as: 2025-11-05, 2025-11-26 or 2026-06.
+    #[arg(long, value_name = "VERSION", default_value = "2025-11-26")]
+    chat3: demo::Version,
+    /// Users in the conversation.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=20))]
+    users: u8,
+}
+
+pub(super) async fn serve(args: ConfigArgs) -> Result<(), Failure> {
+    // Before anything else: SIGUSR1 rolls back from the first moment.
+    let signals = Signals::listen()?;
+    let sources = args.sources();
+    let loaded = load(&sources)?;
+    crate::telemetry::log(&loaded.settings.log);
+    let metrics = crate::telemetry::metrics().map_err(|error| Failure::Other(error.into()))?;
+    let app = App::start(loaded, sources, Options::default(), metrics).await?;
+    let addresses = serde_json::json!({"http": app.http.to_string(), "admin": app.admin.to_string()});
+    print::data(&addresses.to_string());
+    app.run(signals).await;
+    Ok(())
+}
+
+pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
+    let signals = Signals::listen()?;
+    let demo = demo::Demo { amqp_url: args.amqp_url, version: args.chat3, users: args.users };
+    demo.run(signals, print::data).await.map_err(Failure::Other)
+}

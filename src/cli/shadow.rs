@@ -1,0 +1,187 @@
+//! `shadow report`, `shadow records`, `shadow tail`, `shadow diff`.
+
+mod report;
+mod source;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use futures::StreamExt as _;
+use serde_json::Value;
+
+use super::node::NodeArgs;
+use super::{Failure, print};
+use crate::shadow::Filter;
+
+use report::Report;
+use source::{Source, records_of};
+
+const EXIT_CODES: &str = "Exit code: 0, or the sum of 4 mismatch (payload, audience), 8 missing (either side, not the \
+    expected ones), 16 duplicate, 32 leak, 64 indeterminate above shadow.indeterminate_max, 128 stale; 1 failure; \
+    2 bad usage.";
+
+/// QA's view of the comparison.
+#[derive(Debug, Subcommand)]
+pub(super) enum Shadow {
+    /// Classes, causes, rules, skew, top differences, verdict: of running instances, or of log files.
+    #[command(after_help = EXIT_CODES)]
+    Report {
+        #[command(flatten)]
+        shown: Shown,
+        /// Log files (`shadow-*.jsonl`) instead of running instances. They hold every bad and indeterminate record, and
+        /// a share of the others.
+        files: Vec<PathBuf>,
+    },
+    /// Single records, oldest first.
+    Records {
+        #[command(flatten)]
+        shown: Shown,
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// At most so many.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        /// Log files instead of running instances.
+        files: Vec<PathBuf>,
+    },
+    /// Records as they close.
+    Tail {
+        #[command(flatten)]
+        shown: Shown,
+        #[command(flatten)]
+        filter: FilterArgs,
+    },
+    /// What got better and what got worse between two reports (`shadow report --json`) or log files.
+    Diff {
+        /// Before.
+        a: PathBuf,
+        /// After.
+        b: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which instances, and how they are shown.
+#[derive(Debug, Args)]
+pub(super) struct Shown {
+    #[command(flatten)]
+    nodes: NodeArgs,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What to look for.
+#[derive(Debug, Default, Args)]
+pub(super) struct FilterArgs {
+    /// A class, e.g. payload_mismatch.
+    #[arg(long)]
+    class: Option<String>,
+    /// A cause, e.g. no_update.
+    #[arg(long)]
+    cause: Option<String>,
+    /// A user.
+    #[arg(long)]
+    user: Option<String>,
+    /// A dialog.
+    #[arg(long)]
+    dialog: Option<String>,
+    /// A message.
+    #[arg(long)]
+    message: Option<String>,
+    /// A JSON Pointer at or below which the copies differ.
+    #[arg(long)]
+    field: Option<String>,
+    /// At or after this time (ISO-8601, UTC).
+    #[arg(long)]
+    since: Option<String>,
+    /// Before this time (ISO-8601, UTC).
+    #[arg(long)]
+    until: Option<String>,
+}
+
+impl FilterArgs {
+    fn filter(self) -> Filter {
+        let Self { class, cause, user, dialog, message, field, since, until } = self;
+        Filter { class, cause, user, dialog, message, field, since, until }
+    }
+}
+
+pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
+    match command {
+        Shadow::Report { shown, files } => {
+            let report = Report::of(&source(&shown, files).await?).await?;
+            if shown.json {
+                print::json(&report);
+            } else {
+                report.print();
+            }
+            match report.code() {
+                0 => Ok(()),
+                code => Err(Failure::Code(code, String::new())),
+            }
+        }
+        Shadow::Records { shown, filter, limit, files } => {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let records = records_of(&source(&shown, files).await?, &filter.filter(), limit).await?;
+            records.iter().for_each(|record| show(record, shown.json));
+            Ok(())
+        }
+        Shadow::Tail { shown, filter } => tail(&shown, &filter.filter()).await,
+        Shadow::Diff { a, b, json } => {
+            let (before, after) = (Report::read(&a)?, Report::read(&b)?);
+            report::diff(&before, &after, json);
+            Ok(())
+        }
+    }
+}
+
+async fn source(shown: &Shown, files: Vec<PathBuf>) -> Result<Source, Failure> {
+    if files.is_empty() { Ok(Source::Nodes(shown.nodes.resolve().await?)) } else { Ok(Source::Files(files)) }
+}
+
+/// One record: a line of JSON, or a line for people.
+fn show(record: &Value, json: bool) {
+    if json {
+        print::data(&record.to_string());
+        return;
+    }
+    let text = |key: &str| record[key].as_str().unwrap_or("–").to_owned();
+    let cause = record["cause"].as_str().map_or_else(String::new, |cause| format!("/{cause}"));
+    let skew = record["skew_ms"].as_i64().map_or_else(String::new, |skew| format!(" skew {skew} ms"));
+    let paths = record["diff"].as_array().into_iter().flatten().filter_map(|item| item["path"].as_str());
+    let paths: Vec<&str> = paths.collect();
+    let diff = if paths.is_empty() { String::new() } else { format!(" differs at {}", paths.join(", ")) };
+    let (at, class) = (text("at"), text("class"));
+    let (user, dialog, message) = (text("user"), text("dialog"), text("message"));
+    print::data(&format!("{at} {class}{cause} user {user} dialog {dialog} message {message}{skew}{diff}"));
+}
+
+/// Follows all instances until it is interrupted.
+async fn tail(shown: &Shown, filter: &Filter) -> Result<(), Failure> {
+    let nodes = shown.nodes.resolve().await?;
+    let streams = nodes.iter().map(|node| async {
+        let answer = node.open("/admin/shadow/stream").await.map_err(|error| Failure::Code(1, error))?;
+        let mut chunks = answer.bytes_stream();
+        let mut text = String::new();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| Failure::Code(1, format!("{}: the connection was lost", node.url)))?;
+            text.push_str(&String::from_utf8_lossy(&chunk));
+            while let Some((event, rest)) = text.split_once("\n\n") {
+                let data =
+                    event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim).collect::<String>();
+                if let Ok(record) = serde_json::from_str::<bridge_core::compare::Record>(&data)
+                    && filter.takes(&record)
+                    && let Ok(record) = serde_json::to_value(&record)
+                {
+                    show(&record, shown.json);
+                }
+                text = rest.to_owned();
+            }
+        }
+        Err::<(), Failure>(Failure::Code(1, format!("{}: the stream has ended", node.url)))
+    });
+    futures::future::try_join_all(streams).await.map(|_| ())
+}

@@ -1,0 +1,314 @@
+//! The report: numbers of one or many instances, of files, and their difference.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bridge_core::compare::{Class, Modifier, Record};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::source::{Source, each_record, records_of};
+use crate::cli::{Failure, print};
+use crate::shadow::Filter;
+
+type Counts = BTreeMap<String, u64>;
+
+/// A report, also what `--json` prints and `shadow diff` reads.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Report {
+    /// Instances or files.
+    pub(super) sources: Vec<String>,
+    opened: u64,
+    closed: u64,
+    open: u64,
+    classes: Counts,
+    causes: Counts,
+    modifiers: Counts,
+    rules: Counts,
+    shed: u64,
+    /// Of each instance.
+    skew_ms: Vec<Value>,
+    verdicts: Vec<Value>,
+    indeterminate_max: f64,
+    /// Where copies differ, how often, and one example each.
+    fields: Vec<Field>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Field {
+    path: String,
+    count: u64,
+    example: Value,
+}
+
+/// Differing fields that are listed.
+const FIELDS: usize = 10;
+
+impl Report {
+    pub(super) async fn of(source: &Source) -> Result<Self, Failure> {
+        match source {
+            Source::Files(files) => {
+                let mut report = Self::empty();
+                for file in files {
+                    report.sources.push(file.display().to_string());
+                    each_record(file, |record| report.count(&record))?;
+                }
+                report.finish();
+                Ok(report)
+            }
+            Source::Nodes(nodes) => {
+                let mut report = Self::empty();
+                for node in nodes {
+                    let summary = node.get("/admin/shadow/summary").await;
+                    let summary = summary.map_err(|error| Failure::Code(1, error))?;
+                    report.sources.push(node.url.clone());
+                    report.add(&summary);
+                }
+                let differing = Filter { class: Some("payload_mismatch".into()), ..Filter::default() };
+                for record in records_of(source, &differing, 10_000).await? {
+                    report.differences(&record);
+                }
+                report.finish();
+                Ok(report)
+            }
+        }
+    }
+
+    /// A report that was printed with `--json`, or a log.
+    pub(super) fn read(file: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(file);
+        let text = text.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+        if let Ok(report) = serde_json::from_str::<Self>(&text)
+            && !report.classes.is_empty()
+        {
+            return Ok(report);
+        }
+        let mut report = Self::empty();
+        report.sources.push(file.display().to_string());
+        each_record(file, |record| report.count(&record))?;
+        if report.closed == 0 {
+            return Err(Failure::Usage(format!("{}: neither a report nor a shadow log", file.display())));
+        }
+        report.finish();
+        Ok(report)
+    }
+
+    fn empty() -> Self {
+        let classes = Class::ALL.map(|class| (class.name().to_owned(), 0)).into();
+        Self { classes, indeterminate_max: 0.01, ..Self::default() }
+    }
+
+    /// A line of a log. An amendment counts instead of what it amends, which the log does not name.
+    fn count(&mut self, record: &Record) {
+        if record.modifiers.contains(&Modifier::Drill) {
+            return;
+        }
+        let class = record.class.name();
+        self.opened += 1;
+        self.closed += 1;
+        *self.classes.entry(class.into()).or_default() += 1;
+        if let Some(cause) = record.cause {
+            *self.causes.entry(format!("{class}/{}", cause.name())).or_default() += 1;
+        }
+        for modifier in &record.modifiers {
+            *self.modifiers.entry(modifier.name().into()).or_default() += 1;
+        }
+        for rule in &record.rules {
+            *self.rules.entry(rule.clone()).or_default() += 1;
+        }
+        if let Ok(record) = serde_json::to_value(record) {
+            self.differences(&record);
+        }
+    }
+
+    fn add(&mut self, summary: &Value) {
+        let number = |key: &str| summary[key].as_u64().unwrap_or(0);
+        self.opened += number("opened");
+        self.closed += number("closed");
+        self.open += number("open");
+        self.shed += number("shed");
+        let all = [
+            ("classes", &mut self.classes),
+            ("causes", &mut self.causes),
+            ("modifiers", &mut self.modifiers),
+            ("rules", &mut self.rules),
+        ];
+        for (key, counts) in all {
+            for (name, count) in summary[key].as_object().into_iter().flatten() {
+                *counts.entry(name.clone()).or_default() += count.as_u64().unwrap_or(0);
+            }
+        }
+        self.skew_ms.push(summary["skew_ms"].clone());
+        self.verdicts.push(summary["verdict"].clone());
+        self.indeterminate_max = summary["indeterminate_max"].as_f64().unwrap_or(self.indeterminate_max);
+    }
+
+    fn differences(&mut self, record: &Value) {
+        for difference in record["diff"].as_array().into_iter().flatten() {
+            let path = difference["path"].as_str().unwrap_or_default();
+            match self.fields.iter_mut().find(|field| field.path == path) {
+                Some(field) => field.count += 1,
+                None => {
+                    let mut example = difference.clone();
+                    example["message"] = record["message"].clone();
+                    self.fields.push(Field { path: path.into(), count: 1, example });
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.fields.sort_by_key(|field| std::cmp::Reverse(field.count));
+        self.fields.truncate(FIELDS);
+    }
+
+    fn class(&self, class: Class) -> u64 {
+        self.classes.get(class.name()).copied().unwrap_or(0)
+    }
+
+    /// The exit code: a sum of bits.
+    pub(super) fn code(&self) -> u8 {
+        let any = |classes: &[Class]| classes.iter().any(|class| self.class(*class) > 0);
+        let indeterminate = share(self.class(Class::Indeterminate), self.closed) > self.indeterminate_max;
+        let stale = self.verdicts.iter().any(|verdict| verdict["value"] == "STALE");
+        let bits = [
+            (4, any(&[Class::PayloadMismatch, Class::AudienceMismatch])),
+            (8, any(&[Class::MissingInRabbitmq, Class::MissingInLegacyUnexpected])),
+            (16, any(&[Class::Duplicate])),
+            (32, any(&[Class::Leak])),
+            (64, indeterminate),
+            (128, stale),
+        ];
+        bits.into_iter().filter(|(_, set)| *set).map(|(bit, _)| bit).sum()
+    }
+
+    pub(super) fn print(&self) {
+        print::data(&self.sources.join(", "));
+        let Self { opened, closed, open, shed, .. } = self;
+        print::data(&format!("{opened} opened = {closed} closed + {open} open, {shed} shed"));
+        let mut table = print::table(&["class", "units", "share", "causes"]);
+        for class in Class::ALL {
+            let name = class.name();
+            let prefix = format!("{name}/");
+            let causes = self.causes.iter().filter_map(|(key, count)| Some((key.strip_prefix(&prefix)?, count)));
+            let causes: Vec<String> =
+                causes.filter(|(_, n)| **n > 0).map(|(cause, n)| format!("{cause} {n}")).collect();
+            let count = self.class(class);
+            table.add_row([name.into(), count.to_string(), percent(count, *closed), causes.join(", ")]);
+        }
+        print::data(&table.to_string());
+        let list = |title: &str, counts: &Counts| {
+            let items: Vec<String> = counts
+                .iter()
+                .filter(|(_, count)| **count > 0)
+                .map(|(name, count)| format!("{name} {count} ({})", percent(*count, *closed)))
+                .collect();
+            if !items.is_empty() {
+                print::data(&format!("{title}: {}", items.join(", ")));
+            }
+        };
+        list("rules", &self.rules);
+        list("modifiers", &self.modifiers);
+        for skew in self.skew_ms.iter().filter(|skew| !skew["p50"].is_null()) {
+            print::data(&format!("skew: p50 {} ms, p95 {} ms, p99 {} ms", skew["p50"], skew["p95"], skew["p99"]));
+        }
+        for field in &self.fields {
+            let Field { path, count, example } = field;
+            let (ours, theirs) = (&example["legacy"], &example["rabbitmq"]);
+            print::data(&format!(
+                "differs at {path}: {count} times, e.g. {ours} / {theirs} ({})",
+                example["message"]
+            ));
+        }
+        for verdict in &self.verdicts {
+            let missing: Vec<&str> =
+                verdict["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let missing =
+                if missing.is_empty() { String::new() } else { format!("; missing: {}", missing.join("; ")) };
+            let eta = verdict["eta"].as_u64().map_or_else(String::new, |eta| {
+                format!("; expected in {}", humantime::format_duration(std::time::Duration::from_secs(eta)))
+            });
+            let bound = verdict["upper_bound"].as_f64().unwrap_or(1.0);
+            let (value, messages) = (verdict["value"].as_str().unwrap_or_default(), &verdict["messages"]);
+            print::data(&format!(
+                "verdict: {value} over {messages} messages, rate of bad ones below {bound:.2e}{missing}{eta}"
+            ));
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shares for people")]
+fn share(part: u64, all: u64) -> f64 {
+    if all == 0 { 0.0 } else { part as f64 / all as f64 }
+}
+
+fn percent(part: u64, all: u64) -> String {
+    format!("{:.3} %", share(part, all) * 100.0)
+}
+
+/// What got better and what got worse.
+pub(super) fn diff(before: &Report, after: &Report, json: bool) {
+    let mut rows = Vec::new();
+    let kinds = [
+        ("", &before.classes, &after.classes),
+        ("", &before.causes, &after.causes),
+        ("rule ", &before.rules, &after.rules),
+    ];
+    for (kind, old, new) in kinds {
+        let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for name in names {
+            let count = |counts: &Counts| counts.get(name).copied().unwrap_or(0);
+            let (was, is) = (share(count(old), before.closed), share(count(new), after.closed));
+            if count(old) == 0 && count(new) == 0 {
+                continue;
+            }
+            let class = name.split('/').next().unwrap_or_default();
+            let bad =
+                Class::ALL.iter().any(|own| own.name() == class && (own.is_bad() || *own == Class::Indeterminate));
+            let good = class == Class::Match.name();
+            let change = match (is - was, bad, good) {
+                (delta, ..) if delta.abs() < 1e-12 => "same",
+                (delta, true, _) => {
+                    if delta < 0.0 {
+                        "better"
+                    } else {
+                        "worse"
+                    }
+                }
+                (delta, _, true) => {
+                    if delta > 0.0 {
+                        "better"
+                    } else {
+                        "worse"
+                    }
+                }
+                _ => "changed",
+            };
+            rows.push((format!("{kind}{name}"), count(old), was, count(new), is, change));
+        }
+    }
+    if json {
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|(name, old, was, new, is, change)| {
+                serde_json::json!({"name": name, "before": old, "before_share": was, "after": new, "after_share": is, "change": change})
+            })
+            .collect();
+        print::json(&serde_json::json!({"before": before.sources, "after": after.sources, "rows": rows}));
+        return;
+    }
+    let mut table = print::table(&["", "before", "share", "after", "share", ""]);
+    for (name, old, was, new, is, change) in rows {
+        let shares = [was, is].map(|share| format!("{:.3} %", share * 100.0));
+        table.add_row([
+            name,
+            old.to_string(),
+            shares[0].clone(),
+            new.to_string(),
+            shares[1].clone(),
+            change.into(),
+        ]);
+    }
+    print::data(&table.to_string());
+}

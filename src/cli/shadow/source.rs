@@ -1,0 +1,78 @@
+//! Where records and numbers come from.
+
+use std::io::BufRead as _;
+use std::path::{Path, PathBuf};
+
+use bridge_core::compare::Record;
+use serde_json::Value;
+
+use crate::cli::Failure;
+use crate::cli::node::Node;
+use crate::shadow::Filter;
+
+/// Running instances, or log files.
+pub(super) enum Source {
+    Nodes(Vec<Node>),
+    Files(Vec<PathBuf>),
+}
+
+/// Records that `filter` takes, oldest first.
+pub(super) async fn records_of(source: &Source, filter: &Filter, limit: usize) -> Result<Vec<Value>, Failure> {
+    let mut records = Vec::new();
+    match source {
+        Source::Files(files) => {
+            for file in files {
+                each_record(file, |record| {
+                    if filter.takes(&record) {
+                        records.extend(serde_json::to_value(record));
+                    }
+                })?;
+            }
+        }
+        Source::Nodes(nodes) => {
+            for node in nodes {
+                records.extend(records_of_node(node, filter, limit).await?);
+            }
+        }
+    }
+    records.sort_by(|a, b| a["at"].as_str().cmp(&b["at"].as_str()));
+    records.truncate(limit);
+    Ok(records)
+}
+
+async fn records_of_node(node: &Node, filter: &Filter, limit: usize) -> Result<Vec<Value>, Failure> {
+    let mut records = Vec::new();
+    let mut after = String::new();
+    while records.len() < limit {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", "1000").append_pair("after", &after);
+        if let Ok(Value::Object(fields)) = serde_json::to_value(filter) {
+            for (name, value) in &fields {
+                if let Some(text) = value.as_str() {
+                    query.append_pair(name, text);
+                }
+            }
+        }
+        let page = node.get(&format!("/admin/shadow/records?{}", query.finish())).await;
+        let page = page.map_err(|error| Failure::Code(1, error))?;
+        records.extend(page["records"].as_array().cloned().unwrap_or_default());
+        match page["next"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => break,
+        }
+    }
+    Ok(records)
+}
+
+/// Reads a log; a line that is none (the last one of an instance that was killed) is left out.
+pub(super) fn each_record(file: &Path, mut take: impl FnMut(Record)) -> Result<(), Failure> {
+    let open = std::fs::File::open(file);
+    let open = open.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+    for line in std::io::BufReader::new(open).lines() {
+        let line = line.map_err(|error| Failure::Code(1, format!("{}: {error}", file.display())))?;
+        if let Ok(record) = serde_json::from_str::<Record>(&line) {
+            take(record);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! The verdict's evidence: gathered by message, kept over a restart.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+
+use bridge_core::Millis;
+use bridge_core::compare::{Class, Closed};
+use bridge_core::verdict::{Evidence, Target, Verdict};
+
+/// Between two writes of the evidence, in ms.
+const WRITE: u64 = 10_000;
+/// Most messages whose recipients are waited for.
+const MOST: usize = 200_000;
+
+/// Messages on their way into the evidence.
+pub(super) struct Gathered {
+    evidence: Evidence,
+    target: Target,
+    window: u64,
+    /// A message waits one window more for its other recipients.
+    waiting: HashMap<u128, bool>,
+    order: VecDeque<(Millis, u128)>,
+    counted: HashSet<u128>,
+    counted_order: VecDeque<(Millis, u128)>,
+    path: PathBuf,
+    written: Millis,
+}
+
+impl Gathered {
+    /// The evidence of `path`, as far as it was seen under `fingerprint`.
+    pub(super) fn open(path: PathBuf, target: Target, fingerprint: &str, window: u64) -> Self {
+        let stored = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Evidence>(&text).ok());
+        let evidence = match stored {
+            Some(stored) => stored.under(fingerprint, target.rate),
+            None => Evidence::new(fingerprint, target.rate),
+        };
+        Self {
+            evidence,
+            target,
+            window,
+            waiting: HashMap::new(),
+            order: VecDeque::new(),
+            counted: HashSet::new(),
+            counted_order: VecDeque::new(),
+            path,
+            written: Millis(0),
+        }
+    }
+
+    /// Rules or settings have changed.
+    pub(super) fn renew(&mut self, target: Target, fingerprint: &str) {
+        let old = std::mem::replace(&mut self.evidence, Evidence::new(fingerprint, target.rate));
+        self.evidence = old.under(fingerprint, target.rate);
+        self.target = target;
+    }
+
+    /// A unit closed.
+    pub(super) fn closed(&mut self, closed: &Closed, now: Millis) {
+        if closed.class == Class::Leak {
+            self.evidence.leak(now);
+        }
+        if closed.class != Class::Match && !closed.class.is_bad() {
+            if closed.class == Class::MissingInLegacyExpected && !closed.creation {
+                self.evidence.event(&closed.event);
+            }
+            return;
+        }
+        self.evidence.event(&closed.event);
+        if !closed.creation || closed.amends.is_some() || self.counted.contains(&closed.key) {
+            return;
+        }
+        let bad = closed.class.is_bad();
+        match self.waiting.get_mut(&closed.key) {
+            Some(was_bad) => *was_bad |= bad,
+            None if self.order.len() < MOST => {
+                self.waiting.insert(closed.key, bad);
+                self.order.push_back((now.plus(self.window), closed.key));
+            }
+            None => {}
+        }
+    }
+
+    /// Time passes.
+    pub(super) fn tick(&mut self, now: Millis) {
+        while let Some((due, key)) = self.order.front().copied() {
+            if due > now {
+                break;
+            }
+            self.order.pop_front();
+            if let Some(bad) = self.waiting.remove(&key) {
+                self.evidence.message(now, bad);
+                self.counted.insert(key);
+                self.counted_order.push_back((now.plus(60_000), key));
+            }
+        }
+        while let Some((until, key)) = self.counted_order.front().copied() {
+            if until > now {
+                break;
+            }
+            self.counted_order.pop_front();
+            self.counted.remove(&key);
+        }
+        if now.since(self.written) >= WRITE {
+            self.written = now;
+            self.write();
+        }
+    }
+
+    /// A drill ended.
+    pub(super) fn drilled(&mut self, now: Millis, ok: bool) {
+        self.evidence.drilled(now, ok);
+    }
+
+    /// The answer.
+    pub(super) fn verdict(&self, now: Millis) -> Verdict {
+        self.evidence.verdict(&self.target, now)
+    }
+
+    /// Losing it costs time, no message: a disk that does not take it is no error.
+    pub(super) fn write(&self) {
+        let Ok(text) = serde_json::to_vec(&self.evidence) else { return };
+        let new = self.path.with_extension("new");
+        if let Err(error) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &self.path)) {
+            tracing::debug!(path = %self.path.display(), %error, "the evidence can't be written");
+        }
+    }
+}
