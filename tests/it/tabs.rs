@@ -1,0 +1,84 @@
+//! Tabs of one user, and what the broker shows of them.
+
+use serde_json::json;
+use updates_bridge::demo::StandInOptions;
+
+use crate::kit::js::Js;
+use crate::kit::rabbit::shared;
+use crate::kit::world::World;
+use crate::kit::{eventually, s};
+
+#[test]
+fn two_tabs_share_a_queue_and_closing_one_leaves_the_other_whole() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["tabs_a", "tabs_b"]);
+    let mut bridge = world.setup("live").env("BRIDGE_RABBITMQ__LINGER", "1s").start().ready();
+    let mut js = Js::start();
+    js.sign_on("tab 1", &bridge, "tabs_a");
+    js.sign_on("tab 2", &bridge, "tabs_a");
+    let queues = shared(|node| node.queues_of("tabs_a"));
+    assert_eq!(queues.len(), 1, "{queues:?}");
+    assert_eq!(queues[0][1..], ["false", "true", "true"], "durable, auto_delete, exclusive");
+    for n in 0..4 {
+        bridge.say("tabs_b", &dialog, &format!("both {n}"));
+    }
+    js.wait_count("tab 1", "update", 4, s(5));
+    js.wait_count("tab 2", "update", 4, s(5));
+    js.act("tab 1", "close", &json!({}));
+    for n in 0..3 {
+        bridge.say("tabs_b", &dialog, &format!("one {n}"));
+    }
+    assert_eq!(js.wait_count("tab 2", "update", 7, s(5)).len(), 7);
+    js.act("tab 2", "close", &json!({}));
+    eventually("no queue", s(8), || shared(|node| node.queues_of("tabs_a")).is_empty().then_some(()));
+    js.sign_on("tab 3", &bridge, "tabs_a");
+    assert_eq!(shared(|node| node.queues_of("tabs_a")).len(), 1);
+    bridge.signal("-TERM");
+    assert_eq!(bridge.wait(s(5)), Some(0), "{}", bridge.log());
+    eventually("no queue after SIGTERM", s(2), || {
+        shared(|node| node.queues_of("tabs_a")).is_empty().then_some(())
+    });
+}
+
+#[test]
+fn a_killed_instance_leaves_no_queue() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("live").start().ready();
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "killed_a");
+    assert_eq!(shared(|node| node.queues_of("killed_a")).len(), 1);
+    bridge.signal("-KILL");
+    eventually("no queue after SIGKILL", s(2), || {
+        shared(|node| node.queues_of("killed_a")).is_empty().then_some(())
+    });
+}
+
+#[test]
+fn a_client_that_resumes_gets_what_it_missed_and_nothing_twice() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["resume_a", "resume_b"]);
+    let bridge = world.setup("live").start().ready();
+    let mut js = Js::start();
+    let ack = js.sign_on("a", &bridge, "resume_a");
+    js.join("a", &dialog);
+    bridge.say("resume_b", &dialog, "before");
+    let last = js.wait_count("a", "update", 1, s(5))[0]["entityId"].clone();
+    let auth = json!({"token": crate::kit::bridge::token("resume_a"),
+        "resume": {"token": ack["resume"], "last": last}});
+    js.act("a", "auth", &json!({"auth": auth}));
+    js.forget("a");
+    js.act("a", "break", &json!({}));
+    bridge.say("resume_b", &dialog, "while it was away");
+    let again = js.wait_for("a", "authenticated", s(5))[0].clone();
+    assert_eq!(again["recovered"], true, "{again}");
+    bridge.say("resume_b", &dialog, "after");
+    std::thread::sleep(s(1));
+    let contents: Vec<_> =
+        js.got("a", "update").iter().map(|update| update["data"]["message"]["content"].clone()).collect();
+    assert_eq!(contents, ["while it was away", "after"]);
+
+    let unknown =
+        js.sign_on_with("b", &bridge, json!({"token": crate::kit::bridge::token("resume_b"), "resume": "x"}));
+    assert_eq!((&unknown["ok"], &unknown["recovered"]), (&json!(true), &json!(false)));
+    assert_eq!(js.wait_for("b", "bridge:resync", s(5))[0]["reason"], "resume_failed");
+}
