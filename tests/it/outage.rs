@@ -1,1 +1,111 @@
+//! The broker goes away and comes back.
 
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use updates_bridge::demo::StandInOptions;
+
+use crate::kit::js::Js;
+use crate::kit::rabbit::Rabbit;
+use crate::kit::world::World;
+use crate::kit::{eventually, s};
+
+#[test]
+fn two_hundred_users_are_back_within_five_seconds_of_the_brokers_return() {
+    let mut rabbit = Rabbit::start();
+    let world = World::on(rabbit.url(), StandInOptions::default());
+    let bridge = world.setup("live").start().ready();
+    let users: Vec<String> = (0..200).map(|n| format!("out_{n}")).collect();
+    let mut js = Js::start();
+    for user in &users {
+        let auth = json!({"auth": {"token": crate::kit::bridge::token(user)}, "transports": ["websocket"]});
+        js.connect(user, &bridge.http, &auth);
+    }
+    for user in &users {
+        assert_eq!(js.wait_for(user, "authenticated", s(30))[0]["ready"], true);
+    }
+    rabbit.kill();
+    eventually("not ready", s(10), || (bridge.get("/readyz").0 == 503).then_some(()));
+    rabbit.restart();
+    world.connect();
+    let back = Instant::now();
+    eventually("ready again", s(5), || (bridge.get("/readyz").0 == 200).then_some(()));
+    println!("200 queues live {:?} after the broker's return", back.elapsed());
+    for user in &users {
+        world.update(user, "message.create", &format!("msg_{user}"));
+    }
+    for user in &users {
+        js.wait_count(user, "update", 1, s(10));
+        assert_eq!(js.wait_for(user, "bridge:resync", s(5))[0]["reason"], "broker_lost");
+        assert!(js.got(user, "disconnect").is_empty(), "nobody was disconnected");
+    }
+}
+
+#[test]
+fn a_dead_broker_and_a_rollback_lose_and_double_nothing() {
+    let mut rabbit = Rabbit::start();
+    let world = World::on(rabbit.url(), StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["dead_a", "dead_b"]);
+    let bridge = world.setup("live").start().ready();
+    let mut js = Js::start();
+    for user in ["dead_a", "dead_b"] {
+        js.sign_on(user, &bridge, user);
+        js.join(user, &dialog);
+    }
+    let mut posted = Vec::new();
+    let mut say = |text: String| posted.push(bridge.say("dead_a", &dialog, &text)["messageId"].clone());
+    (0..10).for_each(|n| say(format!("before {n}")));
+    rabbit.kill();
+    (0..10).for_each(|n| say(format!("while it is dead {n}")));
+    let started = Instant::now();
+    let (status, view) = bridge.rollback();
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert_eq!((status, &view["stage"], &view["persisted"]), (200, &json!("legacy"), &json!(true)), "{view}");
+    assert_eq!(view["transition"]["phase"], "draining");
+    (0..10).for_each(|n| say(format!("after {n}")));
+    rabbit.restart();
+    world.connect();
+    for stage in ["shadow", "live"] {
+        let moved = eventually(stage, s(20), || {
+            let (status, view) = bridge.set(stage, &json!({}));
+            (status == 200).then_some(view)
+        });
+        assert_eq!(moved["stage"], stage);
+    }
+    (0..10).for_each(|n| say(format!("again {n}")));
+    std::thread::sleep(s(4));
+    for user in ["dead_a", "dead_b"] {
+        let mut got: Vec<_> = js.got(user, "message:new").iter().map(|data| data["messageId"].clone()).collect();
+        got.extend(js.got(user, "update").iter().map(|update| update["entityId"].clone()));
+        for id in &posted {
+            assert_eq!(got.iter().filter(|other| *other == id).count(), 1, "{user} {id}");
+        }
+        assert_eq!(got.len(), posted.len());
+        assert!(js.got(user, "disconnect").is_empty());
+    }
+}
+
+#[test]
+fn a_queue_that_is_deleted_is_made_anew_and_an_exchange_that_comes_late_is_found() {
+    let rabbit = Rabbit::start();
+    let world = World::on(rabbit.url(), StandInOptions::default());
+    let bridge = world.setup("live").start().ready();
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "del_a");
+    let name = rabbit.queues_of("del_a")[0][0].clone();
+    rabbit.ctl(&["delete_queue", &name]);
+    assert_eq!(js.wait_for("a", "bridge:resync", s(8))[0]["reason"], "queue_lost");
+    let now = rabbit.queues_of("del_a");
+    assert!(now.len() == 1 && now[0][0] != name, "{now:?}");
+    world.update("del_a", "message.create", "msg_1");
+    js.wait_count("a", "update", 1, s(5));
+
+    let missing = world.setup("live").env("RABBITMQ_UPDATES_EXCHANGE", "comes_late").start();
+    let report = eventually("exchange missing", s(8), || {
+        let report = missing.get("/readyz").1;
+        report["not_ready"].to_string().contains("exchange").then_some(report)
+    });
+    assert_eq!(report["ready"], false);
+    rabbit.ctl(&["eval", r#"rabbit_exchange:declare(rabbit_misc:r(<<"/">>, exchange, <<"comes_late">>), topic, true, false, false, [], <<"t">>)."#]);
+    eventually("ready", s(8), || (missing.get("/readyz").0 == 200).then_some(()));
+}

@@ -1,1 +1,127 @@
+//! Settings, as the binary takes them.
 
+use std::process::Command;
+
+fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_updates-bridge"))
+        .args(args)
+        .env_clear()
+        .envs(env.iter().copied())
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+const GOOD: [(&str, &str); 3] = [
+    ("CHAT3_API_URL", "http://127.0.0.1:1/api"),
+    ("CHAT3_API_KEY", "12345"),
+    ("JWT_SECRET", "0123456789012345678901234567890123"),
+];
+
+fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    GOOD.iter().copied().chain(more.iter().copied()).collect()
+}
+
+#[test]
+fn a_wrong_flag_is_one_line_with_key_value_source_and_what_is_allowed() {
+    for value in ["maybe", "yes", "1", "TRUE", ""] {
+        let (code, out, err) = run(&["serve"], &with(&[("USE_RABBITMQ_UPDATES", value)]));
+        let line = format!(
+            "flag.use_rabbitmq_updates = {value:?} (variable USE_RABBITMQ_UPDATES): must be true or false\n"
+        );
+        assert_eq!((code, out.as_str(), err), (Some(2), "", line));
+    }
+}
+
+#[test]
+fn all_errors_are_reported_at_once_and_no_secret_is_shown() {
+    let env = [
+        ("USE_RABBITMQ_UPDATES", "true"),
+        ("BRIDGE_RABBITMQ__TOPOLOGY", "ring"),
+        ("BRIDGE_SHADOW__WINDOW", "soon"),
+        ("BRIDGE_FLAG__ROLLOUT__PERCENT", "101"),
+        ("BRIDGE_RABITMQ__URL", "amqp://u:hush@h"),
+        ("PORT", "99999"),
+        ("CHAT3_API_URL", "http://u:hush@chat3/v1"),
+        ("BRIDGE_ENV", "production"),
+    ];
+    let (code, out, err) = run(&["config", "check"], &env);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    for expected in [
+        "rabbitmq.topology = \"ring\" (variable BRIDGE_RABBITMQ__TOPOLOGY): must be per_user, per_instance or firehose",
+        "shadow.window = \"soon\" (variable BRIDGE_SHADOW__WINDOW): must be a duration",
+        "flag.rollout.percent = \"101\" (variable BRIDGE_FLAG__ROLLOUT__PERCENT): must be 0 to 100",
+        "rabitmq.url (variable BRIDGE_RABITMQ__URL): unknown key; did you mean rabbitmq.url?",
+        "port = \"99999\" (variable PORT)",
+        "chat3.url = \"http://u:****@chat3/v1\" (variable CHAT3_API_URL): must be an http or https URL that ends in /api",
+        "chat3.api_key = \"\" (default): is needed",
+        "rabbitmq.url = \"\" (default): stage complete needs a broker",
+        "auth.jwt_secret = \"\" (default): is needed",
+        "admin.token = \"\" (default): is needed",
+    ] {
+        assert!(err.contains(expected), "{expected}\n---\n{err}");
+    }
+    assert!(!err.contains("hush"), "{err}");
+    assert_eq!(err.lines().count(), 10, "{err}");
+}
+
+#[test]
+fn later_layers_win_and_explain_says_which() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("default.toml", "[shadow]\nwindow = \"1s\"\nsample = 0.5\n[rabbitmq]\nprefetch = 7\n");
+    write("staging.toml", "[shadow]\nwindow = \"3s\"\n");
+    let dir = dir.path().display().to_string();
+    let env =
+        with(&[("BRIDGE_RABBITMQ__PREFETCH", "9"), ("BRIDGE_ADMIN__TOKEN", "0123456789abcdef"), ("PORT", "4000")]);
+    let args =
+        ["config", "explain", "--json", "--config-dir", &dir, "--env", "staging", "--set", "log.level=debug"];
+    let (code, out, err) = run(&args, &env);
+    assert_eq!(code, Some(0), "{err}");
+    let values: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
+    let of = |key: &str| {
+        let value = values.iter().find(|value| value["key"] == key).unwrap_or_else(|| panic!("no {key}"));
+        (value["value"].clone(), value["origin"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(of("shadow.window"), ("3s".into(), format!("{dir}/staging.toml")));
+    assert_eq!(of("shadow.sample"), (0.5.into(), format!("{dir}/default.toml")));
+    assert_eq!(of("rabbitmq.prefetch"), (9.into(), "variable BRIDGE_RABBITMQ__PREFETCH".into()));
+    assert_eq!(of("http.listen"), ("0.0.0.0:4000".into(), "variable PORT".into()));
+    assert_eq!(of("log.level"), ("debug".into(), "command line".into()));
+    assert_eq!(
+        of("chat3.api_key"),
+        ("****".into(), "variable CHAT3_API_KEY".into()),
+        "a numeric password is a text"
+    );
+    assert_eq!(of("flag.rescue"), (true.into(), "default".into()));
+}
+
+#[test]
+fn contradictory_spellings_and_unknown_names_are_refused() {
+    let both = with(&[("RABBITMQ_URL", "amqp://a"), ("BRIDGE_RABBITMQ__URL", "amqp://b")]);
+    let (code, _, err) = run(&["config", "check"], &both);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("RABBITMQ_URL and BRIDGE_RABBITMQ__URL have different values"), "{err}");
+    for (args, expected) in [
+        (vec!["config", "check", "--env", "prod"], "must be development, staging or production"),
+        (vec!["config", "check", "--config-dir", "nowhere"], "must be a directory that exists"),
+        (vec!["config", "explain", "shadow.windw"], "did you mean shadow.window?"),
+        (vec!["flag", "set", "sideways", "--actor", "a", "--reason", "r"], "unknown stage"),
+        (vec!["serve", "--no-such-flag"], "unexpected argument"),
+    ] {
+        let (code, out, err) = run(&args, &GOOD);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}");
+        assert!(err.contains(expected), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn the_file_of_defaults_says_what_is_built_in() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let text = std::fs::read_to_string(dir.join("default.toml")).unwrap();
+    let written: updates_bridge::config::Settings = toml::from_str(&text).unwrap();
+    assert_eq!(written, updates_bridge::config::Settings::default());
+}

@@ -1,1 +1,89 @@
+//! The comparison, over a real broker.
 
+use std::process::Command;
+
+use serde_json::json;
+use updates_bridge::demo::StandInOptions;
+use updates_bridge::demo::chat3::Faults;
+
+use crate::kit::js::Js;
+use crate::kit::world::World;
+use crate::kit::{eventually, s};
+
+#[test]
+fn faults_are_found_and_a_user_with_fifty_dialogs_has_none() {
+    let world = World::shared(StandInOptions::default());
+    let dialogs: Vec<String> = (0..50).map(|_| world.chat3.add_dialog(&["sh_a", "sh_b"])).collect();
+    let bridge = world.setup("shadow").env("BRIDGE_SHADOW__SAMPLE", "1").start().ready();
+    let mut js = Js::start();
+    for user in ["sh_a", "sh_b"] {
+        js.sign_on(user, &bridge, user);
+        js.join(user, &dialogs[0]);
+    }
+    for (n, dialog) in dialogs.iter().enumerate() {
+        bridge.say("sh_b", dialog, &format!("a secret text {n}"));
+    }
+    let closed = |count: u64| {
+        eventually("closed", s(10), || {
+            let summary = bridge.summary();
+            (summary["closed"] == count && summary["open"] == 0).then_some(summary)
+        })
+    };
+    let healthy = closed(100);
+    assert_eq!(healthy["classes"]["match"], 2, "{healthy}");
+    assert_eq!(healthy["causes"]["missing_in_legacy_expected/not_joined"], 98, "{healthy}");
+
+    world.chat3.set_faults(Faults { altered: true, ..Faults::default() });
+    bridge.say("sh_b", &dialogs[0], "altered");
+    std::thread::sleep(s(1));
+    world.chat3.set_faults(Faults { silent_users: vec!["sh_a".into()], ..Faults::default() });
+    bridge.say("sh_b", &dialogs[0], "lost for one");
+    std::thread::sleep(s(1));
+    world.chat3.set_faults(Faults { worker_down: true, ..Faults::default() });
+    bridge.say("sh_b", &dialogs[0], "lost for all");
+    std::thread::sleep(s(1));
+    world.chat3.set_faults(Faults { doubled: true, ..Faults::default() });
+    bridge.say("sh_b", &dialogs[0], "twice");
+    let faulty = closed(108);
+    let of = |name: &str| faulty["causes"].get(name).or_else(|| faulty["classes"].get(name)).cloned();
+    assert_eq!(of("payload_mismatch"), Some(json!(2)), "{faulty}");
+    assert_eq!(of("missing_in_rabbitmq/partial_fanout"), Some(json!(1)), "{faulty}");
+    assert_eq!(of("missing_in_rabbitmq/no_update"), Some(json!(2)), "{faulty}");
+    assert_eq!(of("duplicate"), Some(json!(2)), "{faulty}");
+    assert_eq!(js.wait_count("sh_a", "message:new", 5, s(1)).len(), 5, "clients notice nothing");
+
+    let report = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_updates-bridge"))
+            .args(["shadow"])
+            .args(args)
+            .env("BRIDGE_ADMIN__TOKEN", "an admin token of some length")
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = report(&["report", "--node", &bridge.admin]);
+    assert_eq!(code, Some(4 + 8 + 16), "{text}");
+    assert!(text.contains("differs at /content: 2 times"), "{text}");
+    let (code, text) = report(&["records", "--node", &bridge.admin, "--class", "payload_mismatch", "--json"]);
+    assert_eq!((code, text.lines().count()), (Some(0), 2), "{text}");
+    let logs: Vec<_> = std::fs::read_dir(bridge.state.path().join("shadow")).unwrap().flatten().collect();
+    let log = logs.iter().find(|entry| entry.file_name().to_string_lossy().ends_with(".jsonl")).unwrap().path();
+    let (code, _) = report(&["report", log.to_str().unwrap()]);
+    assert_eq!(code, Some(4 + 8 + 16));
+    for text in [std::fs::read_to_string(&log).unwrap(), bridge.log()] {
+        assert!(!text.contains("secret text") && !text.contains("altered"), "text of people");
+    }
+}
+
+#[test]
+fn a_drill_finds_every_planted_fault() {
+    let world = World::shared(StandInOptions::default());
+    for stage in ["shadow", "live"] {
+        let bridge = world.setup(stage).start().ready();
+        let (status, report) = bridge.admin(reqwest::Method::POST, "/admin/drill", None);
+        assert_eq!((status, &report["ok"]), (200, &json!(true)), "{stage}: {report:#}");
+        let summary = bridge.summary();
+        assert_eq!((&summary["opened"], &summary["drill"]["last"]["ok"]), (&json!(0), &json!(true)));
+        assert_eq!(bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1, json!({"sessions": []}));
+    }
+}
