@@ -93,6 +93,8 @@ pub struct Control {
     state: Mutex<State>,
     disk: Arc<Mutex<Disk>>,
     evidence: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// The rabbitmq path is begun or ended by one at a time: an end that is late must not take a new beginning with it.
+    path: tokio::sync::Mutex<()>,
 }
 
 /// What is written; behind its own lock, so that a disk that hangs holds up nobody's look at the flag.
@@ -170,7 +172,15 @@ impl Control {
         }
         hub.flip(state.stage, &state.rollout);
         let disk = Arc::new(Mutex::new(Disk { store, audit }));
-        let control = Self { settings, hub, preflight, state: Mutex::new(state), disk, evidence };
+        let control = Self {
+            settings,
+            hub,
+            preflight,
+            state: Mutex::new(state),
+            disk,
+            evidence,
+            path: tokio::sync::Mutex::default(),
+        };
         if let Some(from) = dropped {
             control.note_configuration(from);
         }

@@ -1,1 +1,187 @@
+//! Flips and rollbacks under load: per socket exactly once, and nobody is disconnected.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::{SinkExt as _, StreamExt as _};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+use updates_bridge::demo::StandInOptions;
+
+use crate::kit::bridge::{Bridge, token};
+use crate::kit::world::World;
+use crate::kit::{eventually, runtime, s};
+
+/// Message ids that a client got, by how often.
+type Got = Arc<Mutex<HashMap<String, u32>>>;
+
+/// A plain WebSocket that joins its dialog and notes every message, in either form.
+async fn client(url: String, user: String, dialog: String, got: Got, up: Arc<AtomicUsize>, cut: Arc<AtomicUsize>) {
+    let (socket, _) = connect_async(url).await.expect("a connection");
+    let (mut sink, mut source) = socket.split();
+    for frame in [
+        json!({"event": "authenticate", "data": {"token": token(&user)}, "id": 1}),
+        json!({"event": "dialog:join", "data": dialog, "id": 2}),
+    ] {
+        sink.send(Message::text(frame.to_string())).await.expect("sent");
+    }
+    let mut acks = 0;
+    while let Some(Ok(message)) = source.next().await {
+        let Message::Text(text) = message else { continue };
+        let frame: Value = serde_json::from_str(&text).expect("JSON");
+        let id = match frame["event"].as_str().unwrap_or_default() {
+            "message:new" => frame["data"]["messageId"].as_str(),
+            "update" => frame["data"]["entityId"].as_str(),
+            "ack" => {
+                assert_eq!(frame["data"]["ok"], true, "{frame}");
+                acks += 1;
+                if acks == 2 {
+                    up.fetch_add(1, Ordering::AcqRel);
+                }
+                None
+            }
+            _ => None,
+        };
+        if let Some(id) = id {
+            *got.lock().entry(id.to_owned()).or_default() += 1;
+        }
+    }
+    cut.fetch_add(1, Ordering::AcqRel);
+}
+
+/// Posts at a steady rate until told to stop; notes what was accepted.
+async fn post(
+    bridge_http: String,
+    dialog: String,
+    user: String,
+    every: Duration,
+    stop: Arc<AtomicBool>,
+    accepted: Arc<Mutex<Vec<(String, String)>>>,
+) {
+    let http = reqwest::Client::new();
+    let url = format!("{bridge_http}/api/messages/dialog/{dialog}");
+    let mut ticks = tokio::time::interval(every);
+    let mut number = 0;
+    while !stop.load(Ordering::Acquire) {
+        ticks.tick().await;
+        number += 1;
+        let body = json!({"content": format!("{user} {number}")});
+        let answer = http.post(&url).bearer_auth(token(&user)).json(&body).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 201);
+        let answer: Value = answer.json().await.expect("JSON");
+        let id = answer["data"]["messageId"].as_str().expect("an id").to_owned();
+        accepted.lock().push((dialog.clone(), id));
+    }
+}
+
+struct Load {
+    users: usize,
+    dialogs: usize,
+    every: Duration,
+}
+
+/// Runs `flips` against a bridge under load, then checks every socket.
+fn under_load(name: &str, options: StandInOptions, load: &Load, flips: impl FnOnce(&Bridge)) {
+    let world = World::shared(options);
+    let bridge = world.setup("legacy").env("BRIDGE_SHADOW__WINDOW", "2s").start().ready();
+    let (up, cut) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let (stop, accepted) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<_>>>::default());
+    let mut sockets = Vec::new();
+    let mut posting = Vec::new();
+    let per_dialog = load.users / load.dialogs;
+    for number in 0..load.dialogs {
+        let users: Vec<String> = (0..per_dialog).map(|n| format!("{name}_{number}_{n}")).collect();
+        let members: Vec<&str> = users.iter().map(String::as_str).collect();
+        let dialog = world.chat3.add_dialog(&members);
+        let url = bridge.http.replace("http://", "ws://") + "/ws";
+        for user in &users {
+            let got = Got::default();
+            sockets.push((dialog.clone(), Arc::clone(&got)));
+            let (up, cut) = (Arc::clone(&up), Arc::clone(&cut));
+            runtime().spawn(client(url.clone(), user.clone(), dialog.clone(), got, up, cut));
+        }
+        posting.push((dialog, users[0].clone()));
+    }
+    eventually("all joined", s(60), || (up.load(Ordering::Acquire) == sockets.len()).then_some(()));
+    let tasks: Vec<_> = posting
+        .into_iter()
+        .map(|(dialog, user)| {
+            let (stop, accepted) = (Arc::clone(&stop), Arc::clone(&accepted));
+            runtime().spawn(post(bridge.http.clone(), dialog, user, load.every, stop, accepted))
+        })
+        .collect();
+    let started = Instant::now();
+    flips(&bridge);
+    let lasted = started.elapsed();
+    stop.store(true, Ordering::Release);
+    runtime().block_on(async {
+        for task in tasks {
+            task.await.expect("every message is accepted");
+        }
+    });
+    // The last window closes, and what is owed is rescued.
+    std::thread::sleep(s(5));
+    let accepted = accepted.lock();
+    let (mut lost, mut doubled, mut seen) = (0, 0, 0);
+    for (dialog, got) in &sockets {
+        let got = got.lock();
+        for (_, id) in accepted.iter().filter(|(other, _)| other == dialog) {
+            match got.get(id).copied().unwrap_or(0) {
+                0 => lost += 1,
+                1 => seen += 1,
+                _ => doubled += 1,
+            }
+        }
+    }
+    println!(
+        "{name}: {} messages in {lasted:?}, {} sockets: {seen} delivered once, {lost} lost, {doubled} doubled, {} cut",
+        accepted.len(),
+        sockets.len(),
+        cut.load(Ordering::Acquire)
+    );
+    assert_eq!((lost, doubled, cut.load(Ordering::Acquire)), (0, 0, 0));
+    assert!(seen > 0);
+}
+
+/// A step of a walk over the stages: forward by one, back anywhere.
+fn walk(bridge: &Bridge, steps: usize, pause: Duration) {
+    let mut stages = vec![0_usize; 1];
+    let names = ["legacy", "shadow", "live", "complete"];
+    let mut dice = 0x2545_F491_4F6C_DD1D_u64;
+    for step in 0..steps {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        let now = *stages.last().expect("one");
+        let forward = now < 3 && (now == 0 || dice % 3 != 0);
+        let to = if forward { now + 1 } else { usize::try_from(dice >> 32).expect("32 bits") % now.max(1) };
+        let (status, view) = if to == 0 && dice % 2 == 0 {
+            bridge.rollback()
+        } else {
+            // Preflight is for the first time; a walk of hundreds needs the flip.
+            bridge.set(names[to], &json!({"force": step > 3}))
+        };
+        assert_eq!(status, 200, "{} → {}: {view}", names[now], names[to]);
+        assert_eq!(view["stage"], names[to]);
+        stages.push(to);
+        std::thread::sleep(pause);
+    }
+}
+
+#[test]
+fn two_hundred_flips_lose_and_double_nothing() {
+    let load = Load { users: 500, dialogs: 50, every: Duration::from_millis(250) };
+    let options = StandInOptions { answer_delay: 0..40, refuse_repeats: false, ..StandInOptions::default() };
+    under_load("flips", options, &load, |bridge| walk(bridge, 200, Duration::from_millis(50)));
+}
+
+#[test]
+fn flips_with_updates_up_to_a_second_late() {
+    let load = Load { users: 200, dialogs: 20, every: Duration::from_millis(200) };
+    let options = StandInOptions { update_delay: 5..1_000, refuse_repeats: false, ..StandInOptions::default() };
+    under_load("late", options, &load, |bridge| walk(bridge, 40, Duration::from_millis(150)));
+}

@@ -42,6 +42,7 @@ impl Control {
     }
 
     async fn finish(&self, ended: &CancellationToken) {
+        let _path = self.path.lock().await;
         let cools = {
             let mut state = self.state.lock();
             if ended.is_cancelled() {
@@ -54,10 +55,12 @@ impl Control {
         };
         if cools {
             self.hub.cool(COOL).await;
-            // A move forward that began meanwhile wants them again.
-            if self.state.lock().change.is_some() {
-                self.hub.warm();
-            }
         }
+    }
+
+    /// Ends a path that did not come up.
+    pub(super) async fn cool(&self) {
+        let _path = self.path.lock().await;
+        self.hub.cool(COOL).await;
     }
 }

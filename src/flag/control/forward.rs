@@ -76,7 +76,7 @@ impl Control {
         // What could not be remembered would be undone by a restart: a move forward is stored before it happens.
         if let Err(error) = self.store_ahead(plan.to, rollout, (&request.actor, &request.reason, source)).await {
             if plan.warms() {
-                self.hub.cool(Duration::from_secs(5)).await;
+                self.cool().await;
             }
             let check = Check {
                 name: "state_dir_writable",
@@ -114,7 +114,10 @@ impl Control {
             state.drain.cancel();
             state.transition = Some((plan.from, plan.to, "warming"));
         }
-        self.hub.warm();
+        {
+            let _path = self.path.lock().await;
+            self.hub.warm();
+        }
         let deadline = Instant::now() + self.settings.flip_timeout;
         loop {
             let (ready, total) = self.hub.warmth();
@@ -122,7 +125,7 @@ impl Control {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                self.hub.cool(Duration::from_secs(5)).await;
+                self.cool().await;
                 return Err(Refusal::Timeout { ready, total });
             }
             tokio::select! {
