@@ -64,7 +64,6 @@ pub fn router(api: Arc<Api>) -> Router {
 }
 
 /// CORS for `origins`; `*` allows all.
-#[must_use]
 pub fn cors(origins: &[String]) -> CorsLayer {
     let any = origins.iter().any(|origin| origin == "*");
     let listed: Vec<HeaderValue> =

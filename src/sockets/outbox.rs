@@ -79,7 +79,7 @@ impl Outbox {
         let stuck = self.since.elapsed() >= PATIENCE;
         let over = self.bytes > self.bounds.one;
         let all_over = self.bounds.held.load(Ordering::Relaxed) > self.bounds.all;
-        (over && stuck) || (over && all_over)
+        over && (stuck || all_over)
     }
 }
 

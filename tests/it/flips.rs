@@ -157,9 +157,9 @@ fn walk(bridge: &Bridge, steps: usize, pause: Duration) {
         dice ^= dice >> 7;
         dice ^= dice << 17;
         let now = *stages.last().expect("one");
-        let forward = now < 3 && (now == 0 || dice % 3 != 0);
+        let forward = now < 3 && (now == 0 || !dice.is_multiple_of(3));
         let to = if forward { now + 1 } else { usize::try_from(dice >> 32).expect("32 bits") % now.max(1) };
-        let (status, view) = if to == 0 && dice % 2 == 0 {
+        let (status, view) = if to == 0 && dice.is_multiple_of(2) {
             bridge.rollback()
         } else {
             // Preflight is for the first time; a walk of hundreds needs the flip.

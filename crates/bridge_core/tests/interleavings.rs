@@ -1,6 +1,7 @@
 //! Exhaustive search over short histories of the real gate: whatever the order of acceptance, answer, update, flip,
 //! broker death and waiting, a client that should see a message gets it exactly once. And the search is worth
 //! something: without ledger, ring, or dwell it finds a history that loses or doubles one.
+#![expect(clippy::print_stdout, reason = "what was found, for who looks on")]
 
 use bridge_core::gate::{Arrival, Gate, Limits, Sockets};
 use bridge_core::{Key, Millis, Path, SocketId, Stage};

@@ -1,5 +1,6 @@
 //! Captured traffic of four Chat3 versions: every update is read, and every createMessage answer equals its updates,
 //! except for the differences that are known as real.
+#![expect(clippy::print_stdout, reason = "what was found, for who looks on")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

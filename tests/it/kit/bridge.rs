@@ -57,6 +57,11 @@ impl Setup {
         self
     }
 
+    pub(crate) fn unset(mut self, names: &[&str]) -> Self {
+        self.env.retain(|(name, _)| !names.contains(&name.as_str()));
+        self
+    }
+
     pub(crate) fn rabbit(self, url: impl Into<String>) -> Self {
         self.env("RABBITMQ_URL", url)
     }
@@ -138,6 +143,10 @@ impl Bridge {
             request = request.json(body);
         }
         self.send(request)
+    }
+
+    pub(crate) fn without_token(&self, path: &str) -> (u16, Value) {
+        self.send(self.client.get(format!("{}{path}", self.admin)))
     }
 
     pub(crate) fn flag(&self) -> Value {

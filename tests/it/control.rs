@@ -1,0 +1,219 @@
+//! The flag of a running instance.
+
+use std::process::Command;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use updates_bridge::demo::StandInOptions;
+
+use crate::kit::bridge::Bridge;
+use crate::kit::js::Js;
+use crate::kit::world::World;
+use crate::kit::{eventually, s};
+
+fn cli(bridge: &Bridge, args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_updates-bridge"))
+        .args(args)
+        .args(["--node", &bridge.admin])
+        .env("BRIDGE_ADMIN__TOKEN", "an admin token of some length")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn forward_goes_one_stage_at_a_time_after_preflight_and_says_beforehand_what_it_will_do() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("legacy").start();
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "ctl_a");
+    let (status, answer) = bridge.set("live", &json!({}));
+    assert_eq!((status, &answer["error"]), (409, &json!("stage_skipped")), "{answer}");
+    let (status, plan) = bridge.set("shadow", &json!({"dry_run": true}));
+    assert_eq!(status, 200, "{plan}");
+    let names = |plan: &Value| -> Vec<String> {
+        let actions = plan["actions"].as_array().unwrap().iter();
+        actions.map(|action| action["action"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&plan), ["warm", "store", "flip", "audit"]);
+    assert_eq!(bridge.flag()["stage"], "legacy", "a plan changes nothing");
+    let (status, view) = bridge.set("shadow", &json!({}));
+    assert_eq!((status, &view["stage"], &view["version"]), (200, &json!("shadow"), &json!(1)), "{view}");
+    assert_eq!(view["transition"], Value::Null);
+    let (status, again) = bridge.set("shadow", &json!({}));
+    assert_eq!((status, &again["version"]), (200, &json!(1)), "to the present stage: nothing changes");
+    assert_eq!(names(&bridge.set("legacy", &json!({"dry_run": true})).1), ["flip", "store", "audit", "cool"]);
+    assert_eq!(bridge.set("live", &json!({})).0, 200);
+    assert_eq!(
+        names(&bridge.set("legacy", &json!({"dry_run": true})).1),
+        ["flip", "store", "audit", "drain", "cool"]
+    );
+    let (status, preflight) = bridge.admin(Method::GET, "/admin/preflight", None);
+    assert_eq!(
+        (status, &preflight["ok"], &preflight["to"]),
+        (200, &json!(true), &json!("complete")),
+        "{preflight}"
+    );
+    for (body, field) in [
+        (json!({"use_rabbitmq_updates": "yes", "actor": "a", "reason": "r"}), "use_rabbitmq_updates"),
+        (json!({"use_rabbitmq_updates": true, "reason": "r"}), "actor"),
+        (json!({"use_rabbitmq_updates": true, "actor": "a"}), "reason"),
+        (json!({"actor": "a", "reason": "r"}), "use_rabbitmq_updates"),
+        (json!({"rollout": {"percent": 101}, "actor": "a", "reason": "r"}), "rollout.percent"),
+        (json!({"stage": "live", "shadow_mode": true, "actor": "a", "reason": "r"}), "stage"),
+    ] {
+        let (status, answer) = bridge.admin(Method::PUT, "/admin/flag", Some(&body));
+        assert_eq!(
+            (status, &answer["error"], &answer["field"]),
+            (422, &json!("invalid"), &json!(field)),
+            "{body}"
+        );
+    }
+    let (status, answer) = bridge.without_token("/admin/flag");
+    assert_eq!((status, answer), (401, json!({"error": "unauthorized"})));
+}
+
+#[test]
+fn a_restart_in_an_incident_stays_rolled_back_and_a_new_configured_value_wins() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("live").start().ready();
+    assert_eq!(bridge.flag()["source"], "env");
+    let (_, view) = bridge.rollback();
+    assert_eq!((&view["stage"], &view["persisted"]), (&json!("legacy"), &json!(true)));
+    let state = bridge.stop();
+    let bridge = world.setup("live").state(state).start();
+    let view = bridge.flag();
+    assert_eq!(
+        (&view["stage"], &view["source"], &view["version"]),
+        (&json!("legacy"), &json!("state"), &json!(1)),
+        "{view}"
+    );
+    let state = bridge.stop();
+    let bridge = world.setup("shadow").state(state).start().ready();
+    let view = bridge.flag();
+    assert_eq!((&view["stage"], &view["source"]), (&json!("shadow"), &json!("env")), "{view}");
+    let audit = bridge.admin(Method::GET, "/admin/audit", None).1;
+    let entries = audit["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 2, "{audit}");
+    assert_eq!((&entries[0]["automatic"], &entries[1]["to"]), (&json!(true), &json!("legacy")));
+    let (code, _, err) = cli(&bridge, &["flag", "history", "--verify"]);
+    assert_eq!(code, Some(0), "{err}");
+    let path = bridge.state.path().join("audit.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replacen("rollback", "nothing", 1)).unwrap();
+    let (code, _, err) = cli(&bridge, &["flag", "history", "--verify"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("line 1"), "{err}");
+}
+
+#[test]
+fn signals_files_and_a_corrupt_state() {
+    let world = World::shared(StandInOptions::default());
+    let state = tempfile::tempdir().unwrap();
+    std::fs::write(state.path().join("flag.json"), "not JSON").unwrap();
+    std::fs::create_dir(state.path().join("config")).unwrap();
+    let file = state.path().join("config/default.toml");
+    let write = |text: &str| {
+        std::fs::write(file.with_extension("new"), text).unwrap();
+        std::fs::rename(file.with_extension("new"), &file).unwrap();
+    };
+    write("[flag]\nuse_rabbitmq_updates = true\nshadow_mode = true\n");
+    let bridge = world.setup("live").unset(&["USE_RABBITMQ_UPDATES", "SHADOW_MODE"]).state(state).start().ready();
+    assert_eq!((&bridge.flag()["stage"], &bridge.flag()["source"]), (&json!("live"), &json!("file")));
+    assert!(bridge.log().contains("CORRUPT"), "{}", bridge.log());
+    bridge.signal("-USR1");
+    eventually("rolled back", s(2), || (bridge.flag()["stage"] == "legacy").then_some(()));
+    assert_eq!(bridge.flag()["source"], "signal");
+    // A value that moves back, or only a little, from where it was configured applies within 5 s.
+    write("[flag]\nuse_rabbitmq_updates = false\nshadow_mode = true\n");
+    eventually("shadow", s(5), || (bridge.flag()["stage"] == "shadow").then_some(()));
+    assert_eq!(bridge.flag()["source"], "file");
+    write("[flag]\nuse_rabbitmq_updates = \"maybe\"\n");
+    eventually("said", s(5), || bridge.log().contains("the old one stays").then_some(()));
+    assert_eq!(bridge.flag()["stage"], "shadow");
+    // Two stages at once is against the order: refused, and audited.
+    write("[flag]\nuse_rabbitmq_updates = true\nshadow_mode = false\n");
+    eventually("refused", s(5), || bridge.log().contains("IS REFUSED").then_some(()));
+    assert_eq!(bridge.flag()["stage"], "shadow");
+    let second = Command::new(env!("CARGO_BIN_EXE_updates-bridge"))
+        .arg("serve")
+        .env_clear()
+        .envs([
+            ("BRIDGE_STATE_DIR", bridge.state.path().to_str().unwrap()),
+            ("CHAT3_API_URL", "http://127.0.0.1:1/api"),
+            ("CHAT3_API_KEY", "key"),
+            ("JWT_SECRET", "0123456789012345678901234567890123"),
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("belongs to another instance"));
+}
+
+#[test]
+fn a_rollout_moves_users_and_never_back_when_it_is_raised() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("live").start().ready();
+    let mut js = Js::start();
+    let users: Vec<String> = (0..40).map(|n| format!("roll_{n}")).collect();
+    for user in &users {
+        js.sign_on(user, &bridge, user);
+    }
+    let inside = || -> Vec<String> {
+        let sessions = bridge.admin(Method::GET, "/admin/sessions", None).1;
+        let sessions = sessions["sessions"].as_array().unwrap().iter();
+        let live = sessions.filter(|session| session["stage"] == "live");
+        let mut users: Vec<String> = live.map(|session| session["user"].as_str().unwrap().to_owned()).collect();
+        users.sort();
+        users
+    };
+    let mut before = Vec::new();
+    assert_eq!(inside().len(), 40);
+    for percent in [1, 5, 25, 100] {
+        let body = json!({"rollout": {"percent": percent}, "actor": "test", "reason": "rollout"});
+        let (status, view) = bridge.admin(Method::PUT, "/admin/flag", Some(&body));
+        assert_eq!((status, &view["rollout"]["percent"].as_f64()), (200, &Some(f64::from(percent))), "{view}");
+        let now = inside();
+        assert!(before.iter().all(|user| now.contains(user)), "{percent}: nobody moves back");
+        before = now;
+    }
+    assert_eq!(before.len(), 40);
+    let body = json!({"rollout": {"percent": 0, "allow": ["roll_7"]}, "actor": "test", "reason": "rollout"});
+    assert_eq!(bridge.admin(Method::PUT, "/admin/flag", Some(&body)).0, 200);
+    assert_eq!(inside(), ["roll_7"]);
+}
+
+#[test]
+fn a_flip_without_a_broker_is_refused_and_a_second_one_meanwhile_too() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("legacy").rabbit("amqp://127.0.0.1:1").env("BRIDGE_FLAG__FLIP_TIMEOUT", "6s").start();
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "nobroker_a");
+    let (status, answer) = bridge.set("shadow", &json!({}));
+    assert_eq!((status, &answer["error"]), (409, &json!("preflight_failed")), "{answer}");
+    let failed: Vec<_> =
+        answer["checks"].as_array().unwrap().iter().filter(|check| check["ok"] == false).collect();
+    assert!(failed.iter().any(|check| check["name"] == "broker_reachable" && check["remedy"] != ""), "{answer}");
+    let (code, out, err) = cli(&bridge, &["flag", "set", "shadow", "--actor", "a", "--reason", "r"]);
+    assert_eq!(code, Some(3), "{out}{err}");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| bridge.set("shadow", &json!({"force": true, "reason": "the first"})));
+        eventually("warming", s(3), || (bridge.flag()["transition"]["phase"] == "warming").then_some(()));
+        let (status, second) = bridge.set("shadow", &json!({"force": true}));
+        assert_eq!(
+            (status, &second["error"], &second["reason"]),
+            (409, &json!("flip_in_progress"), &json!("the first"))
+        );
+        let (status, view) = bridge.rollback();
+        assert_eq!((status, &view["stage"]), (200, &json!("legacy")));
+        let (status, answer) = first.join().unwrap();
+        assert_eq!((status, &answer["error"]), (409, &json!("superseded")), "{answer}");
+    });
+    let (status, answer) = bridge.set("shadow", &json!({"force": true}));
+    assert_eq!((status, &answer["error"]), (504, &json!("flip_timeout")), "{answer}");
+    assert_eq!(bridge.flag()["stage"], "legacy");
+    let (code, out, _) = cli(&bridge, &["flag", "show", "--node", "http://127.0.0.1:1"]);
+    assert_eq!(code, Some(4));
+    assert!(out.contains("legacy") && out.contains("UNREACHABLE"), "{out}");
+}
