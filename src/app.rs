@@ -238,7 +238,9 @@ impl App {
                     }
                 },
                 () = watcher.changed() => self.reload().await,
-                _ = retry.tick() => self.control.retry_disk().await,
+                _ = retry.tick() => {
+                    self.control.retry_disk().await;
+                }
             }
         }
         self.end().await;

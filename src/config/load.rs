@@ -151,6 +151,7 @@ impl Sources {
         let environment = self.environment(&mut layers);
         self.files(&mut layers, environment);
         self.variables(&mut layers);
+        self.port_agrees(&mut layers);
         self.command_line(&mut layers);
         layers.port();
         let values = layers.checked();
@@ -232,6 +233,18 @@ impl Sources {
             if other.is_some_and(|other| other != text) {
                 layers.contradiction(key, name, &long);
             }
+        }
+    }
+
+    /// `PORT` and an address from another variable have to agree.
+    fn port_agrees(&self, layers: &mut Layers) {
+        let text = |name: &str| self.env.get(&OsString::from(name)).and_then(|value| value.to_str());
+        let listen = text("BRIDGE_HTTP__LISTEN").and_then(|listen| listen.parse::<std::net::SocketAddr>().ok());
+        let port = text("PORT").and_then(|port| port.parse::<u16>().ok());
+        if let (Some(listen), Some(port)) = (listen, port)
+            && listen.port() != port
+        {
+            layers.contradiction("http.listen", "PORT", "BRIDGE_HTTP__LISTEN");
         }
     }
 

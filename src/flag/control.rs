@@ -274,13 +274,17 @@ impl Control {
     /// To `legacy` at once, whatever is broken.
     pub async fn rollback(self: &Arc<Self>, actor: &str, reason: &str, source: &str, automatic: bool) -> FlagView {
         let started = Instant::now();
-        self.supersede(&format!("a rollback by {actor}"));
+        let superseded = self.supersede(&format!("a rollback by {actor}"));
         let (stage, rollout) = {
             let state = self.state.lock();
             (state.stage, state.rollout.clone())
         };
-        if stage == Stage::Legacy && self.state.lock().configured.stage == Stage::Legacy {
-            return FlagView { persisted: Some(true), ..self.view() };
+        if stage == Stage::Legacy {
+            if superseded {
+                self.begin_cool();
+            }
+            // Nothing changes; what an earlier change could not store is tried again.
+            return FlagView { persisted: Some(self.retry_disk().await), ..self.view() };
         }
         self.go_back(actor, reason, source, (Stage::Legacy, rollout), (false, automatic), started).await
     }
@@ -348,14 +352,14 @@ impl Control {
         Ok(change)
     }
 
-    /// Ends the change in progress: its call answers `superseded`.
-    fn supersede(&self, by: &str) {
+    /// Ends the change in progress, whose call answers `superseded`; whether there was one.
+    fn supersede(&self, by: &str) -> bool {
         let mut state = self.state.lock();
-        if let Some(change) = state.change.take() {
-            *change.by.lock() = by.into();
-            change.superseded.cancel();
-            state.transition = None;
-        }
+        let Some(change) = state.change.take() else { return false };
+        *change.by.lock() = by.into();
+        change.superseded.cancel();
+        state.transition = None;
+        true
     }
 
     /// Moves towards legacy: the gates first, then the disk.

@@ -54,13 +54,15 @@ pub(crate) struct Connection {
     expires: Option<Instant>,
     /// Until when it has to authenticate.
     sign_on_by: Option<Instant>,
+    /// What the handshake declared, for an `authenticate` that does not.
+    declared: Credentials,
 }
 
 impl Connection {
     /// `must_sign_on`: it is ended when it has not authenticated in time.
-    pub(crate) fn new(room: Arc<Room>, link: Arc<dyn Link>, must_sign_on: bool) -> Self {
+    pub(crate) fn new(room: Arc<Room>, link: Arc<dyn Link>, must_sign_on: bool, declared: Credentials) -> Self {
         let sign_on_by = must_sign_on.then(|| Instant::now() + SIGN_ON);
-        Self { room, link, signed: None, expires: None, sign_on_by }
+        Self { room, link, signed: None, expires: None, sign_on_by, declared }
     }
 
     /// Serves events in order until the sender is dropped, then signs off. Only the wait for a queue does not hold up
@@ -194,9 +196,9 @@ impl Connection {
                 let sign_on = SignOn {
                     user: identity.user,
                     name: identity.name,
-                    accepts: credentials.accepts,
-                    subscribe: credentials.subscribe,
-                    resume: credentials.resume,
+                    accepts: credentials.accepts.or_else(|| self.declared.accepts.take()),
+                    subscribe: credentials.subscribe.or_else(|| self.declared.subscribe.take()),
+                    resume: credentials.resume.or_else(|| self.declared.resume.take()),
                     link: Arc::clone(&self.link),
                 };
                 match self.room.front.sign_on(sign_on) {

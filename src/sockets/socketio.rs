@@ -140,7 +140,10 @@ fn connected(shared: &Arc<Shared>, socket: &SocketRef, auth: Option<Value>) {
     });
     let first = identify(shared, auth.as_ref()).ok().flatten();
     let must_sign_on = !shared.room.auth.is_trusted() && first.is_none();
-    let connection = Connection::new(Arc::clone(&shared.room), link, must_sign_on);
+    // A wrong declaration of a client that is not authenticated yet counts for nothing.
+    let declared =
+        auth.filter(Value::is_object).and_then(|auth| Credentials::read(auth, true).ok()).unwrap_or_default();
+    let connection = Connection::new(Arc::clone(&shared.room), link, must_sign_on, declared);
     tokio::spawn(connection.run(first, events));
 }
 

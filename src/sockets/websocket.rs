@@ -172,7 +172,12 @@ async fn serve(shared: Shared, meter: Arc<Meter>, stream: Stream, first: Option<
     });
     let (sender, events) = mpsc::channel(WAITING);
     let must_sign_on = !shared.room.auth.is_trusted() && first.is_none();
-    let connection = Connection::new(Arc::clone(&shared.room), Arc::clone(&link) as Arc<dyn Link>, must_sign_on);
+    let connection = Connection::new(
+        Arc::clone(&shared.room),
+        Arc::clone(&link) as Arc<dyn Link>,
+        must_sign_on,
+        Credentials::default(),
+    );
     let serving = tokio::spawn(connection.run(first, events));
     let (sink, source) = stream.split();
     let heard = Arc::new(Mutex::new(Instant::now()));

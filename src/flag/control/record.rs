@@ -117,16 +117,15 @@ impl Control {
         self.on_disk(move |disk| disk.audit.append(&entry)).await;
     }
 
-    /// Tries again what the disk did not take.
-    pub async fn retry_disk(self: &Arc<Self>) {
+    /// Tries again what the disk did not take; whether nothing is left.
+    pub async fn retry_disk(self: &Arc<Self>) -> bool {
         let stored = stored(&self.state.lock());
         self.on_disk(move |disk| {
-            if disk.audit.flush() && disk.store.stored().version < stored.version {
-                return disk.store.write(stored).is_ok();
-            }
-            true
+            let flushed = disk.audit.flush();
+            let known = disk.store.stored().version >= stored.version;
+            (known || disk.store.write(stored).is_ok()) && flushed
         })
-        .await;
+        .await
     }
 
     async fn on_disk(&self, work: impl FnOnce(&mut Disk) -> bool + Send + 'static) -> bool {
