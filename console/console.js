@@ -58,8 +58,8 @@ function showSummary(summary) {
   $("#classes tbody").replaceChildren(...rows);
   const bound = verdict.upper_bound == null ? "–" : Number(verdict.upper_bound).toExponential(2);
   $("#missing").textContent = `Verdict over ${verdict.messages} messages, fault rate below ${bound}.`
-    + (verdict.missing?.length ? ` Missing: ${[verdict.missing].flat().join("; ")}` : "")
-    + (verdict.eta == null ? "" : ` Expected: ${verdict.eta}`);
+    + (verdict.missing?.length ? ` Missing: ${[verdict.missing].flat().join("; ")}.` : "")
+    + (verdict.eta == null ? "" : ` Expected in ${Math.ceil(verdict.eta / 60)} min.`);
 }
 
 function addRecord(record) {
@@ -122,7 +122,7 @@ $("#change").addEventListener("submit", async (event) => {
   let answer;
   try {
     answer = to === "back"
-      ? await call("POST", "admin/rollback", { actor, reason })
+      ? await call("POST", "admin/rollback", { ...(actor && { actor }), ...(reason && { reason }) })
       : await call("PUT", "admin/flag", { ...flags, actor, reason, dry_run: to === "plan" });
   } catch (error) {
     answer = error.answer ?? { error: error.message };
@@ -149,6 +149,17 @@ $("#sign-in").addEventListener("submit", (event) => {
   refresh();
 });
 
+// What closed before the page was opened.
+async function catchUp() {
+  try {
+    const { records } = await call("GET", "admin/shadow/records?limit=1000");
+    records.slice(-MOST_RECORDS).forEach(addRecord);
+  } catch {
+    // The notice of refresh() says why.
+  }
+}
+
+catchUp();
 refresh();
 setInterval(refresh, 2_000);
 follow();

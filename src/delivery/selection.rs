@@ -42,6 +42,17 @@ fn has(list: &[String], kind: &str) -> bool {
     list.iter().any(|other| plain(other) == plain(kind))
 }
 
+/// `list` with those of `types` that it lacks.
+fn joined(list: &[String], types: Vec<String>) -> Result<Vec<String>, Refused> {
+    let mut next = list.to_vec();
+    for kind in types {
+        if !has(&next, &kind) {
+            next.push(kind);
+        }
+    }
+    if next.len() <= MOST { Ok(next) } else { Err(Refused("invalid type".into())) }
+}
+
 impl Selection {
     /// What `authenticate` may carry: absent or empty wants all.
     pub(crate) fn declared(types: Option<Vec<String>>) -> Result<Self, Refused> {
@@ -63,16 +74,7 @@ impl Selection {
             *self = Self::Only(Vec::new());
         }
         if let Self::Only(list) = self {
-            let mut next = list.clone();
-            for kind in types {
-                if !has(&next, &kind) {
-                    next.push(kind);
-                }
-            }
-            if next.len() > MOST {
-                return Err(Refused("invalid type".into()));
-            }
-            *list = next;
+            *list = joined(list, types)?;
         }
         Ok(())
     }
@@ -86,18 +88,7 @@ impl Selection {
         }
         match self {
             Self::Only(list) => list.retain(|kind| !has(&types, kind)),
-            Self::All { except } => {
-                let mut next = except.clone();
-                for kind in types {
-                    if !has(&next, &kind) {
-                        next.push(kind);
-                    }
-                }
-                if next.len() > MOST {
-                    return Err(Refused("invalid type".into()));
-                }
-                *except = next;
-            }
+            Self::All { except } => *except = joined(except, types)?,
         }
         Ok(())
     }

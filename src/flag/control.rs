@@ -1,5 +1,6 @@
 //! The one place where the stage of this instance changes.
 
+mod back;
 mod drain;
 mod forward;
 mod record;
@@ -271,24 +272,6 @@ impl Control {
         Ok(Outcome::Done(Box::new(view)))
     }
 
-    /// To `legacy` at once, whatever is broken.
-    pub async fn rollback(self: &Arc<Self>, actor: &str, reason: &str, source: &str, automatic: bool) -> FlagView {
-        let started = Instant::now();
-        let superseded = self.supersede(&format!("a rollback by {actor}"));
-        let (stage, rollout) = {
-            let state = self.state.lock();
-            (state.stage, state.rollout.clone())
-        };
-        if stage == Stage::Legacy {
-            if superseded {
-                self.begin_cool();
-            }
-            // Nothing changes; what an earlier change could not store is tried again.
-            return FlagView { persisted: Some(self.retry_disk().await), ..self.view() };
-        }
-        self.go_back(actor, reason, source, (Stage::Legacy, rollout), (false, automatic), started).await
-    }
-
     /// The configured value after a reload. It wins over an override when it has changed.
     pub async fn configure(self: &Arc<Self>, configured: Configured, origin: &str) {
         let before = self.state.lock().configured.clone();
@@ -360,38 +343,6 @@ impl Control {
         change.superseded.cancel();
         state.transition = None;
         true
-    }
-
-    /// Moves towards legacy: the gates first, then the disk.
-    async fn go_back(
-        self: &Arc<Self>,
-        actor: &str,
-        reason: &str,
-        source: &str,
-        (to, rollout): (Stage, Rollout),
-        (forced, automatic): (bool, bool),
-        started: Instant,
-    ) -> FlagView {
-        let from = {
-            let mut state = self.state.lock();
-            state.change = None;
-            let from = state.stage;
-            self.hub.flip(to, &rollout);
-            self.take(&mut state, to, &rollout, (actor, reason, source));
-            from
-        };
-        let drains = from.use_rabbitmq_updates() && (!to.use_rabbitmq_updates() || from == to);
-        if drains {
-            self.begin_drain(from, to);
-        } else if from.runs_rabbitmq() && !to.runs_rabbitmq() {
-            self.begin_cool();
-        } else if !to.runs_rabbitmq() {
-            // A warm-up was superseded.
-            self.begin_cool();
-        }
-        let entry = self.entry(from, (actor, reason, source), (forced, automatic), started);
-        let persisted = self.persist(entry).await;
-        FlagView { persisted: Some(persisted), ..self.view() }
     }
 
     /// The new flag, in memory.
