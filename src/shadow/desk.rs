@@ -22,6 +22,8 @@ use crate::config::Shadow;
 
 /// Records that a follower may be behind; one that is further behind misses some, and is told.
 const FOLLOW: usize = 1_024;
+/// Units close this much after their window, in ms: gates look at theirs every 50 ms.
+const GRACE: u64 = 150;
 /// Users of drills whose units are remembered.
 const DRILL_USERS: usize = 10_000;
 
@@ -212,7 +214,8 @@ impl Desk {
     /// Closes what is due, and writes it.
     pub(super) fn expire(&self, now: Millis) {
         let mut inner = self.inner.lock();
-        let closed = inner.comparator.expire(now);
+        // What the gates release when a window closes is noted before the unit is judged.
+        let closed = inner.comparator.expire(Millis(now.0.saturating_sub(GRACE)));
         for closed in &closed {
             self.record(&mut inner, closed, now);
         }

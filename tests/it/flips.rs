@@ -14,7 +14,7 @@ use updates_bridge::demo::StandInOptions;
 
 use crate::kit::bridge::{Bridge, token};
 use crate::kit::world::World;
-use crate::kit::{eventually, runtime, s};
+use crate::kit::{Turn, eventually, rabbit, runtime, s};
 
 /// Message ids that a client got, by how often.
 type Got = Arc<Mutex<HashMap<String, u32>>>;
@@ -86,7 +86,7 @@ struct Load {
 
 /// Runs `flips` against a bridge under load, then checks every socket.
 fn under_load(name: &str, options: StandInOptions, load: &Load, flips: impl FnOnce(&Bridge)) {
-    let world = World::shared(options);
+    let world = World::on(rabbit::shared(|node| node.url()), options, Turn::alone());
     let bridge = world.setup("legacy").env("BRIDGE_SHADOW__WINDOW", "2s").start().ready();
     let (up, cut) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let (stop, accepted) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<_>>>::default());

@@ -24,6 +24,26 @@ pub(crate) const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// Tests that measure, or load the machine, run alone; all others beside each other.
+static TURN: std::sync::RwLock<()> = std::sync::RwLock::new(());
+
+/// A place among the tests that run at the moment; it is held as long as this lives.
+pub(crate) enum Turn {
+    Beside(#[expect(dead_code, reason = "held")] std::sync::RwLockReadGuard<'static, ()>),
+    Alone(#[expect(dead_code, reason = "held")] std::sync::RwLockWriteGuard<'static, ()>),
+}
+
+impl Turn {
+    // A test that failed in its turn has not harmed the others.
+    pub(crate) fn beside() -> Self {
+        Self::Beside(TURN.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    pub(crate) fn alone() -> Self {
+        Self::Alone(TURN.write().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
 /// The runtime on which doubles live.
 pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();

@@ -13,3 +13,4 @@ mod shadow;
 mod slow;
 mod stages;
 mod tabs;
+mod topologies;

@@ -8,12 +8,12 @@ use updates_bridge::demo::StandInOptions;
 use crate::kit::js::Js;
 use crate::kit::rabbit::Rabbit;
 use crate::kit::world::World;
-use crate::kit::{eventually, s};
+use crate::kit::{Turn, eventually, s};
 
 #[test]
 fn two_hundred_users_are_back_within_five_seconds_of_the_brokers_return() {
     let mut rabbit = Rabbit::start();
-    let world = World::on(rabbit.url(), StandInOptions::default());
+    let world = World::on(rabbit.url(), StandInOptions::default(), Turn::alone());
     let bridge = world.setup("live").start().ready();
     let users: Vec<String> = (0..200).map(|n| format!("out_{n}")).collect();
     let mut js = Js::start();
@@ -44,7 +44,7 @@ fn two_hundred_users_are_back_within_five_seconds_of_the_brokers_return() {
 #[test]
 fn a_dead_broker_and_a_rollback_lose_and_double_nothing() {
     let mut rabbit = Rabbit::start();
-    let world = World::on(rabbit.url(), StandInOptions::default());
+    let world = World::on(rabbit.url(), StandInOptions::default(), Turn::alone());
     let dialog = world.chat3.add_dialog(&["dead_a", "dead_b"]);
     let bridge = world.setup("live").start().ready();
     let mut js = Js::start();
@@ -88,7 +88,7 @@ fn a_dead_broker_and_a_rollback_lose_and_double_nothing() {
 #[test]
 fn a_queue_that_is_deleted_is_made_anew_and_an_exchange_that_comes_late_is_found() {
     let rabbit = Rabbit::start();
-    let world = World::on(rabbit.url(), StandInOptions::default());
+    let world = World::on(rabbit.url(), StandInOptions::default(), Turn::beside());
     let bridge = world.setup("live").start().ready();
     let mut js = Js::start();
     js.sign_on("a", &bridge, "del_a");

@@ -8,25 +8,26 @@ use updates_bridge::demo::chat3::{AmqpPublisher, LatePublisher, Publication, Pub
 use updates_bridge::demo::{Chat3StandIn, StandInOptions};
 
 use super::bridge::Setup;
-use super::{rabbit, runtime};
+use super::{Turn, rabbit, runtime};
 
 pub(crate) struct World {
     pub(crate) chat3: Chat3StandIn,
     pub(crate) rabbit_url: String,
     publisher: Arc<LatePublisher>,
+    _turn: Turn,
 }
 
 impl World {
     /// On the node that tests share. Users are told apart by their names: give each test its own.
     pub(crate) fn shared(options: StandInOptions) -> Self {
-        Self::on(rabbit::shared(|node| node.url()), options)
+        Self::on(rabbit::shared(|node| node.url()), options, Turn::beside())
     }
 
-    pub(crate) fn on(rabbit_url: String, options: StandInOptions) -> Self {
+    pub(crate) fn on(rabbit_url: String, options: StandInOptions, turn: Turn) -> Self {
         let publisher = Arc::new(LatePublisher::default());
         let world = runtime().block_on(async {
             let chat3 = Chat3StandIn::start(options, Arc::clone(&publisher) as Arc<dyn Publisher>).await;
-            Self { chat3: chat3.expect("a stand-in"), rabbit_url, publisher }
+            Self { chat3: chat3.expect("a stand-in"), rabbit_url, publisher, _turn: turn }
         });
         world.connect();
         world

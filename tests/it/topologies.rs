@@ -1,0 +1,48 @@
+//! The three topologies deliver the same.
+
+use serde_json::json;
+use updates_bridge::demo::{StandInOptions, Version};
+
+use crate::kit::js::Js;
+use crate::kit::rabbit::shared;
+use crate::kit::s;
+use crate::kit::world::World;
+
+#[test]
+fn every_topology_delivers_compares_and_leaves_nothing() {
+    for topology in ["per_user", "per_instance", "firehose"] {
+        let world = World::shared(StandInOptions { version: Version::June, ..StandInOptions::default() });
+        let [a, b] = ["a", "b"].map(|who| format!("top_{topology}_{who}"));
+        let dialog = world.chat3.add_dialog(&[&a, &b]);
+        let setup = world.setup("live").env("BRIDGE_RABBITMQ__TOPOLOGY", topology);
+        let mut bridge = setup.env("BRIDGE_INSTANCE_ID", format!("top-{topology}")).start().ready();
+        let mut js = Js::start();
+        for user in [&a, &b] {
+            assert_eq!(js.sign_on(user, &bridge, user)["ready"], true);
+            js.join(user, &dialog);
+        }
+        js.call(&b, "subscribe", &[json!(["messageupdate"])]);
+        for n in 0..10 {
+            bridge.say(&a, &dialog, &format!("{n}"));
+        }
+        let of_messages = |user: &str| {
+            let updates =
+                js.got(user, "update").into_iter().filter(|update| update["updateType"] == "update.message");
+            updates.map(|update| update["data"]["message"]["content"].clone()).collect::<Vec<_>>()
+        };
+        js.wait_count(&b, "update", 10, s(5));
+        std::thread::sleep(s(3));
+        assert_eq!(of_messages(&a).len(), 10, "{topology}");
+        assert_eq!(js.got(&b, "update").len(), 10, "{topology}: only what it subscribed to");
+        let summary = bridge.summary();
+        assert_eq!(summary["classes"]["match"], 20, "{topology}: {summary}");
+        let mine = || {
+            let queues = shared(|node| node.queues()).into_iter();
+            queues.filter(|[name, ..]| name.contains(&format!("top-{topology}."))).count()
+        };
+        assert_eq!(mine(), if topology == "per_user" { 2 } else { 1 }, "{topology}");
+        bridge.signal("-TERM");
+        assert_eq!(bridge.wait(s(5)), Some(0));
+        assert_eq!(mine(), 0, "{topology}");
+    }
+}
