@@ -28,7 +28,7 @@ use crate::config::Rabbitmq;
 use session::Session;
 
 /// No wait between two attempts is longer.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A broker reached over AMQP.
 pub struct AmqpBroker {
@@ -107,9 +107,12 @@ impl Broker for AmqpBroker {
         if let Some(mut supervisor) = supervisor
             && tokio::time::timeout(limit, &mut supervisor).await.is_err()
         {
-            // Exclusive queues go with the connection, which goes with the task.
             warn!("queues could not be deleted in time: the connection is dropped");
             supervisor.abort();
+            // Exclusive queues go with the connection.
+            if let Some(session) = self.shared.session.lock().take() {
+                session.abandon();
+            }
         }
         self.shared.session.lock().take();
         self.shared.wanted.clear();
@@ -159,12 +162,14 @@ fn unnamed(user: UserId, state: QueueState) -> QueueInfo {
 async fn supervise(shared: Arc<Shared>) {
     let mut wait = Duration::from_millis(200);
     let mut attempt = 0_usize;
+    let mut failures = 0_usize;
     while !shared.stopping.load(Ordering::Acquire) {
         let connected = connect::connect(&shared.settings, attempt).await;
         attempt += 1;
         match connected {
             Ok(connection) => {
                 shared.hear();
+                failures = 0;
                 wait = Duration::from_millis(200);
                 if let Err(reason) = session::run(&shared, connection).await {
                     warn!(%reason, "broker session lost");
@@ -173,8 +178,9 @@ async fn supervise(shared: Arc<Shared>) {
                 lose(&shared);
             }
             Err(reason) => {
-                if attempt == 1 || attempt.is_power_of_two() {
-                    error!(%reason, attempt, "broker can't be reached");
+                failures += 1;
+                if failures.is_power_of_two() {
+                    error!(%reason, failures, "broker can't be reached");
                 }
                 shared.change(|state| {
                     state.exchange_ok = None;

@@ -36,6 +36,19 @@ pub(super) async fn connect(settings: &Rabbitmq, attempt: usize) -> Result<Conne
     }
 }
 
+/// Connects to the first of the configured nodes that answers; the error is that of the last one.
+pub(super) async fn connect_any(settings: &Rabbitmq) -> Result<Connection, String> {
+    let nodes = settings.url.split(',').count();
+    let mut outcome = connect(settings, 0).await;
+    for attempt in 1..nodes {
+        if outcome.is_ok() {
+            break;
+        }
+        outcome = connect(settings, attempt).await;
+    }
+    outcome
+}
+
 /// A channel of its own, for requests that may be refused: a refusal closes the channel it was made on.
 pub(super) async fn expendable(connection: &Connection) -> Result<Channel, String> {
     answer(connection.create_channel()).await

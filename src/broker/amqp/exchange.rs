@@ -40,16 +40,6 @@ pub(super) async fn look(connection: &Connection, name: &str, declare: bool) -> 
     }
 }
 
-/// Whether it is still there: one cheap request.
-pub(super) async fn is_there(connection: &Connection, name: &str) -> Result<bool, String> {
-    let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-    match ask(connection, name, passive).await? {
-        Ok(()) | Err((403, _)) => Ok(true),
-        Err((404, _)) => Ok(false),
-        Err((_, text)) => Err(text),
-    }
-}
-
 /// One declare on a channel of its own; a refusal is the AMQP reply code with its text.
 async fn ask(
     connection: &Connection,

@@ -10,7 +10,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection};
 
-use super::connect::{answer, close, connect, expendable};
+use super::connect::{answer, close, connect_any, expendable};
 use super::exchange::{self, Seen};
 use crate::broker::Check;
 use crate::config::Rabbitmq;
@@ -62,7 +62,7 @@ impl Checks {
     }
 
     async fn all(&mut self, settings: &Rabbitmq, instance_id: &str) {
-        let connection = match connect(settings, 0).await {
+        let connection = match connect_any(settings).await {
             Ok(connection) => connection,
             Err(reason) => {
                 self.next(Err(reason));
@@ -75,7 +75,7 @@ impl Checks {
     }
 
     async fn asked(&mut self, connection: &Connection, settings: &Rabbitmq, instance_id: &str) {
-        self.next(not_alarmed(connection).await);
+        let not_alarmed = self.next(not_alarmed(settings).await);
         let name = &settings.exchange;
         match exchange::look(connection, name, false).await {
             Ok(Seen::Topic) => {
@@ -136,6 +136,10 @@ impl Checks {
         match answer(consume).await {
             Ok(consumer) => {
                 self.next(Ok(format!("consumed {queue}")));
+                if !not_alarmed {
+                    self.unasked();
+                    return;
+                }
                 match may_publish(connection, name, &key).await {
                     Ok(true) => self.next(received(consumer).await),
                     Ok(false) => {
@@ -153,8 +157,17 @@ impl Checks {
     }
 }
 
-/// RabbitMQ says that it is alarmed when a connection publishes: a confirm comes only while it is not.
-async fn not_alarmed(connection: &Connection) -> Result<String, String> {
+/// RabbitMQ says that it is alarmed when a connection publishes. Such a connection takes no further request, so that
+/// this one is not used for anything else.
+async fn not_alarmed(settings: &Rabbitmq) -> Result<String, String> {
+    let connection = connect_any(settings).await?;
+    let outcome = may_publish_now(&connection).await;
+    // A blocked connection does not close politely: nobody waits for it.
+    tokio::spawn(async move { close(&connection).await });
+    outcome
+}
+
+async fn may_publish_now(connection: &Connection) -> Result<String, String> {
     let mut events = Box::pin(connection.events_listener());
     let channel = expendable(connection).await?;
     answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;

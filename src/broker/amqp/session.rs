@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bridge_core::{Millis, UserId};
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use lapin::options::BasicQosOptions;
 use lapin::{Channel, Connection, Event};
 use metrics::{counter, gauge};
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
 
 use super::connect::{answer, close, expendable};
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_secs(3);
 const IN_FLIGHT: usize = 64;
 /// Channels for requests that may be refused.
 const CONTROL: usize = 4;
+/// Channels that are left for looks at the exchange and at lags.
+const SPARE: usize = 2;
 /// A user whose queue could not be made is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,9 @@ pub(in crate::broker) struct Session {
     generation: String,
     control: Vec<tokio::sync::Mutex<Option<Channel>>>,
     delivery: Vec<Channel>,
+    /// Ends the consumers: lapin keeps a connection open while one of them lives.
+    over: CancellationToken,
+    _over_when_dropped: DropGuard,
     /// The queue of the instance, where one serves many.
     instance_queue: Option<String>,
     actual: Mutex<HashMap<UserId, Actual>>,
@@ -64,17 +70,33 @@ pub(super) async fn run(shared: &Arc<Shared>, connection: Connection) -> Result<
     let (lost, mut losses) = mpsc::unbounded_channel();
     let session = Arc::new(Session::open(Arc::clone(shared), connection, lost).await?);
     gain(shared, &session);
+    let outcome = keep(shared, &session, &mut events, &mut losses).await;
+    match &outcome {
+        Ok(()) => session.leave().await,
+        Err(_) => session.abandon(),
+    }
+    outcome
+}
+
+/// Keeps the session at what is wanted until it is lost (`Err` says why) or the broker is stopped.
+async fn keep(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    events: &mut (impl Stream<Item = Event> + Unpin),
+    losses: &mut mpsc::UnboundedReceiver<(Option<UserId>, String)>,
+) -> Result<(), String> {
     let mut work = Work::default();
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     look.reset();
     let mut pulse = interval(Duration::from_millis(200));
     loop {
-        work.begin(&session);
+        work.begin(session);
         tokio::select! {
-            () = shared.stop.notified() => break,
+            // Not a reason by itself: the notice of an earlier stop may still be there.
+            () = shared.stop.notified() => {}
             () = shared.wanted.work.notified() => {}
-            Some(done) = work.tasks.join_next() => work.end(&session, done)?,
+            Some(done) = work.tasks.join_next() => work.end(session, done)?,
             Some((user, queue)) = losses.recv() => session.queue_ended(user, &queue)?,
             Some(event) = events.next() => session.hear(event)?,
             _ = look.tick() => session.look_after().await?,
@@ -85,7 +107,6 @@ pub(super) async fn run(shared: &Arc<Shared>, connection: Connection) -> Result<
         }
     }
     work.tasks.shutdown().await;
-    session.leave().await;
     Ok(())
 }
 
@@ -183,7 +204,12 @@ impl Session {
         lost: mpsc::UnboundedSender<(Option<UserId>, String)>,
     ) -> Result<Self, String> {
         let one_for_all = shared.settings.topology != Topology::PerUser;
-        let count = if one_for_all { 1 } else { usize::from(shared.settings.channels) };
+        let count = if one_for_all {
+            1
+        } else {
+            let most = usize::from(connection.configuration().channel_max()).saturating_sub(CONTROL + SPARE);
+            usize::from(shared.settings.channels).min(most).max(1)
+        };
         let mut delivery = Vec::with_capacity(count);
         for _ in 0..count {
             let channel = expendable(&connection).await?;
@@ -191,7 +217,10 @@ impl Session {
             answer(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
             delivery.push(channel);
         }
+        let over = CancellationToken::new();
         let mut session = Self {
+            _over_when_dropped: over.clone().drop_guard(),
+            over,
             control: (0..CONTROL).map(|_| tokio::sync::Mutex::new(None)).collect(),
             generation: word(),
             shared,
@@ -227,7 +256,8 @@ impl Session {
                 self.shared.change(|state| state.blocked = true);
             }
             Event::ConnectionUnblocked => self.shared.change(|state| state.blocked = false),
-            Event::Error(error) => return Err(error.to_string()),
+            // A refusal on an expendable channel is such an event too, and costs only that channel.
+            Event::Error(error) => return self.check().map_err(|lost| format!("{lost}: {error}")),
             _ => {}
         }
         Ok(())
@@ -241,11 +271,12 @@ impl Session {
             gauge!("bridge_queues", "state" => state).set(count as f64);
         }
         let name = &self.shared.settings.exchange;
-        let look = exchange::is_there(&self.connection, name);
+        let look = exchange::look(&self.connection, name, false);
         // A broker that is slow to answer is the heartbeat's business.
         match tokio::time::timeout(Duration::from_secs(2), look).await {
-            Ok(Ok(true)) => self.shared.hear(),
-            Ok(Ok(false)) => return Err(format!("exchange {name} is gone")),
+            Ok(Ok(exchange::Seen::Topic | exchange::Seen::Unproved)) => self.shared.hear(),
+            Ok(Ok(exchange::Seen::Missing)) => return Err(format!("exchange {name} is gone")),
+            Ok(Ok(exchange::Seen::Wrong(text))) => return Err(format!("exchange {name} was replaced: {text}")),
             Ok(Err(_)) | Err(_) => {}
         }
         self.check()
@@ -298,6 +329,13 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Ends the consumers, and closes in the background: the queues go with the connection.
+    pub(super) fn abandon(self: &Arc<Self>) {
+        self.over.cancel();
+        let session = Arc::clone(self);
+        tokio::spawn(async move { close(&session.connection).await });
     }
 
     /// Deletes what this session made, and closes.

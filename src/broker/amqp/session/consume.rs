@@ -21,8 +21,9 @@ const TOGETHER: u32 = 64;
 
 impl Session {
     /// Consumes a user's own queue until it or the session ends. Its channel carries others: each is acknowledged alone.
-    pub(super) fn spawn_consumer(self: &Arc<Self>, user: UserId, queue: String, mut consumer: Consumer) {
+    pub(super) fn spawn_consumer(self: &Arc<Self>, user: UserId, queue: String, consumer: Consumer) {
         let (shared, lost) = (Arc::clone(&self.shared), self.lost.clone());
+        let mut consumer = Box::pin(consumer.take_until(self.over.clone().cancelled_owned()));
         tokio::spawn(async move {
             while let Some(Ok(delivered)) = consumer.next().await {
                 shared.hear();
@@ -43,8 +44,9 @@ impl Session {
     }
 
     /// Consumes the instance's queue, alone on its channel: acknowledges in batches.
-    pub(super) fn spawn_shared_consumer(&self, channel: Channel, queue: String, mut consumer: Consumer) {
+    pub(super) fn spawn_shared_consumer(&self, channel: Channel, queue: String, consumer: Consumer) {
         let (shared, lost) = (Arc::clone(&self.shared), self.lost.clone());
+        let mut consumer = Box::pin(consumer.take_until(self.over.clone().cancelled_owned()));
         tokio::spawn(async move {
             let mut unacknowledged = 0;
             let mut latest: Option<u64> = None;

@@ -142,7 +142,11 @@ impl Session {
     /// Deletes the user's queue, or its bindings where one queue serves many.
     pub(super) async fn remove(&self, user: &UserId, actual: &Actual) -> Result<(), String> {
         match self.shared.settings.topology {
-            Topology::PerUser => self.delete(&actual.queue).await,
+            Topology::PerUser => match self.delete(&actual.queue).await {
+                Ok(()) => Ok(()),
+                // A refusal of somebody else's request may have closed the channel; deleting twice is no error.
+                Err(_) => self.delete(&actual.queue).await,
+            },
             Topology::PerInstance => {
                 let keys = binding::keys(&self.shared.settings.binding_keys, user, &actual.types);
                 self.unbind_all(user.as_str(), &actual.queue, keys.iter()).await
@@ -165,7 +169,9 @@ impl Session {
             let lag = self.lag(&queue).await;
             (queue, lag)
         });
-        let mut answers = Box::pin(asked.buffer_unordered(LAGS));
+        let most = usize::from(self.connection.configuration().channel_max());
+        let spare = most.saturating_sub(self.delivery.len() + self.control.len() + 1);
+        let mut answers = Box::pin(asked.buffer_unordered(LAGS.min(spare).max(1)));
         let deadline = tokio::time::Instant::now() + limit;
         while let Ok(Some((queue, lag))) = tokio::time::timeout_at(deadline, answers.next()).await {
             lags.extend(lag.map(|lag| (queue, lag)));
