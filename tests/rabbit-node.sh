@@ -29,7 +29,7 @@ export HOME="$dir/home" ERL_EPMD_PORT="$epmd_port" ERL_EPMD_ADDRESS=127.0.0.1 \
   RABBITMQ_DIST_PORT="$dist_port" RABBITMQ_MNESIA_BASE="$dir/mnesia" RABBITMQ_LOG_BASE="$dir/log" \
   RABBITMQ_PID_FILE="$dir/pid" RABBITMQ_ENABLED_PLUGINS_FILE="$dir/enabled_plugins" \
   RABBITMQ_CONF_ENV_FILE="$dir/env.conf" RABBITMQ_CONFIG_FILE="$dir/rabbitmq" \
-  RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}"
+  ERL_EPMD_RELAXED_COMMAND_CHECK=1 RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}"
 cd "$dir"
 printf '#!/bin/sh\nexec env HOME=%s ERL_EPMD_PORT=%s ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_NODENAME=%s RABBITMQ_CONF_ENV_FILE=%s %s -n %s "$@"\n' \
   "$HOME" "$epmd_port" "$RABBITMQ_NODENAME" "$dir/env.conf" "$sbin/rabbitmqctl" "$RABBITMQ_NODENAME" >"$dir/ctl"
