@@ -61,13 +61,15 @@ pub(super) fn layer(shared: Arc<Shared>) -> (SocketIoLayer, SocketIo) {
         .connect_timeout(Duration::from_secs(10))
         .build_layer();
     let checked = Arc::clone(&shared);
-    let check = move |auth: TryData<Value>| {
-        let refusal = identify(&checked, auth.0.ok().as_ref()).err();
+    let check = move |socket: SocketRef, auth: TryData<Value>| {
+        let identified = identify(&checked, auth.0.ok().as_ref());
+        // Before the client is told that it is connected: its first events must find somebody who listens.
+        let refusal = identified.map(|_| listen(&socket)).err();
         async move { refusal.map_or(Ok(()), Err) }
     };
     let accept = move |socket: SocketRef, auth: TryData<Value>| {
-        let shared = Arc::clone(&shared);
-        async move { connected(&shared, &socket, auth.0.ok()) }
+        connected(&shared, &socket, auth.0.ok());
+        std::future::ready(())
     };
     io.ns("/", accept.with(check));
     (layer, io)
@@ -95,7 +97,52 @@ fn identify(shared: &Shared, auth: Option<&Value>) -> Result<Option<(Identity, C
     }
 }
 
+/// A socket's events on their way to its connection.
+#[derive(Clone)]
+struct Inbound(Arc<Mutex<Ends>>);
+
+impl Inbound {
+    fn close(&self) {
+        let mut ends = self.0.lock();
+        ends.sender = None;
+        ends.link = None;
+    }
+}
+
+struct Ends {
+    /// Taken out when the client is gone: that ends the connection.
+    sender: Option<mpsc::Sender<Incoming>>,
+    /// Taken out when the connection begins.
+    events: Option<mpsc::Receiver<Incoming>>,
+    /// For a refusal. Handlers hold it and it holds the socket that holds the handlers: taking it out ends the circle.
+    link: Option<Arc<dyn Link>>,
+}
+
+fn listen(socket: &SocketRef) {
+    let (sender, events) = mpsc::channel(WAITING);
+    let inbound = Inbound(Arc::new(Mutex::new(Ends { sender: Some(sender), events: Some(events), link: None })));
+    socket.extensions.insert(inbound.clone());
+    socket.on_fallback(move |Event(event): Event, data: TryData<Value>, wanted: AckWanted, ack: AckSender| {
+        // No arguments, or binary ones, read as null: every event has a clear refusal for that.
+        let data = data.0.unwrap_or_default();
+        let answer = move |answer: Value| {
+            let _the_client_may_be_gone = ack.send(&answer);
+        };
+        let ack = wanted.0.then(|| Box::new(answer) as Ack);
+        let ends = inbound.0.lock();
+        if let Some(sender) = &ends.sender
+            && let Err(mpsc::error::TrySendError::Full(refused)) = sender.try_send(Incoming { event, data, ack })
+            && let Some(link) = &ends.link
+        {
+            too_many(&**link, &refused.event, refused.ack);
+        }
+        // The work is done: events are taken in the order in which they came.
+        std::future::ready(())
+    });
+}
+
 fn connected(shared: &Arc<Shared>, socket: &SocketRef, auth: Option<Value>) {
+    let Some(inbound) = socket.extensions.get::<Inbound>() else { return };
     let sid = socket.id.to_string();
     let wire = shared.wires.take(&sid);
     if let Some(meter) = socket.req_parts().extensions.get::<Arc<super::meter::Meter>>()
@@ -111,33 +158,24 @@ fn connected(shared: &Arc<Shared>, socket: &SocketRef, auth: Option<Value>) {
         flying: Mutex::default(),
         shared: Arc::clone(shared),
     });
-    let (sender, events) = mpsc::channel(WAITING);
-    // Handlers hold the link and the link holds the socket that holds the handlers: taking this out ends the circle,
-    // and the connection.
-    let open = Arc::new(Mutex::new(Some((sender, Arc::clone(&link) as Arc<dyn Link>))));
-    let end = Arc::clone(&open);
-    socket.on_fallback(move |Event(event): Event, data: TryData<Value>, wanted: AckWanted, ack: AckSender| {
-        // No arguments, or binary ones, read as null: every event has a clear refusal for that.
-        let data = data.0.unwrap_or_default();
-        let answer = move |answer: Value| {
-            let _the_client_may_be_gone = ack.send(&answer);
-        };
-        let ack = wanted.0.then(|| Box::new(answer) as Ack);
-        if let Some((sender, link)) = &*open.lock()
-            && let Err(mpsc::error::TrySendError::Full(refused)) = sender.try_send(Incoming { event, data, ack })
-        {
-            too_many(&**link, &refused.event, refused.ack);
-        }
-        // The work is done: events are taken in the order in which they came.
-        std::future::ready(())
-    });
-    let (wires, gone) = (Arc::clone(&shared.wires), Arc::clone(&link));
+    let events = {
+        let mut ends = inbound.0.lock();
+        ends.link = Some(Arc::clone(&link) as Arc<dyn Link>);
+        ends.events.take()
+    };
+    let Some(events) = events else { return };
+    let (wires, gone, end) = (Arc::clone(&shared.wires), Arc::clone(&link), inbound.clone());
     socket.on_disconnect(move |_reason: socketioxide::socket::DisconnectReason| {
         gone.outbox.lock().closed = true;
         wires.forget(&sid);
-        end.lock().take();
+        end.close();
         std::future::ready(())
     });
+    if !socket.connected() {
+        // It was gone before the handler above was there.
+        shared.wires.forget(&socket.id.to_string());
+        inbound.close();
+    }
     let first = identify(shared, auth.as_ref()).ok().flatten();
     let must_sign_on = !shared.room.auth.is_trusted() && first.is_none();
     // A wrong declaration of a client that is not authenticated yet counts for nothing.

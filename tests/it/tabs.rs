@@ -82,3 +82,20 @@ fn a_client_that_resumes_gets_what_it_missed_and_nothing_twice() {
     assert_eq!((&unknown["ok"], &unknown["recovered"]), (&json!(true), &json!(false)));
     assert_eq!(js.wait_for("b", "bridge:resync", s(5))[0]["reason"], "resume_failed");
 }
+
+#[test]
+fn events_sent_right_at_connect_find_somebody_who_listens() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["early_a"]);
+    let bridge = world.setup("shadow").start().ready();
+    let mut js = Js::start();
+    // What is emitted before the connection is there, the client sends in the packet after the handshake.
+    for n in 0..60 {
+        let id = format!("early {n}");
+        let transports = if n % 2 == 0 { json!(["websocket"]) } else { json!(["polling", "websocket"]) };
+        let options = json!({"auth": {"token": crate::kit::bridge::token("early_a")}, "transports": transports});
+        js.connect(&id, &bridge.http, &options);
+        let ack = js.call(&id, "dialog:join", &[json!(dialog)]);
+        assert_eq!(ack, json!({"ok": true}), "{id}");
+    }
+}
