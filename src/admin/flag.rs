@@ -23,7 +23,10 @@ pub(super) async fn put(State(admin): State<Arc<Admin>>, body: Bytes) -> Respons
         Err(refusal) => Err(refusal),
     };
     match changed {
-        Ok(Outcome::Done(view)) => Json(FlagView { persisted: None, ..*view }).into_response(),
+        // Said only where it is a way back that the disk did not take.
+        Ok(Outcome::Done(view)) => {
+            Json(FlagView { persisted: view.persisted.filter(|persisted| !persisted), ..*view }).into_response()
+        }
         Ok(Outcome::Planned(plan, checks)) => {
             Json(json!({"from": plan.from, "to": plan.to, "checks": checks, "actions": plan.actions}))
                 .into_response()
@@ -56,10 +59,15 @@ pub(super) async fn preflight(State(admin): State<Arc<Admin>>, Query(towards): Q
     Json(admin.control.preflight(to).await).into_response()
 }
 
-pub(super) async fn audit(State(admin): State<Arc<Admin>>) -> Json<Value> {
-    let entries = admin.control.history();
+pub(super) async fn audit(State(admin): State<Arc<Admin>>) -> Response {
+    let Some(entries) = admin.control.history().await else {
+        return failure(
+            503,
+            json!({"error": "audit_unreadable", "message": "the disk of state_dir does not answer"}),
+        );
+    };
     let verification = verify(&entries);
-    Json(json!({"entries": entries, "verification": verification}))
+    Json(json!({"entries": entries, "verification": verification})).into_response()
 }
 
 fn refused(refusal: &Refusal) -> Response {

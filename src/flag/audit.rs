@@ -73,9 +73,10 @@ impl Audit {
     #[must_use]
     pub fn open(dir: &Path) -> Self {
         let path = dir.join("audit.jsonl");
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let last = text.lines().next_back().and_then(|line| serde_json::from_str::<Value>(line).ok());
-        let prev = last.and_then(|line| Some(line.get("hash")?.as_str()?.to_owned())).unwrap_or_else(genesis);
+        mend(&path);
+        let text = text(&path);
+        let hash = |line: &str| Some(serde_json::from_str::<Value>(line).ok()?.get("hash")?.as_str()?.to_owned());
+        let prev = text.lines().rev().find_map(hash).unwrap_or_else(genesis);
         Self { path, prev, waiting: VecDeque::new() }
     }
 
@@ -115,7 +116,7 @@ impl Audit {
     /// be read stands as `{"line","unreadable"}`.
     #[must_use]
     pub fn entries(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(&self.path).unwrap_or_default();
+        let text = text(&self.path);
         let lines = text.lines().map(str::to_owned).chain(self.waiting.iter().cloned());
         let numbered = |(place, line): (usize, String)| match serde_json::from_str::<Value>(&line) {
             Ok(Value::Object(mut entry)) => {
@@ -128,6 +129,29 @@ impl Audit {
         entries.reverse();
         entries.truncate(SHOWN);
         entries
+    }
+}
+
+/// What the file says. A byte that is no UTF-8 shows as U+FFFD, so that its line is named and the others are not lost.
+fn text(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}
+
+/// A crash can tear the last line. What is left of it is cut off, or the next entry would be glued to it.
+fn mend(path: &Path) {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    if whole == bytes.len() {
+        return;
+    }
+    let torn = String::from_utf8_lossy(&bytes[whole..]);
+    tracing::error!(path = %path.display(), %torn, "THE LAST LINE OF THE AUDIT IS TORN: it is completed or cut off");
+    let entry = serde_json::from_slice::<Value>(&bytes[whole..]).is_ok_and(|entry| entry.get("hash").is_some());
+    let mended = OpenOptions::new().append(true).open(path).and_then(|mut file| {
+        if entry { file.write_all(b"\n") } else { file.set_len(u64::try_from(whole).unwrap_or(u64::MAX)) }
+    });
+    if let Err(error) = mended {
+        tracing::error!(path = %path.display(), %error, "the audit could not be mended");
     }
 }
 
@@ -231,6 +255,25 @@ mod tests {
         assert_eq!(line_of([lines[0], lines[1], "{", lines[2]].join("\n")), Some(3));
         assert_eq!(line_of([lines[1], lines[2]].join("\n")), Some(1));
         assert_eq!(line_of(good), None);
+    }
+
+    #[test]
+    fn a_torn_line_is_cut_off_and_a_broken_byte_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let mut audit = Audit::open(dir.path());
+        assert!(audit.append(&entry("one")) && audit.append(&entry("two")));
+        let whole = std::fs::read(&path).unwrap();
+        for end in [whole.len() - 1, whole.len() - 20] {
+            std::fs::write(&path, &whole[..end]).unwrap();
+            let mut audit = Audit::open(dir.path());
+            assert!(audit.append(&entry("three")));
+            assert!(verify(&audit.entries()).ok, "{end}");
+        }
+        let mut broken = whole.clone();
+        broken[30] = 0xff;
+        std::fs::write(&path, broken).unwrap();
+        assert_eq!(verify(&Audit::open(dir.path()).entries()).line, Some(1));
     }
 
     #[test]

@@ -216,10 +216,11 @@ impl Control {
         self.state.lock().stage
     }
 
-    /// All audit entries, newest first.
-    #[must_use]
-    pub fn history(&self) -> Vec<Value> {
-        self.disk.lock().audit.entries()
+    /// All audit entries, newest first; `None` when the disk does not answer.
+    pub async fn history(&self) -> Option<Vec<Value>> {
+        let disk = Arc::clone(&self.disk);
+        let reading = tokio::task::spawn_blocking(move || disk.lock().audit.entries());
+        tokio::time::timeout(DISK * 5, reading).await.ok()?.ok()
     }
 
     /// Preflight towards `to`, by default the next stage.
@@ -246,7 +247,9 @@ impl Control {
         let lowers = to.use_rabbitmq_updates() && from == to && rollout != before && !raises;
         let forward = to > from || raises;
         let towards_legacy = to < from || (to == Stage::Legacy && warming);
-        let moves_back = (from.use_rabbitmq_updates() && !to.use_rabbitmq_updates()) || lowers;
+        let moves_back = (from.use_rabbitmq_updates() && !to.use_rabbitmq_updates())
+            || (from.runs_rabbitmq() && !to.runs_rabbitmq())
+            || lowers;
         let plan = Plan::new(from, to, forward, moves_back, self.window_ms());
         if same && !towards_legacy {
             return if request.dry_run {
@@ -256,9 +259,9 @@ impl Control {
             };
         }
         if forward {
-            let checks = self.may_go(&request, from, to).await?;
+            Self::in_order(&request, from, to)?;
             if request.dry_run {
-                return Ok(Outcome::Planned(plan, checks));
+                return Ok(Outcome::Planned(plan, self.preflight.run(to).await.checks));
             }
             return self.go_forward(request, source, &plan, rollout, started).await;
         }
@@ -287,11 +290,17 @@ impl Control {
             dry_run: false,
             force: false,
         };
-        let from = self.stage();
-        self.state.lock().configured = configured.clone();
+        let (from, version) = {
+            let mut state = self.state.lock();
+            state.configured = configured.clone();
+            (state.stage, state.version)
+        };
         match self.set(request, origin).await {
             Ok(_) => {
                 tracing::info!(stage = %configured.stage, "the configured stage is in force");
+                if self.state.lock().version == version {
+                    self.note_dropped(from, origin).await;
+                }
                 self.drop_override(origin).await;
             }
             Err(refusal) => {

@@ -14,6 +14,8 @@ use crate::delivery::Hub;
 
 /// Everything together may take this long.
 const LIMIT: Duration = Duration::from_secs(12);
+/// The disk may take this long.
+const DISK: Duration = Duration::from_secs(5);
 /// Ready messages in one queue above which its user is behind.
 const LAG: u64 = 1_000;
 /// Ledger or ring above this share of its bound is too full to go forward.
@@ -59,11 +61,10 @@ fn unasked(name: &'static str, detail: &str) -> Check {
 impl Preflight {
     /// All checks towards `to`.
     pub async fn run(&self, to: Stage) -> PreflightReport {
-        let (broker, chat3, lag) = tokio::join!(self.broker_checks(to), self.chat3_checks(), self.lag(to));
+        let (broker, chat3, lag, written) =
+            tokio::join!(self.broker_checks(to), self.chat3_checks(), self.lag(to), self.written());
         let mut checks = broker;
         checks.extend(chat3);
-        let written = super::store::probe(&self.state_dir);
-        let written = written.map(|()| "writable".into()).map_err(|error| error.to_string());
         checks.push(check(
             "state_dir_writable",
             written,
@@ -74,6 +75,17 @@ impl Preflight {
         }
         let ok = checks.iter().all(|check| check.ok != Some(false));
         PreflightReport { ok, to, checks }
+    }
+
+    /// Off the runtime's threads: a network mount can hang.
+    async fn written(&self) -> Result<String, String> {
+        let dir = self.state_dir.clone();
+        let probe = tokio::task::spawn_blocking(move || super::store::probe(&dir));
+        match tokio::time::timeout(DISK, probe).await {
+            Ok(Ok(written)) => written.map(|()| "writable".into()).map_err(|error| error.to_string()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", DISK.as_secs())),
+        }
     }
 
     async fn broker_checks(&self, to: Stage) -> Vec<Check> {

@@ -43,7 +43,10 @@ fn forward_goes_one_stage_at_a_time_after_preflight_and_says_beforehand_what_it_
     assert_eq!(view["transition"], Value::Null);
     let (status, again) = bridge.set("shadow", &json!({}));
     assert_eq!((status, &again["version"]), (200, &json!(1)), "to the present stage: nothing changes");
-    assert_eq!(names(&bridge.set("legacy", &json!({"dry_run": true})).1), ["flip", "store", "audit", "cool"]);
+    assert_eq!(
+        names(&bridge.set("legacy", &json!({"dry_run": true})).1),
+        ["flip", "store", "audit", "drain", "cool"]
+    );
     assert_eq!(bridge.set("live", &json!({})).0, 200);
     assert_eq!(
         names(&bridge.set("legacy", &json!({"dry_run": true})).1),

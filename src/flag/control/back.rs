@@ -44,11 +44,11 @@ impl Control {
             self.take(&mut state, to, &rollout, (actor, reason, source));
             from
         };
-        let drains = from.use_rabbitmq_updates() && (!to.use_rabbitmq_updates() || from == to);
-        if drains {
+        // Also from `shadow`: an earlier way back may still be within its window.
+        let ends = from.runs_rabbitmq() && !to.runs_rabbitmq();
+        let overlaps = from.use_rabbitmq_updates() && (!to.use_rabbitmq_updates() || from == to);
+        if ends || overlaps {
             self.begin_drain(from, to);
-        } else if from.runs_rabbitmq() && !to.runs_rabbitmq() {
-            self.begin_cool();
         } else if !to.runs_rabbitmq() {
             // A warm-up was superseded.
             self.begin_cool();

@@ -11,25 +11,10 @@ use crate::broker::Check;
 const LOOK: Duration = Duration::from_millis(25);
 
 impl Control {
-    /// Order and preflight; returns the checks.
-    pub(super) async fn may_go(
-        &self,
-        request: &ChangeRequest,
-        from: Stage,
-        to: Stage,
-    ) -> Result<Vec<Check>, Refusal> {
-        if let Some(first) = &self.state.lock().change {
-            let (actor, reason) = (first.actor.clone(), first.reason.clone());
-            return Err(Refusal::InProgress { actor, reason, to: first.to });
-        }
-        if to > from && from.next() != Some(to) && !request.force {
-            return Err(Refusal::StageSkipped { from, to });
-        }
-        if request.force && !request.dry_run {
-            return Ok(Vec::new());
-        }
-        let report = self.preflight.run(to).await;
-        if report.ok || request.force { Ok(report.checks) } else { Err(Refusal::Preflight(report.checks)) }
+    /// Order alone; preflight is made once the change is claimed.
+    pub(super) fn in_order(request: &ChangeRequest, from: Stage, to: Stage) -> Result<(), Refusal> {
+        let skips = to > from && from.next() != Some(to);
+        if skips && !request.force { Err(Refusal::StageSkipped { from, to }) } else { Ok(()) }
     }
 
     pub(super) async fn go_forward(
@@ -41,6 +26,11 @@ impl Control {
         started: Instant,
     ) -> Result<Outcome, Refusal> {
         let change = self.begin(&request, plan.to, false)?;
+        // A way back that came between the look at the stage and the claim has made the plan stale.
+        if self.target(&request) != (plan.from, plan.to, rollout.clone()) {
+            self.state.lock().change = None;
+            return Err(Refusal::Superseded { by: "a change that came first".into() });
+        }
         // The move goes on when its caller goes away.
         let (control, plan, source) = (Arc::clone(self), plan.clone(), source.to_owned());
         let moved = tokio::spawn(async move {
@@ -70,12 +60,25 @@ impl Control {
         started: Instant,
     ) -> Result<(), Refusal> {
         let superseded = || Refusal::Superseded { by: change.by.lock().clone() };
+        if !request.force {
+            // Claimed before, so that a rollback meanwhile takes the place of this change.
+            let report = tokio::select! {
+                biased;
+                () = change.superseded.cancelled() => return Err(superseded()),
+                report = self.preflight.run(plan.to) => report,
+            };
+            if !report.ok {
+                return Err(Refusal::Preflight(report.checks));
+            }
+        }
         if plan.warms() {
             self.warm(change, plan).await?;
         }
         // What could not be remembered would be undone by a restart: a move forward is stored before it happens.
         if let Err(error) = self.store_ahead(plan.to, rollout, (&request.actor, &request.reason, source)).await {
-            if plan.warms() {
+            // A write that was only late must not stand there after a restart.
+            self.retry_disk().await;
+            if plan.warms() && !change.superseded.is_cancelled() {
                 self.cool().await;
             }
             let check = Check {
@@ -86,17 +89,23 @@ impl Control {
             };
             return Err(Refusal::Preflight(vec![check]));
         }
-        {
+        let flips = {
             let mut state = self.state.lock();
-            if change.superseded.is_cancelled() {
-                return Err(superseded());
+            let flips = !change.superseded.is_cancelled();
+            if flips {
+                // What drains is wanted again.
+                state.drain.cancel();
+                self.hub.flip(plan.to, rollout);
+                self.take(&mut state, plan.to, rollout, (&request.actor, &request.reason, source));
+                state.transition = None;
+                state.change = None;
             }
-            // What drains is wanted again.
-            state.drain.cancel();
-            self.hub.flip(plan.to, rollout);
-            self.take(&mut state, plan.to, rollout, (&request.actor, &request.reason, source));
-            state.transition = None;
-            state.change = None;
+            flips
+        };
+        if !flips {
+            // What was stored ahead is not what happens.
+            self.retry_disk().await;
+            return Err(superseded());
         }
         let entry =
             self.entry(plan.from, (&request.actor, &request.reason, source), (request.force, false), started);

@@ -109,6 +109,18 @@ impl Control {
         disk.audit.append(&entry);
     }
 
+    /// The configured value is what an override had already set: only the override goes.
+    pub(super) async fn note_dropped(self: &Arc<Self>, from: Stage, origin: &str) {
+        let reason = "the configured value is now what had been changed at run time";
+        {
+            let mut state = self.state.lock();
+            let (to, rollout) = (state.stage, state.rollout.clone());
+            self.take(&mut state, to, &rollout, ("configuration", reason, origin));
+        }
+        let entry = self.entry(from, ("configuration", reason, origin), (false, true), Instant::now());
+        self.persist(entry).await;
+    }
+
     pub(super) async fn note_refused(self: &Arc<Self>, from: Stage, to: Stage, origin: &str, refusal: &Refusal) {
         let reason = format!("the configured value changed to {to}");
         let mut entry = self.entry(from, ("configuration", &reason, origin), (false, true), Instant::now());
@@ -122,7 +134,7 @@ impl Control {
         let stored = stored(&self.state.lock());
         self.on_disk(move |disk| {
             let flushed = disk.audit.flush();
-            let known = disk.store.stored().version >= stored.version;
+            let known = *disk.store.stored() == stored;
             (known || disk.store.write(stored).is_ok()) && flushed
         })
         .await
@@ -145,6 +157,6 @@ fn stored(state: &State) -> Stored {
         changed_at: state.changed_at.clone(),
         configured: state.configured.clone(),
     };
-    let overridden = state.actor.is_some();
+    let overridden = matches!(state.source.as_str(), "admin" | "signal" | "guard" | "state");
     Stored { version: state.version, over: overridden.then_some(over) }
 }
