@@ -197,7 +197,7 @@ impl App {
         let (stop, settings) = (self.stop.clone(), &self.loaded.settings);
         let mode = settings.membership_mode(self.loaded.environment);
         let every = match mode {
-            crate::config::MembershipMode::Enforce => settings.membership.cache / 2,
+            crate::config::MembershipMode::Enforce => settings.membership.cache / 3,
             _ => Duration::ZERO,
         };
         self.tasks.spawn(Arc::clone(&self.hub).run(every, stop.clone()));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bridge_core::gate::Limits;
 use bridge_core::{DialogId, UserId};
+use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
 use crate::broker::{AmqpBroker, Broker, EmbeddedBroker, Inbox};
@@ -12,6 +13,9 @@ use crate::chat3::{MemberAnswer, Membership};
 use crate::clock::Clock;
 use crate::config::{MembershipMode, Settings};
 use crate::delivery::{Hub, HubSettings, Members, Refused, Served};
+
+/// Questions about members that are asked at once, so that all rooms are seen to within the cache time.
+const AT_ONCE: usize = 16;
 
 /// Asks Chat3 who may join, as far as the settings want it.
 pub(super) struct Doorkeeper {
@@ -25,23 +29,32 @@ impl Doorkeeper {
     }
 }
 
+async fn judge(membership: &Membership, dialog: &DialogId, user: &UserId) -> Result<(), Refused> {
+    Err(Refused(match membership.check(dialog, user).await {
+        MemberAnswer::Member => return Ok(()),
+        MemberAnswer::NotMember => "not a member".into(),
+        MemberAnswer::NoDialog => "dialog not found".into(),
+        MemberAnswer::Unknown(reason) => format!("membership could not be checked: {reason}"),
+    }))
+}
+
 #[async_trait::async_trait]
 impl Members for Doorkeeper {
     async fn may_join(&self, dialog: &DialogId, user: &UserId) -> Result<(), Refused> {
-        if self.mode == MembershipMode::Off {
-            return Ok(());
+        match self.mode {
+            MembershipMode::Off => Ok(()),
+            MembershipMode::Enforce => judge(&self.membership, dialog, user).await,
+            MembershipMode::Report => {
+                // Who only watches holds nobody up.
+                let (membership, dialog, user) = (Arc::clone(&self.membership), dialog.clone(), user.clone());
+                tokio::spawn(async move {
+                    if let Err(refused) = judge(&membership, &dialog, &user).await {
+                        tracing::warn!(%user, %dialog, %refused, "would be refused");
+                    }
+                });
+                Ok(())
+            }
         }
-        let refused = match self.membership.check(dialog, user).await {
-            MemberAnswer::Member => return Ok(()),
-            MemberAnswer::NotMember => Refused("not a member".into()),
-            MemberAnswer::NoDialog => Refused("dialog not found".into()),
-            MemberAnswer::Unknown(reason) => Refused(format!("membership could not be checked: {reason}")),
-        };
-        if self.mode == MembershipMode::Report {
-            tracing::warn!(%user, %dialog, %refused, "would be refused");
-            return Ok(());
-        }
-        Err(refused)
     }
 
     fn known(&self, dialog: &DialogId, user: &UserId) -> Option<bool> {
@@ -49,17 +62,11 @@ impl Members for Doorkeeper {
     }
 
     async fn removed(&self, pairs: Vec<(DialogId, UserId)>) -> Vec<(DialogId, UserId)> {
-        let mut removed = Vec::new();
-        for (dialog, user) in pairs {
-            let gone = matches!(
-                self.membership.check_within(&dialog, &user, 2).await,
-                MemberAnswer::NotMember | MemberAnswer::NoDialog
-            );
-            if gone {
-                removed.push((dialog, user));
-            }
-        }
-        removed
+        let checks = pairs.into_iter().map(|(dialog, user)| async move {
+            let answer = self.membership.check_within(&dialog, &user, 3).await;
+            matches!(answer, MemberAnswer::NotMember | MemberAnswer::NoDialog).then_some((dialog, user))
+        });
+        stream::iter(checks).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
     }
 }
 

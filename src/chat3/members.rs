@@ -1,23 +1,27 @@
 //! Who is a member of a dialog, believed for a short time.
 
+mod question;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_core::{DialogId, UserId};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use metrics::counter;
 use parking_lot::Mutex;
-use serde_json::Value;
+use tokio::time::timeout;
 
-use super::{CALL, Chat3, body, reason};
+use self::question::Endpoints;
+use super::Chat3;
 
 /// Most dialogs whose members are remembered.
 const MOST: usize = 20_000;
-/// Members on a page; Chat3's own default is 10.
-const PAGE: usize = 100;
-/// Most pages that are followed.
-const PAGES: usize = 200;
+/// Most questions that are open at once.
+const MOST_OPEN: usize = 1_000;
+/// All pages of one question have to be there within this time.
+const QUESTION: Duration = Duration::from_secs(10);
 
 /// Whether a user is a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,68 +36,90 @@ pub enum MemberAnswer {
     Unknown(String),
 }
 
+/// `None` for a dialog that is not there.
 type Members = Option<Arc<HashSet<String>>>;
+type Answer = Result<Members, String>;
 
-/// Members of dialogs; `None` for a dialog that is not there.
+/// Members of dialogs.
 pub struct Membership {
-    chat3: Chat3,
     cache: Duration,
-    known: Mutex<HashMap<DialogId, (Instant, Members)>>,
-    asking: Mutex<HashMap<DialogId, Arc<tokio::sync::Mutex<()>>>>,
-    /// Which of the two endpoints the running Chat3 has.
-    endpoint: AtomicU8,
+    asker: Arc<Asker>,
 }
 
-const UNKNOWN: u8 = 0;
-const LIST: u8 = 1;
-const INSIDE_DIALOG: u8 = 2;
+struct Asker {
+    chat3: Chat3,
+    endpoints: Endpoints,
+    cache: Duration,
+    known: Mutex<HashMap<DialogId, (Instant, Members)>>,
+    open: Mutex<HashMap<DialogId, Shared<BoxFuture<'static, Answer>>>>,
+}
 
 impl Membership {
     /// Believes an answer for `cache`.
     #[must_use]
     pub fn new(chat3: Chat3, cache: Duration) -> Self {
-        let endpoint = AtomicU8::new(UNKNOWN);
-        Self { chat3, cache, known: Mutex::default(), asking: Mutex::default(), endpoint }
+        let (known, open) = (Mutex::default(), Mutex::default());
+        let asker = Asker { chat3, endpoints: Endpoints::default(), cache, known, open };
+        Self { cache, asker: Arc::new(asker) }
     }
 
     /// What is known without asking.
     #[must_use]
     pub fn known(&self, dialog: &DialogId, user: &UserId) -> Option<bool> {
-        let known = self.known.lock();
-        let (at, members) = known.get(dialog)?;
-        let fresh = at.elapsed() < self.cache;
-        fresh.then(|| members.as_ref().is_some_and(|members| members.contains(user.as_str())))
+        let members = self.asker.fresh(dialog, self.cache)?;
+        Some(judge(&members, user) == MemberAnswer::Member)
     }
 
-    /// Whether `user` is a member of `dialog`. Many who ask at once cost one question.
+    /// Whether `user` is a member of `dialog`. Many who ask at once cost one question, and share its failure too.
     pub async fn check(&self, dialog: &DialogId, user: &UserId) -> MemberAnswer {
         self.check_within(dialog, user, 1).await
     }
 
     /// The same, believing an answer only for this part of the cache time.
     pub async fn check_within(&self, dialog: &DialogId, user: &UserId, part: u32) -> MemberAnswer {
-        let believed = self.cache / part.max(1);
-        if let Some(members) = self.fresh(dialog, believed) {
+        if let Some(members) = self.asker.fresh(dialog, self.cache / part.max(1)) {
             return judge(&members, user);
         }
-        let turn = Arc::clone(self.asking.lock().entry(dialog.clone()).or_default());
-        let _turn = turn.lock().await;
-        if let Some(members) = self.fresh(dialog, believed) {
-            return judge(&members, user);
-        }
-        let answer = self.ask(dialog).await;
-        self.asking.lock().remove(dialog);
+        let answer = match self.question(dialog) {
+            Some(question) => question.await,
+            None => Err("too many open questions".into()),
+        };
         match answer {
-            Ok(members) => {
-                let judged = judge(&members, user);
-                self.learn(dialog, members);
-                judged
-            }
+            Ok(members) => judge(&members, user),
             Err(reason) => {
                 counter!("bridge_membership_unknown_total").increment(1);
                 MemberAnswer::Unknown(reason)
             }
         }
+    }
+
+    /// The open question about `dialog`, or a new one. It runs in a task of its own: a caller that goes away neither
+    /// ends it for the others nor leaves it behind.
+    fn question(&self, dialog: &DialogId) -> Option<Shared<BoxFuture<'static, Answer>>> {
+        let mut open = self.asker.open.lock();
+        if let Some(question) = open.get(dialog) {
+            return Some(question.clone());
+        }
+        if open.len() >= MOST_OPEN {
+            return None;
+        }
+        let question = Arc::clone(&self.asker).ask(dialog.clone()).boxed().shared();
+        open.insert(dialog.clone(), question.clone());
+        tokio::spawn(question.clone());
+        Some(question)
+    }
+}
+
+impl Asker {
+    async fn ask(self: Arc<Self>, dialog: DialogId) -> Answer {
+        let asked = timeout(QUESTION, self.endpoints.members(&self.chat3, &dialog)).await;
+        let answer = asked.unwrap_or_else(|_| Err("no answer in time".into()));
+        let answer = answer.map(|members| members.map(Arc::new));
+        if let Ok(members) = &answer {
+            self.learn(&dialog, members.clone());
+        }
+        self.open.lock().remove(&dialog);
+        answer
     }
 
     fn fresh(&self, dialog: &DialogId, believed: Duration) -> Option<Members> {
@@ -104,7 +130,7 @@ impl Membership {
 
     fn learn(&self, dialog: &DialogId, members: Members) {
         let mut known = self.known.lock();
-        if known.len() >= MOST {
+        if known.len() >= MOST && !known.contains_key(dialog) {
             let cache = self.cache;
             known.retain(|_, (at, _)| at.elapsed() < cache);
             if known.len() >= MOST {
@@ -113,80 +139,6 @@ impl Membership {
         }
         known.insert(dialog.clone(), (Instant::now(), members));
     }
-
-    /// Asks by whichever endpoint the running Chat3 has. Only a 404 that says so means that there is no dialog: without
-    /// the list of members the path itself is not found.
-    async fn ask(&self, dialog: &DialogId) -> Result<Members, String> {
-        if self.endpoint.load(Ordering::Relaxed) != INSIDE_DIALOG {
-            match self.list(dialog).await? {
-                Found::Members(members) => {
-                    self.endpoint.store(LIST, Ordering::Relaxed);
-                    return Ok(Some(Arc::new(members)));
-                }
-                Found::NoDialog if self.endpoint.load(Ordering::Relaxed) == LIST => return Ok(None),
-                Found::NoDialog => {}
-            }
-        }
-        // A Chat3 that was upgraded meanwhile has the other endpoint: the next question finds out.
-        let forget = |_: &String| self.endpoint.store(UNKNOWN, Ordering::Relaxed);
-        match self.inside_dialog(dialog).await.inspect_err(forget)? {
-            Some(members) => {
-                self.endpoint.store(INSIDE_DIALOG, Ordering::Relaxed);
-                Ok(Some(Arc::new(members)))
-            }
-            None => Ok(None),
-        }
-    }
-
-    async fn list(&self, dialog: &DialogId) -> Result<Found, String> {
-        let mut members = HashSet::new();
-        for page in 1..=PAGES {
-            let path = format!("/dialogs/{dialog}/members?page={page}&limit={PAGE}");
-            let Some(answer) = self.get(&path).await? else { return Ok(Found::NoDialog) };
-            let items = answer.get("data").and_then(Value::as_array).ok_or("an answer without members")?;
-            members.extend(items.iter().filter_map(member));
-            let pages = answer.pointer("/pagination/pages").or_else(|| answer.pointer("/pagination/totalPages"));
-            let more = match pages.and_then(Value::as_u64) {
-                Some(pages) => u64::try_from(page).unwrap_or(u64::MAX) < pages,
-                None => items.len() >= PAGE,
-            };
-            if !more || items.is_empty() {
-                break;
-            }
-        }
-        Ok(Found::Members(members))
-    }
-
-    async fn inside_dialog(&self, dialog: &DialogId) -> Result<Option<HashSet<String>>, String> {
-        let Some(answer) = self.get(&format!("/dialogs/{dialog}")).await? else { return Ok(None) };
-        let items = answer.pointer("/data/members").and_then(Value::as_array);
-        Ok(Some(items.ok_or("a dialog without members")?.iter().filter_map(member).collect()))
-    }
-
-    /// `None` for 404 and for the 400 with which later versions answer an id of another shape.
-    async fn get(&self, path: &str) -> Result<Option<Value>, String> {
-        let sent = self.chat3.http.get(self.chat3.url(path)).timeout(CALL).send().await;
-        let answer = sent.map_err(|error| reason(&error))?;
-        match answer.status().as_u16() {
-            200 => {
-                let body = body(answer).await.ok_or("an answer that can't be read")?;
-                serde_json::from_slice(&body).map(Some).map_err(|_| "an answer that is not JSON".into())
-            }
-            400 | 404 => Ok(None),
-            status => Err(format!("answered {status}")),
-        }
-    }
-}
-
-enum Found {
-    Members(HashSet<String>),
-    NoDialog,
-}
-
-/// The user id of a member that is active, or of a version that does not say.
-fn member(item: &Value) -> Option<String> {
-    let active = item.get("isActive").and_then(Value::as_bool).unwrap_or(true);
-    item.get("userId").and_then(Value::as_str).filter(|_| active).map(ToOwned::to_owned)
 }
 
 fn judge(members: &Members, user: &UserId) -> MemberAnswer {
@@ -196,3 +148,6 @@ fn judge(members: &Members, user: &UserId) -> MemberAnswer {
         Some(_) => MemberAnswer::NotMember,
     }
 }
+
+#[cfg(test)]
+mod tests;

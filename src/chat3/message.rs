@@ -97,3 +97,55 @@ fn refused(status: u16, body: &str) -> Chat3Error {
     let message = text("message").or_else(|| text("error")).unwrap_or_else(|| format!("refused with {status}"));
     Chat3Error::Refused { status, message, details: answer.get("details").cloned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::config;
+
+    static REQUESTS: AtomicUsize = AtomicUsize::new(0);
+
+    /// Answers the first request on a connection; takes the second and closes.
+    async fn serve(mut connection: TcpStream) {
+        const DATA: &str = r#"{"data":{"messageId":"msg_a", "content":"x\ud83d"}}"#;
+        let mut request = vec![0; 8_192];
+        while let Ok(1..) = connection.read(&mut request).await {
+            if REQUESTS.fetch_add(1, Ordering::Relaxed) > 0 {
+                return;
+            }
+            let answer = format!("HTTP/1.1 201 Created\r\ncontent-length: {}\r\n\r\n{DATA}", DATA.len());
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_is_never_sent_again_on_a_connection_that_closes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/api", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                tokio::spawn(serve(connection));
+            }
+        });
+        let settings = config::Chat3 { url, api_key: "key".into(), ..config::Chat3::default() };
+        let chat3 = Chat3::new(&settings).unwrap();
+        let dialog = DialogId::new("dlg_a").unwrap();
+        let message = NewMessage {
+            content: "x".into(),
+            sender_id: "a".into(),
+            kind: None,
+            meta: None,
+            quoted_message_id: None,
+        };
+        let first = chat3.create_message(&dialog, &message).await.unwrap();
+        assert_eq!(first.get(), r#"{"messageId":"msg_a", "content":"x\ufffd"}"#, "verbatim but for the half pair");
+        let second = chat3.create_message(&dialog, &message).await.unwrap_err();
+        assert!(second.is_unknown(), "there may be a message: {second}");
+        assert_eq!(REQUESTS.load(Ordering::Relaxed), 2);
+    }
+}

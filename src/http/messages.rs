@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
+use bridge_core::update::repair;
 use bridge_core::{DialogId, UserId};
+use futures::{Stream, StreamExt as _};
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Api, Failure};
 use crate::chat3::{Chat3Error, MemberAnswer, NewMessage};
@@ -20,14 +23,21 @@ use crate::config::MembershipMode;
 
 /// An answer of Chat3 that comes within this time is still broadcast, whether or not somebody waits for it.
 const FORWARD: Duration = Duration::from_secs(30);
+/// A body has to be there within this time.
+const UPLOAD: Duration = Duration::from_secs(30);
+/// So much of a body that is too large is read and dropped: a client that is still sending when the connection closes
+/// meets a reset instead of the 413.
+const DISCARD: usize = 64 * 1024 * 1024;
 
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
-    Path(dialog): Path<String>,
+    dialog: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let _in_flight = api.in_flight.token();
+    // A name that is not UTF-8 is no dialog either.
+    let dialog = dialog.map(|Path(dialog)| dialog).unwrap_or_default();
     match accept(&api, &dialog, &headers, body).await {
         Ok(data) => created(&data),
         Err(failure) => failure.into_response(),
@@ -46,8 +56,13 @@ async fn accept(api: &Arc<Api>, dialog: &str, headers: &HeaderMap, body: Body) -
         }
     };
     let message = message(api, &mut fields, &sender)?;
-    check_membership(api, &dialog, &sender).await?;
-    forward(api, dialog, sender, message).await
+    let deadline = Instant::now() + api.chat3_timeout;
+    timeout_at(deadline, check_membership(api, &dialog, &sender)).await.map_err(|_| too_slow())??;
+    forward(api, dialog, sender, message, deadline).await
+}
+
+fn too_slow() -> Failure {
+    Failure::new(StatusCode::GATEWAY_TIMEOUT, "the chat service did not answer in time")
 }
 
 fn bad(error: &str) -> Failure {
@@ -68,17 +83,39 @@ fn caller(api: &Api, headers: &HeaderMap) -> Result<Option<UserId>, Failure> {
 }
 
 async fn fields(api: &Api, body: Body) -> Result<Map<String, Value>, Failure> {
-    let too_large = || Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "Message is too large");
-    let body = to_bytes(body, api.max_body).await.map_err(|error| {
-        let error: Box<dyn std::error::Error> = error.into();
-        let limit = error.source().is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if limit { too_large() } else { bad("the body could not be read") }
-    })?;
-    match serde_json::from_slice(&body) {
+    let read = timeout(UPLOAD, read(body.into_data_stream(), api.max_body)).await;
+    let body = read.map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))??;
+    let body = std::str::from_utf8(&body).map_err(|_| bad("the body is not JSON"))?;
+    // JavaScript can send half a surrogate pair, and Chat3 takes it.
+    match serde_json::from_str(&repair(body)) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(bad("Message content is required")),
         Err(_) => Err(bad("the body is not JSON")),
     }
+}
+
+/// At most `most` bytes.
+async fn read(
+    mut body: impl Stream<Item = Result<Bytes, axum::Error>> + Unpin,
+    most: usize,
+) -> Result<Vec<u8>, Failure> {
+    let (mut kept, mut dropped) = (Vec::new(), 0);
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| bad("the body could not be read"))?;
+        if dropped == 0 && kept.len() + chunk.len() <= most {
+            kept.extend_from_slice(&chunk);
+            continue;
+        }
+        dropped += chunk.len();
+        kept = Vec::new();
+        if dropped > DISCARD {
+            break;
+        }
+    }
+    if dropped > 0 {
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "Message is too large"));
+    }
+    Ok(kept)
 }
 
 fn message(api: &Api, fields: &mut Map<String, Value>, sender: &UserId) -> Result<NewMessage, Failure> {
@@ -101,23 +138,32 @@ fn message(api: &Api, fields: &mut Map<String, Value>, sender: &UserId) -> Resul
     })
 }
 
-async fn check_membership(api: &Api, dialog: &DialogId, sender: &UserId) -> Result<(), Failure> {
-    if api.membership_mode == MembershipMode::Off {
-        return Ok(());
+async fn check_membership(api: &Arc<Api>, dialog: &DialogId, sender: &UserId) -> Result<(), Failure> {
+    match api.membership_mode {
+        MembershipMode::Off => Ok(()),
+        MembershipMode::Enforce => membership(api, dialog, sender).await,
+        MembershipMode::Report => {
+            // Who only watches holds nobody up.
+            let (api, dialog, sender) = (Arc::clone(api), dialog.clone(), sender.clone());
+            tokio::spawn(async move {
+                if let Err(failure) = membership(&api, &dialog, &sender).await {
+                    tracing::warn!(user = %sender, %dialog, ?failure, "would be refused");
+                }
+            });
+            Ok(())
+        }
     }
-    let failure = match api.membership.check(dialog, sender).await {
+}
+
+async fn membership(api: &Api, dialog: &DialogId, sender: &UserId) -> Result<(), Failure> {
+    Err(match api.membership.check(dialog, sender).await {
         MemberAnswer::Member => return Ok(()),
         MemberAnswer::NotMember => Failure::new(StatusCode::FORBIDDEN, "not a member"),
         MemberAnswer::NoDialog => Failure::new(StatusCode::NOT_FOUND, "dialog not found"),
         MemberAnswer::Unknown(reason) => {
             Failure::new(StatusCode::BAD_GATEWAY, format!("membership could not be checked: {reason}"))
         }
-    };
-    if api.membership_mode == MembershipMode::Report {
-        tracing::warn!(user = %sender, %dialog, ?failure, "would be refused");
-        return Ok(());
-    }
-    Err(failure)
+    })
 }
 
 /// Whether the caller has been told that the answer did not come.
@@ -134,6 +180,7 @@ async fn forward(
     dialog: DialogId,
     sender: UserId,
     message: NewMessage,
+    deadline: Instant,
 ) -> Result<Arc<RawValue>, Failure> {
     let post = api.hub.post_started(&dialog, &sender);
     let progress = Arc::new(Mutex::new(Progress::Open));
@@ -154,7 +201,7 @@ async fn forward(
         }
         let _the_caller_may_be_gone = answer.send(created);
     });
-    match timeout(api.chat3_timeout, answered).await {
+    match timeout_at(deadline, answered).await {
         Ok(Ok(created)) => created.map_err(Failure::from),
         Ok(Err(_)) => Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the message could not be forwarded")),
         Err(_) => {
@@ -163,7 +210,7 @@ async fn forward(
                 *progress = Progress::GivenUp;
                 api.hub.post_unknown(post);
             }
-            Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, "the chat service did not answer in time"))
+            Err(too_slow())
         }
     }
 }

@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 
 use super::Failure;
 
@@ -31,19 +31,29 @@ pub(super) struct Proxy(Option<Arc<Backend>>);
 
 struct Backend {
     http: reqwest::Client,
-    url: String,
+    url: url::Url,
 }
 
 impl Proxy {
     pub(super) fn new(url: &str) -> Self {
-        let url = url.trim_end_matches('/').to_owned();
         let client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .read_timeout(SILENT)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never());
-        let backend = client.build().ok().filter(|_| !url.is_empty());
-        Self(backend.map(|http| Arc::new(Backend { http, url })))
+        let url = url::Url::parse(url).ok();
+        Self(url.zip(client.build().ok()).map(|(url, http)| Arc::new(Backend { http, url })))
+    }
+}
+
+impl Backend {
+    /// Where `uri` is at the backend; `None` when dot segments, plain or escaped, lead out of its `/api/`.
+    fn locate(&self, uri: &Uri) -> Option<url::Url> {
+        let root = self.url.path().trim_end_matches('/');
+        let mut url = self.url.clone();
+        url.set_path(&format!("{root}{}", uri.path()));
+        url.set_query(uri.query());
+        url.path().starts_with(&format!("{root}/api/")).then_some(url)
     }
 }
 
@@ -51,8 +61,7 @@ impl Proxy {
 pub(super) async fn pass(Extension(Proxy(backend)): Extension<Proxy>, request: Request) -> Response {
     let Some(backend) = backend else { return super::failure::no_route().await.into_response() };
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let url = format!("{}{path}", backend.url);
+    let Some(url) = backend.locate(&parts.uri) else { return super::failure::no_route().await.into_response() };
     let mut headers = end_to_end(&parts.headers);
     headers.remove(header::HOST);
     let has_body =
@@ -87,4 +96,22 @@ fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         !HOP_BY_HOP.contains(name) && name != "keep-alive" && !named.iter().any(|other| other == name.as_str())
     };
     headers.iter().filter(|(name, _)| passes(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_leads_out_of_the_backends_api() {
+        let Proxy(backend) = Proxy::new("http://backend:8080/chat/");
+        let locate = |path: &str| backend.as_ref().unwrap().locate(&path.parse().unwrap()).map(String::from);
+        let inside = |path: &str| locate(path).unwrap();
+        assert_eq!(inside("/api/users/1?q=%2F&x=%20a"), "http://backend:8080/chat/api/users/1?q=%2F&x=%20a");
+        assert_eq!(inside("/api/a%2Fb"), "http://backend:8080/chat/api/a%2Fb");
+        assert_eq!(inside("/api/a/../b"), "http://backend:8080/chat/api/b");
+        for path in ["/api/../admin", "/api/%2e%2e/admin", "/api/.%2E/x", "/api/a/../../admin", "/api/.."] {
+            assert_eq!(locate(path), None, "{path}");
+        }
+    }
 }

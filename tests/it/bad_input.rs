@@ -132,7 +132,11 @@ fn messages_over_http_fail_as_the_contract_says() {
         "Dialog not found",
     );
     check(&path, Some(&good), &format!(r#"{{"content":"{}"}}"#, "x".repeat(1 << 20)), 413, "too large");
+    check(&path, Some(&good), &format!(r#"{{"content":"{}"}}"#, "x".repeat(40 << 20)), 413, "too large");
+    check("/api/messages/dialog/%ff", Some(&good), r#"{"content":"x"}"#, 404, "dialog not found");
     check("/api/nothing", Some(&good), "{}", 404, "Route not found");
+    let half = bridge.raw_post(&path, Some(&good), r#"{"content":"half \ud83d"}"#);
+    assert_eq!((half.0, &half.1["data"]["content"]), (201, &json!("half \u{fffd}")));
     assert_eq!(bridge.raw_post(&path, Some(&good), r#"{"content":"twice"}"#).0, 201);
     check(&path, Some(&good), r#"{"content":"twice"}"#, 429, "Duplicate request");
     let faults = updates_bridge::demo::chat3::Faults::default();

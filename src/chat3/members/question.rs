@@ -1,0 +1,121 @@
+//! One question to Chat3: who is a member. Versions answer it at different places.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bridge_core::DialogId;
+use serde_json::Value;
+
+use super::super::{CALL, Chat3, body, reason};
+
+/// Members on a page; Chat3's own default is 10.
+const PAGE: usize = 100;
+/// Most pages that are followed.
+const PAGES: usize = 200;
+
+/// Which endpoint the running Chat3 has: the list of members, or (2025-11-05) the dialog with its members inside.
+/// It may change while the bridge runs, when Chat3 is upgraded or rolled back.
+#[derive(Default)]
+pub(super) struct Endpoints {
+    inside_dialog: AtomicBool,
+}
+
+/// What one GET came to.
+enum Got {
+    Answer(Value),
+    /// Chat3 says that there is no such dialog, or never can be.
+    NoDialog,
+    /// It does not have this endpoint.
+    NoRoute,
+}
+
+/// Members, or why one endpoint has none.
+enum Found {
+    Members(HashSet<String>),
+    NoDialog,
+    OtherEndpoint,
+}
+
+impl Endpoints {
+    /// The members of `dialog`; `None` when there is no such dialog; `Err` says why that is not known.
+    pub(super) async fn members(
+        &self,
+        chat3: &Chat3,
+        dialog: &DialogId,
+    ) -> Result<Option<HashSet<String>>, String> {
+        let inside = self.inside_dialog.load(Ordering::Relaxed);
+        for inside in [inside, !inside] {
+            let found = if inside { inside_dialog(chat3, dialog).await? } else { list(chat3, dialog).await? };
+            self.inside_dialog.store(inside, Ordering::Relaxed);
+            match found {
+                Found::Members(members) => return Ok(Some(members)),
+                Found::NoDialog => return Ok(None),
+                Found::OtherEndpoint => {}
+            }
+        }
+        Err("it has no endpoint for members".into())
+    }
+}
+
+async fn list(chat3: &Chat3, dialog: &DialogId) -> Result<Found, String> {
+    let mut members = HashSet::new();
+    for page in 1..=PAGES {
+        let path = format!("/dialogs/{dialog}/members?page={page}&limit={PAGE}");
+        let answer = match get(chat3, &path).await? {
+            Got::Answer(answer) => answer,
+            Got::NoDialog => return Ok(Found::NoDialog),
+            Got::NoRoute => return Ok(Found::OtherEndpoint),
+        };
+        let items = answer.get("data").and_then(Value::as_array).ok_or("an answer without members")?;
+        members.extend(items.iter().filter_map(member));
+        let pages = answer.pointer("/pagination/pages").or_else(|| answer.pointer("/pagination/totalPages"));
+        let more = match pages.and_then(Value::as_u64) {
+            Some(pages) => u64::try_from(page).unwrap_or(u64::MAX) < pages,
+            None => items.len() >= PAGE,
+        };
+        if !more || items.is_empty() {
+            return Ok(Found::Members(members));
+        }
+    }
+    // Whoever is on a page that was not read must not be taken for an outsider.
+    Err("more members than can be read".into())
+}
+
+async fn inside_dialog(chat3: &Chat3, dialog: &DialogId) -> Result<Found, String> {
+    Ok(match get(chat3, &format!("/dialogs/{dialog}")).await? {
+        Got::Answer(answer) => match answer.pointer("/data/members").and_then(Value::as_array) {
+            Some(items) => Found::Members(items.iter().filter_map(member).collect()),
+            None => Found::OtherEndpoint,
+        },
+        Got::NoDialog => Found::NoDialog,
+        Got::NoRoute => Found::OtherEndpoint,
+    })
+}
+
+/// Only an answer that names the dialog proves that it is not there: a wrong tenant and a missing endpoint are 404
+/// too, and would put everybody out of their rooms.
+async fn get(chat3: &Chat3, path: &str) -> Result<Got, String> {
+    let sent = chat3.http.get(chat3.url(path)).timeout(CALL).send().await;
+    let answer = sent.map_err(|error| reason(&error))?;
+    let status = answer.status().as_u16();
+    if !matches!(status, 200 | 400 | 404) {
+        return Err(format!("answered {status}"));
+    }
+    let body = body(answer).await.ok_or("an answer that can't be read")?;
+    let read = serde_json::from_slice::<Value>(&body).ok();
+    let text = read.as_ref().and_then(|read| read.get("message")).and_then(Value::as_str).unwrap_or_default();
+    match status {
+        200 => read.map(Got::Answer).ok_or_else(|| "an answer that is not JSON".into()),
+        404 if text == "Dialog not found" => Ok(Got::NoDialog),
+        400 if text.starts_with("Invalid dialog ID") => Ok(Got::NoDialog),
+        // Express's page for a route that it does not have is HTML.
+        404 if read.is_none() || text == "Route not found" => Ok(Got::NoRoute),
+        _ => Err(format!("answered {status}")),
+    }
+}
+
+/// The user id of a member that is active, or of a version that does not say.
+fn member(item: &Value) -> Option<String> {
+    let active = item.get("isActive").and_then(Value::as_bool).unwrap_or(true);
+    item.get("userId").and_then(Value::as_str).filter(|_| active).map(ToOwned::to_owned)
+}

@@ -1,0 +1,150 @@
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Path, Query};
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config;
+
+/// A moment after which the answers of [`brief`] are not believed any more.
+const BRIEF: Duration = Duration::from_millis(1);
+
+async fn membership(routes: Router, cache: Duration) -> Arc<Membership> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/api", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let settings = config::Chat3 { url, api_key: "key".into(), ..config::Chat3::default() };
+    Arc::new(Membership::new(Chat3::new(&settings).unwrap(), cache))
+}
+
+fn dialog() -> DialogId {
+    DialogId::new("dlg_aaaaaaaaaaaaaaaaaaaa").unwrap()
+}
+
+fn user(id: &str) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+async fn ask(membership: &Membership, id: &str) -> MemberAnswer {
+    tokio::time::sleep(BRIEF * 2).await;
+    membership.check(&dialog(), &user(id)).await
+}
+
+fn no_route() -> Response {
+    (StatusCode::NOT_FOUND, "<pre>Cannot GET /api/dialogs</pre>").into_response()
+}
+
+fn refused(status: u16, message: &str) -> Response {
+    (StatusCode::from_u16(status).unwrap(), Json(json!({"error": "x", "message": message}))).into_response()
+}
+
+#[tokio::test]
+async fn only_an_answer_about_the_dialog_says_that_it_is_not_there() {
+    static CASE: AtomicU8 = AtomicU8::new(0);
+    let routes = Router::new().fallback(|| async {
+        match CASE.load(Ordering::Relaxed) {
+            0 => refused(404, "Tenant 'tnt_default' not found"),
+            1 => no_route(),
+            2 => refused(400, "Validation error"),
+            3 => refused(404, "Dialog not found"),
+            _ => refused(
+                400,
+                "Invalid dialog ID format. Expected format: dlg_[20 lowercase alphanumeric characters]",
+            ),
+        }
+    });
+    let membership = membership(routes, BRIEF).await;
+    for case in 0..5 {
+        CASE.store(case, Ordering::Relaxed);
+        let answer = ask(&membership, "a").await;
+        assert_eq!(answer == MemberAnswer::NoDialog, case > 2, "{case}: {answer:?}");
+        assert_eq!(matches!(answer, MemberAnswer::Unknown(_)), case <= 2, "{case}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_endpoint_is_found_again_when_chat3_is_rolled_back_and_upgraded() {
+    static OLD: AtomicU8 = AtomicU8::new(0);
+    let old = || OLD.load(Ordering::Relaxed) == 1;
+    let members = move || async move {
+        let page = json!({"data": [{"userId": "a"}], "pagination": {"page": 1, "pages": 1}});
+        if old() { no_route() } else { Json(page).into_response() }
+    };
+    let inside = move || async move {
+        let members = json!([{"userId": "a", "isActive": true}, {"userId": "gone", "isActive": false}]);
+        Json(if old() { json!({"data": {"members": members}}) } else { json!({"data": {"memberCount": 1}}) })
+    };
+    let routes = Router::new()
+        .route("/api/dialogs/{dialog}/members", axum::routing::get(members))
+        .route("/api/dialogs/{dialog}", axum::routing::get(inside));
+    let membership = membership(routes, BRIEF).await;
+    for version in [0, 1, 0] {
+        OLD.store(version, Ordering::Relaxed);
+        assert_eq!(ask(&membership, "a").await, MemberAnswer::Member, "{version}");
+        assert_eq!(ask(&membership, "gone").await, MemberAnswer::NotMember, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn all_pages_are_read_even_when_chat3_gives_smaller_ones() {
+    #[derive(serde::Deserialize)]
+    struct Paging {
+        page: usize,
+        limit: usize,
+    }
+    let page = |Path(_): Path<String>, Query(paging): Query<Paging>| async move {
+        let limit = paging.limit.min(50);
+        let all = (0..120).map(|user| json!({"userId": format!("u{user}")}));
+        let data: Vec<Value> = all.skip((paging.page - 1) * limit).take(limit).collect();
+        Json(json!({"data": data, "pagination": {"page": paging.page, "limit": limit, "total": 120, "pages": 3}}))
+    };
+    let routes = Router::new().route("/api/dialogs/{dialog}/members", axum::routing::get(page));
+    let membership = membership(routes, Duration::from_secs(30)).await;
+    assert_eq!(ask(&membership, "u119").await, MemberAnswer::Member);
+    assert_eq!(membership.known(&dialog(), &user("u0")), Some(true));
+    assert_eq!(membership.known(&dialog(), &user("u120")), Some(false));
+}
+
+#[tokio::test]
+async fn many_who_wait_share_one_question_and_its_failure() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let routes = Router::new().fallback(|| async {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        StatusCode::SERVICE_UNAVAILABLE
+    });
+    let membership = membership(routes, Duration::from_secs(30)).await;
+    let start = Instant::now();
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let membership = Arc::clone(&membership);
+            tokio::spawn(async move { membership.check(&dialog(), &user("a")).await })
+        })
+        .collect();
+    for one in waiting {
+        assert!(matches!(one.await.unwrap(), MemberAnswer::Unknown(_)));
+    }
+    assert_eq!(ASKED.load(Ordering::Relaxed), 1);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn callers_who_go_away_leave_nothing_behind() {
+    let routes = Router::new().fallback(|| async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        StatusCode::SERVICE_UNAVAILABLE
+    });
+    let membership = membership(routes, Duration::from_secs(30)).await;
+    for other in 0..20 {
+        let other = DialogId::new(&format!("dlg_{other}")).unwrap();
+        let gone = timeout(BRIEF, async { membership.check(&other, &user("a")).await }).await;
+        assert!(gone.is_err(), "it was still being asked");
+    }
+    assert!(!membership.asker.open.lock().is_empty(), "the questions go on");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(membership.asker.open.lock().is_empty());
+}
