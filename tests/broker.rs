@@ -20,11 +20,14 @@ use rabbit::Rabbit;
 
 const EXCHANGE: &str = "chat3_updates";
 
+/// A user whose queue went live, and the reason and begin of a gap before.
+type Live = (String, Option<(GapReason, Millis)>);
+
 #[derive(Default)]
 struct Recorder {
     deliveries: Mutex<Vec<(Option<String>, String, String)>>,
     sessions: Mutex<Vec<bool>>,
-    live: Mutex<Vec<(String, Option<(GapReason, Millis)>)>>,
+    live: Mutex<Vec<Live>>,
 }
 
 impl Inbox for Recorder {
