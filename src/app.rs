@@ -206,6 +206,7 @@ impl App {
         self.tasks.spawn(ready::watch(ready, chat3, stop.clone()));
         let guard = guard::Guard::new(
             settings.guard.clone(),
+            settings.shadow.window,
             Arc::clone(&self.control),
             Arc::clone(&self.hub),
             Arc::clone(&self.desk),

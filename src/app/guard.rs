@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge_core::guard::{Bounds, Guard as Core, Look};
+use bridge_core::guard::{Bounds, Guard as Core, Sample};
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,13 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(settings: config::Guard, control: Arc<Control>, hub: Arc<Hub>, desk: Arc<Desk>) -> Self {
+    pub(super) fn new(
+        settings: config::Guard,
+        window: Duration,
+        control: Arc<Control>,
+        hub: Arc<Hub>,
+        desk: Arc<Desk>,
+    ) -> Self {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let core = Core::new(Bounds {
             broker_down: ms(settings.broker_down),
@@ -29,6 +35,7 @@ impl Guard {
             min_messages: settings.min_messages,
             silence: ms(settings.silence),
             period: ms(settings.period),
+            window: ms(window),
         });
         Self { mode: settings.mode, core, control, hub, desk }
     }
@@ -40,6 +47,7 @@ impl Guard {
         }
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         let mut version = self.control.view().version;
+        let mut before = self.totals();
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let view = self.control.view();
             if view.version != version {
@@ -48,19 +56,18 @@ impl Guard {
                     self.core.arm();
                 }
             }
-            let (compared, missing) = self.desk.missing();
-            let (accepted, updates) = self.hub.traffic();
-            let look = Look {
-                rabbitmq_delivers: view.stage.use_rabbitmq_updates(),
+            let now = self.totals();
+            let sample = Sample {
+                accepted: now.accepted - before.accepted,
+                updates: now.updates - before.updates,
+                closed: now.compared - before.compared,
+                missing: now.missing - before.missing,
                 broker_up: self.hub.session_is_up(),
-                accepted,
-                updates,
-                compared,
-                missing,
             };
-            let Some(alarm) = self.core.look(self.hub.now(), look) else { continue };
+            before = now;
+            let Some(alarm) = self.core.observe(self.hub.now(), view.stage, sample) else { continue };
             let reason = alarm.to_string();
-            counter!("bridge_guard_alarms_total").increment(1);
+            counter!("bridge_guard_alarms_total", "cause" => alarm.cause()).increment(1);
             match self.mode {
                 GuardMode::Act => {
                     tracing::error!(%reason, "THE GUARD ROLLS BACK TO LEGACY");
@@ -72,4 +79,19 @@ impl Guard {
             }
         }
     }
+
+    fn totals(&self) -> Totals {
+        let (compared, missing) = self.desk.missing();
+        let (accepted, updates) = self.hub.traffic();
+        Totals { accepted, updates, compared, missing }
+    }
+}
+
+/// Since the start.
+#[derive(Clone, Copy)]
+struct Totals {
+    accepted: u64,
+    updates: u64,
+    compared: u64,
+    missing: u64,
 }

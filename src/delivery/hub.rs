@@ -90,7 +90,7 @@ pub struct Hub {
     pub(super) posts_open: DashMap<u64, Millis>,
     /// Number of the next one.
     pub(super) posts: AtomicU64,
-    /// Messages accepted here, and updates received.
+    /// Messages accepted here that somebody here is to see, and updates received.
     pub(super) accepted: AtomicU64,
     pub(super) updates: AtomicU64,
     pub(super) metrics: DeliveryMetrics,

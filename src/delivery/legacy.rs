@@ -35,7 +35,6 @@ impl Hub {
     pub fn post_accepted(&self, post: u64, dialog: &DialogId, sender: &UserId, data: Arc<RawValue>) {
         // The answer to a POST that was given up may come after all; it began before anything that matters now.
         let since = self.posts_open.remove(&post).map_or(Millis(0), |(_, since)| since);
-        self.accepted.fetch_add(1, Ordering::Relaxed);
         let read = LegacyMessage::read(&data);
         if let Some(mongo) = &read.dialog_mongo {
             self.dialogs.learn(mongo, dialog);
@@ -48,7 +47,10 @@ impl Hub {
         let message = read.message.shown().cloned();
         let copy = Arc::new(LegacyCopy { data, dialog: dialog.clone(), message });
         let broadcast = Broadcast { key: key.clone(), id: read.message, sender: sender.clone(), copy, since };
-        self.broadcast(&broadcast);
+        let joined = self.broadcast(&broadcast);
+        if joined || self.user(sender).is_some_and(|user| !user.state.lock().drill) {
+            self.accepted.fetch_add(1, Ordering::Relaxed);
+        }
         self.tap.fact(self.now(), Fact::PostAccepted { post, key, dialog_mongo: read.dialog_mongo });
     }
 
@@ -65,15 +67,19 @@ impl Hub {
         self.tap.fact(self.now(), Fact::PostUnknown { post });
     }
 
-    fn broadcast(&self, broadcast: &Broadcast) {
+    /// Whether somebody is in the room; users of drills do not count.
+    fn broadcast(&self, broadcast: &Broadcast) -> bool {
         let users: Vec<Arc<User>> = match self.rooms.get(&broadcast.copy.dialog) {
             Some(room) => room.values().cloned().collect(),
-            None => return,
+            None => return false,
         };
+        let mut joined = false;
         for user in users {
             let mut state = user.state.lock();
+            joined |= !state.drill;
             self.legacy_arrives(&user, &mut state, broadcast);
         }
+        joined
     }
 
     fn legacy_arrives(&self, user: &Arc<User>, state: &mut State, broadcast: &Broadcast) {

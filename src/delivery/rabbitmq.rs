@@ -16,7 +16,6 @@ use crate::broker::{Delivery, Disposition, GapReason, Inbox};
 impl Inbox for Hub {
     fn deliver(&self, delivery: Delivery) -> Disposition {
         self.metrics.received.increment(1);
-        self.updates.fetch_add(1, Ordering::Relaxed);
         let update = match Update::read(&delivery.body, self.unreadable.unique()) {
             Ok(update) => update,
             Err(error) => {
@@ -43,10 +42,14 @@ impl Inbox for Hub {
             } else {
                 self.metrics.nobody.increment(1);
             }
+            self.updates.fetch_add(1, Ordering::Relaxed);
             return Disposition::Ack;
         };
         let update = Arc::new(update);
         let mut state = user.state.lock();
+        if !state.drill {
+            self.updates.fetch_add(1, Ordering::Relaxed);
+        }
         if for_another {
             self.leaks(&user, &state, &delivery, &update);
         } else {

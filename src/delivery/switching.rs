@@ -118,7 +118,7 @@ impl Hub {
         load
     }
 
-    /// Messages accepted here, and updates received, since the start.
+    /// Messages accepted here that somebody here is to see, and updates received, since the start.
     #[must_use]
     pub fn traffic(&self) -> (u64, u64) {
         (self.accepted.load(Ordering::Relaxed), self.updates.load(Ordering::Relaxed))

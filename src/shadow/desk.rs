@@ -301,13 +301,10 @@ impl Desk {
             "opened": view.summary.opened, "closed": view.summary.closed, "classes": view.summary.classes})
     }
 
-    /// Messages closed so far, and of these how many are missing in rabbitmq: what the guard looks at.
+    /// Messages compared so far, and of these how many had no update for somebody: what the guard looks at.
     #[must_use]
     pub fn missing(&self) -> (u64, u64) {
-        let summary = self.inner.lock().comparator.summary();
-        let of = |class: Class| summary.classes.get(class.name()).copied().unwrap_or(0);
-        let missing = of(Class::MissingInRabbitmq);
-        (missing + of(Class::Match) + of(Class::PayloadMismatch), missing)
+        self.inner.lock().evidence.totals()
     }
 
     /// Records in memory.

@@ -18,12 +18,21 @@ pub(super) struct Gathered {
     target: Target,
     window: u64,
     /// A message waits one window more for its other recipients.
-    waiting: HashMap<u128, bool>,
+    waiting: HashMap<u128, Seen>,
     order: VecDeque<(Millis, u128)>,
     counted: HashSet<u128>,
     counted_order: VecDeque<(Millis, u128)>,
+    /// Messages since the start, and of these how many had no update for somebody.
+    totals: (u64, u64),
     path: PathBuf,
     written: Millis,
+}
+
+/// What the recipients of one message have shown.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    bad: bool,
+    missing: bool,
 }
 
 impl Gathered {
@@ -42,6 +51,7 @@ impl Gathered {
             order: VecDeque::new(),
             counted: HashSet::new(),
             counted_order: VecDeque::new(),
+            totals: (0, 0),
             path,
             written: Millis(0),
         }
@@ -69,15 +79,20 @@ impl Gathered {
         if !closed.creation || closed.amends.is_some() || self.counted.contains(&closed.key) {
             return;
         }
-        let bad = closed.class.is_bad();
-        match self.waiting.get_mut(&closed.key) {
-            Some(was_bad) => *was_bad |= bad,
-            None if self.order.len() < MOST => {
-                self.waiting.insert(closed.key, bad);
-                self.order.push_back((now.plus(self.window), closed.key));
+        if !self.waiting.contains_key(&closed.key) {
+            if self.order.len() >= MOST {
+                return;
             }
-            None => {}
+            self.order.push_back((now.plus(self.window), closed.key));
         }
+        let seen = self.waiting.entry(closed.key).or_default();
+        seen.bad |= closed.class.is_bad();
+        seen.missing |= closed.class == Class::MissingInRabbitmq;
+    }
+
+    /// Messages since the start, and of these how many had no update for somebody.
+    pub(super) const fn totals(&self) -> (u64, u64) {
+        self.totals
     }
 
     /// Time passes.
@@ -87,8 +102,10 @@ impl Gathered {
                 break;
             }
             self.order.pop_front();
-            if let Some(bad) = self.waiting.remove(&key) {
-                self.evidence.message(now, bad);
+            if let Some(seen) = self.waiting.remove(&key) {
+                self.evidence.message(now, seen.bad);
+                self.totals.0 += 1;
+                self.totals.1 += u64::from(seen.missing);
                 self.counted.insert(key);
                 self.counted_order.push_back((now.plus(60_000), key));
             }

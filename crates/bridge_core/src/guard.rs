@@ -1,201 +1,293 @@
-//! The guard: when to roll back by itself. Acts once, and never forward.
+//! The guard: when the rabbitmq path may be left without asking anybody.
+//!
+//! It looks at one sample a second and speaks at most once until it is armed again. It only ever points back.
+//! Evidence is needed, not its absence: no traffic says nothing, and one short outage of the broker, which the ring
+//! bridges, is not a failing path.
 
 use std::collections::VecDeque;
 
-use crate::Millis;
+use serde::Serialize;
 
-/// What the guard tolerates.
+use crate::{Millis, Stage};
+
+/// Probability of acting on a path whose true rate is at the bound, at one look. The guard looks once a second for
+/// months, so this is far below the usual levels.
+const ERROR: f64 = 1e-7;
+/// Outages within [`OUTAGE_PERIODS`] from which on they are summed up: the broker is flapping.
+const FLAPS: usize = 3;
+/// Periods over which outages are counted.
+const OUTAGE_PERIODS: u64 = 5;
+/// Fewest accepted messages without any update that are taken for silence.
+const SILENT_MESSAGES: u64 = 3;
+
+/// What the guard acts on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
-    /// Broker gone for longer than this, in ms.
+    /// Broker session gone for longer than this, in ms.
     pub broker_down: u64,
-    /// Share of missing updates.
+    /// Share of messages without update above which it acts, 0–1.
     pub missing_max: f64,
-    /// Fewest messages within `period` that are evidence.
+    /// Fewest closed messages within `period` on which it acts.
     pub min_messages: u64,
     /// Messages are accepted but no update comes for this long, in ms.
     pub silence: u64,
     /// What it looks back on, in ms.
     pub period: u64,
+    /// `shadow.window` in ms: how long after an outage its messages are still being closed as missing.
+    pub window: u64,
 }
 
-/// What is so at one look. Counts are totals since the start.
+/// What happened since the previous sample. Counts are of messages, not of deliveries: the deliveries of one
+/// message fail together and are one piece of evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
-    /// Rabbitmq delivers.
-    pub rabbitmq_delivers: bool,
+pub struct Sample {
+    /// Messages accepted by Chat3 here that at least one connected user is to see.
+    pub accepted: u64,
+    /// Updates that came, of any kind.
+    pub updates: u64,
+    /// Messages whose comparison closed with a good or bad class.
+    pub closed: u64,
+    /// Those of `closed` whose update was missing.
+    pub missing: u64,
     /// The broker session is up.
     pub broker_up: bool,
-    /// Messages accepted here.
-    pub accepted: u64,
-    /// Updates received.
-    pub updates: u64,
-    /// Compared messages.
-    pub compared: u64,
-    /// Of these, missing in rabbitmq.
-    pub missing: u64,
 }
 
-/// Why it acts.
-#[derive(Clone, Debug, PartialEq)]
+/// Why the rabbitmq path should be left.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
 pub enum Alarm {
-    /// The broker has been gone for so many ms.
-    BrokerDown(u64),
-    /// So many of so many messages were missing.
-    Missing(u64, u64),
-    /// So many messages were accepted, and no update came.
-    Silence(u64),
+    /// The broker is gone.
+    BrokerDown {
+        /// For how long by now, in ms.
+        down_ms: u64,
+    },
+    /// The broker comes and goes.
+    BrokerFlapping {
+        /// Outages within five periods.
+        outages: usize,
+        /// Their sum in ms, each with the window it costs.
+        down_ms: u64,
+    },
+    /// More messages than allowed have no update.
+    Missing {
+        /// Messages without update within the period.
+        missing: u64,
+        /// Messages compared within the period.
+        closed: u64,
+        /// The true share is at least this, with all but certainty.
+        lower_bound: f64,
+    },
+    /// Messages are accepted, updates do not come: Chat3's worker is down.
+    Silence {
+        /// For how long by now, in ms.
+        silent_ms: u64,
+        /// Messages accepted meanwhile.
+        accepted: u64,
+    },
+}
+
+impl Alarm {
+    /// The name of the cause, for a metric's label.
+    #[must_use]
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::BrokerDown { .. } => "broker_down",
+            Self::BrokerFlapping { .. } => "broker_flapping",
+            Self::Missing { .. } => "missing",
+            Self::Silence { .. } => "silence",
+        }
+    }
 }
 
 impl std::fmt::Display for Alarm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::BrokerDown(ms) => write!(f, "the broker has been gone for {} s", ms / 1_000),
-            Self::Missing(missing, of) => write!(f, "{missing} of {of} messages did not come over rabbitmq"),
-            Self::Silence(accepted) => write!(f, "{accepted} messages were accepted and no update came"),
+            Self::BrokerDown { down_ms } => write!(f, "the broker has been gone for {down_ms} ms"),
+            Self::BrokerFlapping { outages, down_ms } => {
+                write!(f, "the broker comes and goes: {outages} outages cost {down_ms} ms")
+            }
+            Self::Missing { missing, closed, lower_bound } => {
+                write!(f, "{missing} of {closed} messages had no update (at least {:.2} %)", lower_bound * 100.0)
+            }
+            Self::Silence { silent_ms, accepted } => {
+                write!(f, "no update for {silent_ms} ms though {accepted} messages were accepted")
+            }
         }
     }
 }
 
-/// Looks on.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    from: Millis,
+    to: Option<Millis>,
+}
+
+/// The state machine. Time comes in as an argument.
 #[derive(Clone, Debug)]
 pub struct Guard {
     bounds: Bounds,
-    looks: VecDeque<(Millis, Look)>,
-    down_since: Option<Millis>,
-    /// Since when no update came, with the messages accepted until then.
-    silent_since: Option<(Millis, u64)>,
-    latched: bool,
+    spoken: bool,
+    samples: VecDeque<(Millis, u64, u64)>,
+    outages: VecDeque<Outage>,
+    /// No update has come since then, although it was watched and the broker was up.
+    silent_since: Option<Millis>,
+    silent_accepted: u64,
 }
 
 impl Guard {
-    /// A guard that is armed.
+    /// An armed guard that has seen nothing.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, looks: VecDeque::new(), down_since: None, silent_since: None, latched: false }
+    pub const fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            spoken: false,
+            samples: VecDeque::new(),
+            outages: VecDeque::new(),
+            silent_since: None,
+            silent_accepted: 0,
+        }
     }
 
-    /// A forward flip by hand arms it again.
+    /// Arms it again, after a forward flip by hand. What was seen before counts no more.
     pub fn arm(&mut self) {
-        *self = Self::new(self.bounds);
+        self.spoken = false;
+        self.forget();
     }
 
-    /// One look; at most one alarm until it is armed again.
-    pub fn look(&mut self, now: Millis, look: Look) -> Option<Alarm> {
-        if !look.rabbitmq_delivers {
-            self.looks.clear();
-            self.down_since = None;
-            self.silent_since = None;
+    /// Whether it has not spoken yet.
+    #[must_use]
+    pub const fn is_armed(&self) -> bool {
+        !self.spoken
+    }
+
+    /// Takes one sample of an instance in `stage`; says why to go back, at most once.
+    pub fn observe(&mut self, now: Millis, stage: Stage, sample: Sample) -> Option<Alarm> {
+        if !stage.use_rabbitmq_updates() {
+            self.forget();
             return None;
         }
-        let alarm = self.broker(now, look).or_else(|| self.silence(now, look)).or_else(|| self.missing(now, look));
-        if self.latched {
+        self.note_broker(now, sample.broker_up);
+        self.note_missing(now, sample);
+        self.note_silence(now, sample);
+        if self.spoken {
             return None;
         }
-        self.latched = alarm.is_some();
+        let alarm = self
+            .broker_down(now)
+            .or_else(|| self.broker_flapping(now))
+            .or_else(|| self.missing())
+            .or_else(|| self.silence(now));
+        self.spoken = alarm.is_some();
         alarm
     }
 
-    fn broker(&mut self, now: Millis, look: Look) -> Option<Alarm> {
-        if look.broker_up {
-            self.down_since = None;
+    fn forget(&mut self) {
+        self.samples.clear();
+        self.outages.clear();
+        self.silent_since = None;
+        self.silent_accepted = 0;
+    }
+
+    fn note_broker(&mut self, now: Millis, up: bool) {
+        match self.outages.back_mut() {
+            Some(last) if last.to.is_none() => last.to = up.then_some(now),
+            _ if !up => self.outages.push_back(Outage { from: now, to: None }),
+            _ => {}
+        }
+        let horizon = self.bounds.period.saturating_mul(OUTAGE_PERIODS);
+        while self.outages.front().is_some_and(|first| first.to.is_some_and(|to| now.since(to) > horizon)) {
+            self.outages.pop_front();
+        }
+    }
+
+    /// Messages that an outage made miss are excused; the outage itself is judged by its length.
+    fn excused(&self, now: Millis) -> bool {
+        let closing = self.bounds.window.saturating_add(2_000);
+        self.outages.back().is_some_and(|last| last.to.is_none_or(|to| now.since(to) <= closing))
+    }
+
+    fn note_missing(&mut self, now: Millis, sample: Sample) {
+        if sample.closed > 0 && !self.excused(now) {
+            self.samples.push_back((now, sample.closed, sample.missing.min(sample.closed)));
+        }
+        while self.samples.front().is_some_and(|(at, ..)| now.since(*at) > self.bounds.period) {
+            self.samples.pop_front();
+        }
+    }
+
+    fn note_silence(&mut self, now: Millis, sample: Sample) {
+        if !sample.broker_up || sample.updates > 0 {
+            self.silent_since = None;
+            self.silent_accepted = 0;
+            return;
+        }
+        if sample.accepted > 0 {
+            self.silent_since.get_or_insert(now);
+            self.silent_accepted += sample.accepted;
+        }
+    }
+
+    fn broker_down(&self, now: Millis) -> Option<Alarm> {
+        let open = self.outages.back().filter(|last| last.to.is_none())?;
+        let down_ms = now.since(open.from);
+        (down_ms > self.bounds.broker_down).then_some(Alarm::BrokerDown { down_ms })
+    }
+
+    fn broker_flapping(&self, now: Millis) -> Option<Alarm> {
+        if self.outages.len() < FLAPS {
             return None;
         }
-        let down = now.since(*self.down_since.get_or_insert(now));
-        (down >= self.bounds.broker_down).then_some(Alarm::BrokerDown(down))
+        let cost = |outage: &Outage| outage.to.unwrap_or(now).since(outage.from) + self.bounds.window;
+        let down_ms = self.outages.iter().map(cost).sum();
+        (down_ms > self.bounds.broker_down)
+            .then_some(Alarm::BrokerFlapping { outages: self.outages.len(), down_ms })
     }
 
-    fn silence(&mut self, now: Millis, look: Look) -> Option<Alarm> {
-        let came = self.looks.back().is_none_or(|(_, before)| look.updates > before.updates);
-        if came || !look.broker_up {
-            self.silent_since = None;
+    fn missing(&self) -> Option<Alarm> {
+        let (closed, missing) = self.samples.iter().fold((0, 0), |(all, bad), (_, c, m)| (all + c, bad + m));
+        if closed < self.bounds.min_messages.max(1) {
+            return None;
         }
-        let (since, before) = *self.silent_since.get_or_insert((now, look.accepted));
-        let accepted = look.accepted.saturating_sub(before);
-        // A few messages may be to dialogs whose members are all elsewhere.
-        let enough = accepted >= self.bounds.min_messages.min(20);
-        (enough && now.since(since) >= self.bounds.silence).then_some(Alarm::Silence(accepted))
+        let lower_bound = lower_bound(missing, closed);
+        (lower_bound > self.bounds.missing_max).then_some(Alarm::Missing { missing, closed, lower_bound })
     }
 
-    fn missing(&mut self, now: Millis, look: Look) -> Option<Alarm> {
-        self.looks.push_back((now, look));
-        while self.looks.front().is_some_and(|(at, _)| now.since(*at) > self.bounds.period) {
-            self.looks.pop_front();
-        }
-        let (_, before) = self.looks.front()?;
-        let compared = look.compared.saturating_sub(before.compared);
-        let missing = look.missing.saturating_sub(before.missing);
-        let evident =
-            compared >= self.bounds.min_messages && lower_bound(missing, compared) > self.bounds.missing_max;
-        evident.then_some(Alarm::Missing(missing, compared))
+    fn silence(&self, now: Millis) -> Option<Alarm> {
+        let silent_ms = now.since(self.silent_since?);
+        (silent_ms >= self.bounds.silence && self.silent_accepted >= SILENT_MESSAGES)
+            .then_some(Alarm::Silence { silent_ms, accepted: self.silent_accepted })
     }
 }
 
-/// Wilson's lower bound of a share, at 4 standard deviations: the guard looks every second, for months.
-fn lower_bound(hits: u64, of: u64) -> f64 {
-    const Z: f64 = 4.0;
-    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-    let (hits, of) = (hits as f64, of as f64);
-    let share = hits / of;
-    let spread = (share * (1.0 - share) / of + Z * Z / (4.0 * of * of)).sqrt();
-    (share + Z * Z / (2.0 * of) - Z * spread) / (1.0 + Z * Z / of)
+/// The share below which `bad` of `all` is all but impossible: Chernoff's bound on the upper tail of a binomial,
+/// `P(X ≥ bad) ≤ exp(-all · KL(bad/all ‖ p))`, solved for `p`. It holds for every `all`, where a normal
+/// approximation acts too early exactly when there are few messages.
+#[must_use]
+pub fn lower_bound(bad: u64, all: u64) -> f64 {
+    if bad == 0 || all == 0 {
+        return 0.0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts of messages within minutes")]
+    let (seen, all) = (bad.min(all) as f64 / all as f64, all as f64);
+    let needed = -ERROR.ln() / all;
+    let (mut low, mut high) = (0.0_f64, seen);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if divergence(seen, middle) > needed {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BOUNDS: Bounds =
-        Bounds { broker_down: 30_000, missing_max: 0.01, min_messages: 100, silence: 30_000, period: 60_000 };
-
-    fn run(seconds: u64, mut at: impl FnMut(u64, &mut Look)) -> Vec<Alarm> {
-        let (mut guard, mut look) = (Guard::new(BOUNDS), Look::default());
-        let step = |second| {
-            look.rabbitmq_delivers = true;
-            look.broker_up = true;
-            at(second, &mut look);
-            guard.look(Millis(second * 1_000), look)
-        };
-        (0..seconds).filter_map(step).collect()
+/// Kullback–Leibler divergence of two coins, in nats.
+fn divergence(seen: f64, assumed: f64) -> f64 {
+    let part = |a: f64, b: f64| if a > 0.0 { a * (a / b).ln() } else { 0.0 };
+    if assumed <= 0.0 {
+        return f64::INFINITY;
     }
-
-    #[test]
-    fn an_oscillating_fault_gives_one_alarm() {
-        let alarms = run(600, |second, look| {
-            look.accepted += 20;
-            look.updates += 20;
-            look.compared += 20;
-            look.missing += if second % 20 < 10 { 5 } else { 0 };
-        });
-        assert_eq!(alarms.len(), 1, "{alarms:?}");
-        assert!(matches!(alarms[0], Alarm::Missing(..)));
-    }
-
-    #[test]
-    fn hours_of_healthy_noise_and_no_traffic_give_none() {
-        let mut dice = 1_u64;
-        let noise = run(6 * 3_600, |_, look| {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            look.accepted += dice >> 60;
-            look.updates += dice >> 60;
-            look.compared += dice >> 60;
-            // One in 500, well below one in a hundred.
-            look.missing += u64::from(dice % 100 < 1 && dice >> 60 > 8);
-        });
-        assert_eq!(noise, []);
-        assert_eq!(run(6 * 3_600, |_, _| ()), []);
-    }
-
-    #[test]
-    fn a_broker_that_is_gone_and_a_worker_that_is_silent_are_noticed() {
-        let down = run(60, |second, look| look.broker_up = second < 10);
-        assert_eq!(down, [Alarm::BrokerDown(30_000)]);
-        let blip = run(600, |second, look| look.broker_up = second % 40 < 20);
-        assert_eq!(blip, []);
-        let silent = run(120, |second, look| {
-            look.accepted += 5;
-            look.updates += if second < 20 { 5 } else { 0 };
-        });
-        assert!(matches!(silent[..], [Alarm::Silence(_)]), "{silent:?}");
-    }
+    part(seen, assumed) + part(1.0 - seen, 1.0 - assumed)
 }

@@ -182,3 +182,111 @@ pub fn bucket(user: &str) -> f64 {
     let place = (head % 10_000) as f64;
     place
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn percent(percent: f64) -> Rollout {
+        Rollout { percent, ..Rollout::default() }
+    }
+
+    fn users() -> impl Iterator<Item = String> {
+        (0..20_000).map(|number: u32| format!("usr_{:08x}", number.wrapping_mul(2_654_435_761)))
+    }
+
+    #[test]
+    fn a_place_is_the_same_in_every_build() {
+        // From another implementation of SHA-256.
+        assert!((bucket("usr_1") - 4_534.0).abs() < 0.5, "{}", bucket("usr_1"));
+        assert!((bucket("имя") - 8_321.0).abs() < 0.5, "{}", bucket("имя"));
+    }
+
+    #[test]
+    fn buckets_are_uniform() {
+        const BINS: usize = 100;
+        let mut seen = [0_u32; BINS];
+        for user in users() {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 9,999")]
+            let place = bucket(&user) as usize;
+            seen[place * BINS / 10_000] += 1;
+        }
+        let expected = 20_000.0 / 100.0;
+        let chi2: f64 = seen.iter().map(|&count| (f64::from(count) - expected).powi(2) / expected).sum();
+        // 99 degrees of freedom: 1 in 1,000 on each side.
+        assert!((59.0..149.0).contains(&chi2), "{chi2}");
+    }
+
+    #[test]
+    fn the_share_inside_is_the_percentage() {
+        for asked in [0.5, 1.0, 5.0, 25.0, 50.0] {
+            let inside = users().filter(|user| percent(asked).includes("t", user)).count();
+            #[expect(clippy::cast_precision_loss, reason = "small")]
+            let share = inside as f64 / 200.0;
+            // Four standard deviations.
+            let slack = 4.0 * (asked * (100.0 - asked) / 20_000.0).sqrt();
+            assert!((share - asked).abs() < slack, "{asked} %: {share} %");
+        }
+        assert!(users().all(|user| percent(100.0).includes("t", &user)));
+        assert!(!users().any(|user| percent(0.0).includes("t", &user)));
+    }
+
+    #[test]
+    fn who_is_inside_a_smaller_set_never_changes_side_while_it_grows() {
+        let steps = [1.0, 5.0, 25.0, 100.0, 25.0];
+        for user in users() {
+            let sides: Vec<bool> = steps.iter().map(|p| percent(*p).includes("t", &user)).collect();
+            for (one, other) in steps.iter().zip(&sides).zip(steps.iter().zip(&sides).skip(1)) {
+                let ((less, was), (more, is)) = if one.0 <= other.0 { (one, other) } else { (other, one) };
+                assert!(!was || *is, "{user} is inside {less} % but not inside {more} %");
+            }
+            assert_eq!(sides[2], sides[4]);
+        }
+    }
+
+    #[test]
+    fn deny_goes_before_allow_before_tenants_before_percent() {
+        let rollout = Rollout {
+            percent: 0.0,
+            allow: vec!["a".into(), "both".into()],
+            deny: vec!["d".into(), "both".into()],
+            tenants: vec!["t".into()],
+        };
+        let inside = |rollout: &Rollout, tenant: &str, user: &str| rollout.includes(tenant, user);
+        assert!(inside(&rollout, "other", "a"));
+        assert!(!inside(&rollout, "t", "both"));
+        let all = Rollout { percent: 100.0, ..rollout };
+        assert!(inside(&all, "t", "x"));
+        assert!(!inside(&all, "other", "x"));
+        assert!(!inside(&all, "t", "d"));
+    }
+
+    #[test]
+    fn a_user_outside_is_served_as_in_shadow_where_rabbitmq_delivers() {
+        let nobody = percent(0.0);
+        let served = Stage::ALL.map(|stage| nobody.stage_of(stage, "t", "u"));
+        assert_eq!(served, [Stage::Legacy, Stage::Shadow, Stage::Shadow, Stage::Shadow]);
+    }
+
+    prop_compose! {
+        fn rollouts()(
+            percent in prop_oneof![Just(0.0), Just(100.0), 0.0..100.0],
+            lists in prop::collection::vec(prop::collection::vec("[a-d]", 0..3), 3),
+        ) -> Rollout {
+            let [allow, deny, tenants] = <[Vec<String>; 3]>::try_from(lists).expect("three lists");
+            Rollout { percent, allow, deny, tenants }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_does_not_raise_moves_nobody_forward(
+            old in rollouts(), new in rollouts(), tenant in "[a-d]", user in "[a-d]",
+        ) {
+            if !new.raises(&old) {
+                prop_assert!(!new.includes(&tenant, &user) || old.includes(&tenant, &user));
+            }
+        }
+    }
+}
