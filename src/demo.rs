@@ -39,7 +39,12 @@ impl Demo {
     pub async fn run(self, signals: Signals, say: fn(&str)) -> anyhow::Result<()> {
         let state = tempfile::tempdir().context("no temporary folder for the demo's state")?;
         let publisher = Arc::new(chat3::LatePublisher::default());
-        let options = StandInOptions { version: self.version, api_key: KEY.into(), ..StandInOptions::default() };
+        let options = StandInOptions {
+            version: self.version,
+            api_key: KEY.into(),
+            plants: true,
+            ..StandInOptions::default()
+        };
         let stand_in = Chat3StandIn::start(options, Arc::clone(&publisher) as Arc<dyn Publisher>)
             .await
             .context("the Chat3 stand-in could not be started")?;
@@ -69,6 +74,8 @@ impl Demo {
         say(&format!("console  http://{}/console", app.admin));
         say(&format!("gateway  http://{}  (stage shadow, no token needed)", app.http));
         say(&format!("chat3    {}  (stand-in for Chat3 of {})", stand_in.url(), self.version));
+        let words: Vec<&str> = chat3::Plant::ALL.iter().map(|plant| plant.word()).collect();
+        say(&format!("Plant a fault by a word in a message, and see the console name it: {}", words.join(" ")));
         say("A conversation goes on until you press Ctrl-C. What was delivered:");
         let talk = tokio::spawn(conversation::run(app.http, dialog, users, say));
         app.run(signals).await;

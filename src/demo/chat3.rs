@@ -2,6 +2,7 @@
 //! the demo and for tests. It keeps everything in memory.
 
 mod api;
+mod plant;
 mod publish;
 mod shapes;
 
@@ -17,6 +18,7 @@ use rand::RngExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub use plant::Plant;
 pub use publish::{AmqpPublisher, EmbeddedPublisher, LatePublisher, Publication, Publisher};
 
 /// Which Chat3 it answers as.
@@ -66,6 +68,8 @@ pub struct StandInOptions {
     pub answer_delay: Range<u64>,
     /// Refuse an identical request within 500 ms, as later versions do.
     pub refuse_repeats: bool,
+    /// A message can ask for a fault, see [`Plant`].
+    pub plants: bool,
 }
 
 impl Default for StandInOptions {
@@ -76,6 +80,7 @@ impl Default for StandInOptions {
             update_delay: 5..60,
             answer_delay: 1..20,
             refuse_repeats: true,
+            plants: false,
         }
     }
 }

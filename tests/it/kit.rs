@@ -2,6 +2,7 @@
 
 pub(crate) mod bridge;
 pub(crate) mod js;
+pub(crate) mod load;
 pub(crate) mod rabbit;
 pub(crate) mod world;
 

@@ -6,6 +6,7 @@ mod control;
 mod flips;
 mod kit;
 mod outage;
+mod planted;
 mod samples;
 mod seed;
 mod settings;

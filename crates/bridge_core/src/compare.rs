@@ -4,6 +4,7 @@ mod audience;
 mod class;
 mod comparator;
 mod decide;
+mod describe;
 pub mod event;
 mod known;
 mod order;

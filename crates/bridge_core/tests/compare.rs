@@ -264,6 +264,26 @@ fn a_unit_closes_at_the_end_of_its_window_and_a_late_twin_amends_it() {
 }
 
 #[test]
+fn a_copy_too_many_is_a_duplicate_after_the_window_too_and_a_redelivery_is_none() {
+    let pair = vec![up(1), see(legacy(10, 1)), see(rabbitmq(20, 1))];
+    let (mut comparator, closed) = run(pair);
+    assert_eq!((closed[0].class, comparator.bytes()), (Class::Match, 0), "of a match nothing is kept");
+    let late = Millis(1_000_000);
+    comparator.observe(see(Seen { redelivered: true, at: late, ..rabbitmq(0, 1) }));
+    assert_eq!(comparator.summary().opened, 1);
+    comparator.observe(see(Seen { at: late, ..rabbitmq(0, 1) }));
+    let again = comparator.expire(late.plus(WINDOW));
+    assert_eq!((again.len(), again[0].class), (1, Class::Duplicate));
+    assert!(again[0].modifiers.contains(&Modifier::Late) && again[0].amends.is_none());
+
+    // Posted elsewhere, as it seemed; then its answer comes after all.
+    let (mut comparator, closed) = run(vec![up(1), see(rabbitmq(10, 1))]);
+    assert_eq!(closed[0].cause, Some(Cause::PostedElsewhere));
+    comparator.observe(see(Seen { at: late, ..legacy(0, 1) }));
+    assert!(comparator.expire(late.plus(WINDOW)).is_empty());
+}
+
+#[test]
 fn another_order_of_the_same_dialog_is_noted() {
     let (_, closed) =
         run(vec![up(1), see(legacy(10, 1)), see(legacy(11, 2)), see(rabbitmq(20, 2)), see(rabbitmq(21, 1))]);

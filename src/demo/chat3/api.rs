@@ -15,6 +15,7 @@ use rand::RngExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::plant::Plant;
 use super::shapes::Message;
 use super::{Faults, State, Version};
 
@@ -130,10 +131,15 @@ async fn create(
     let version = state.options.version;
     let answer = json!({"data": message.answer(version), "message": "Message created successfully"});
     let late = faults.answer_late_ms;
-    tokio::spawn(publish(Arc::clone(&state), message, faults));
+    let plant = Plant::of(&message.content).filter(|_| state.options.plants);
+    tokio::spawn(publish(Arc::clone(&state), message, faults, plant));
     let delay = state.options.answer_delay.clone();
     let delay = if delay.is_empty() { 0 } else { rand::rng().random_range(delay) };
-    tokio::time::sleep(Duration::from_millis(delay + late)).await;
+    let held = plant.map_or(Duration::ZERO, Plant::holds_the_answer);
+    tokio::time::sleep(Duration::from_millis(delay + late) + held).await;
+    if plant.is_some_and(Plant::hides_the_answer) {
+        return failure(500, "Internal Server Error", "planted");
+    }
     (StatusCode::CREATED, Json(answer)).into_response()
 }
 
@@ -190,7 +196,7 @@ fn repeats(state: &State, id: &str, body: &[u8]) -> bool {
 }
 
 /// The update worker: one message after the other, one update for each member.
-async fn publish(state: Arc<State>, message: Message, faults: Faults) {
+async fn publish(state: Arc<State>, message: Message, faults: Faults, plant: Option<Plant>) {
     let delay = state.options.update_delay.clone();
     let delay = if delay.is_empty() { 0 } else { rand::rng().random_range(delay) };
     tokio::time::sleep(Duration::from_millis(delay)).await;
@@ -206,7 +212,22 @@ async fn publish(state: Arc<State>, message: Message, faults: Faults) {
         if faults.altered {
             shown.content.push_str(" (altered)");
         }
-        for update in shown.updates(state.options.version, user, now()) {
+        let version = state.options.version;
+        let (later, due) = match plant {
+            Some(plant) => plant.updates(&shown, version, user, now()),
+            None => (Duration::ZERO, shown.updates(version, user, now())),
+        };
+        if !later.is_zero() {
+            let publisher = Arc::clone(&state.publisher);
+            tokio::spawn(async move {
+                tokio::time::sleep(later).await;
+                for update in due {
+                    publisher.publish(update).await;
+                }
+            });
+            continue;
+        }
+        for update in due {
             if faults.doubled {
                 state.publisher.publish(update.clone()).await;
             }

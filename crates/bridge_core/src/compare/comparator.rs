@@ -4,11 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::class::{Class, Modifier};
-use super::decide::decide;
+use super::describe::describe;
 use super::event::{Event, Fact, Payload, Seen};
-use super::known::Known;
+use super::known::{Known, Recent};
 use super::order::Order;
-use super::record::{Closed, ClosedSide, IgnoreRule};
+use super::record::{Closed, IgnoreRule};
 use super::summary::{self, Summary};
 use super::unit::{Side, Unit};
 use crate::gate::Why;
@@ -18,6 +18,8 @@ use crate::{DialogId, Millis, UserId};
 
 /// A twin that comes this long after the window, in ms, amends the record.
 const LATE: u64 = 60_000;
+/// Most closed units of which no more is remembered than that they were: some minutes at thousands a second.
+const PAST: usize = 500_000;
 
 /// What the comparator may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Comparator {
     open: VecDeque<(Millis, u64)>,
     /// Closed units that a late twin may amend.
     closed: VecDeque<(Millis, u64)>,
+    /// Digests of all other closed units, and whether legacy and rabbitmq were seen: one more copy is one too many.
+    past: Recent<u64, (bool, bool)>,
     known: Known,
     order: Order,
     summary: Summary,
@@ -61,6 +65,7 @@ impl Comparator {
             by_id: HashMap::new(),
             open: VecDeque::new(),
             closed: VecDeque::new(),
+            past: Recent::bounded(PAST),
             known: Known::default(),
             order: Order::default(),
             summary: Summary::default(),
@@ -122,6 +127,7 @@ impl Comparator {
         let before = Millis(now.0.saturating_sub(LATE + 2 * self.limits.window));
         self.known.expire(before);
         self.order.expire(before);
+        self.past.expire(before, |_| false);
         out
     }
 
@@ -140,13 +146,27 @@ impl Comparator {
         if seen.path == Path::Rabbitmq && seen.key.is_creation() {
             self.known.had_update(seen.at, &seen.key, &seen.user);
         }
-        let number = match self.find(seen) {
-            Some(number) => number,
-            None => self.open(seen),
+        let found = self.find(seen);
+        let past = || seen.key.ids().iter().find_map(|id| self.past.get(&digest(&seen.user, *id)).copied());
+        let over = match found.map_or_else(past, |_| None) {
+            None => false,
+            Some((legacy, rabbitmq)) => {
+                let again = if seen.path == Path::Legacy { legacy } else { rabbitmq };
+                if seen.redelivered || !again {
+                    // Nothing new, or a twin whose absence was explained.
+                    return;
+                }
+                true
+            }
         };
+        let number = found.unwrap_or_else(|| self.open(seen));
         self.sequence += 1;
         let sequence = self.sequence;
         let Some(unit) = self.units.get_mut(&number) else { return };
+        if over {
+            unit.duplicate = true;
+            unit.modifiers.insert(Modifier::Late);
+        }
         let weight = unit.weight();
         for id in seen.key.ids() {
             self.by_id.insert((seen.user.clone(), *id), number);
@@ -176,7 +196,8 @@ impl Comparator {
     /// Compares with the waiting copy, or waits.
     fn meet(unit: &mut Unit, seen: &Seen, order: &mut Order, ignore: &[IgnoreRule]) {
         let (Some(legacy), Some(rabbitmq)) = (&unit.legacy, &unit.rabbitmq) else {
-            unit.payload = Some(seen.payload.clone());
+            // Only a message has a twin to be compared with.
+            unit.payload = seen.key.is_creation().then(|| seen.payload.clone());
             return;
         };
         let both = match (unit.payload.take(), &seen.payload) {
@@ -255,12 +276,7 @@ impl Comparator {
         }
         let closed = describe(number, unit, &self.known, window, now);
         unit.closed = Some((closed.class, closed.cause));
-        // Only what is one-sided may still need its payload.
-        if unit.legacy.is_some() == unit.rabbitmq.is_some() {
-            let before = unit.weight();
-            unit.payload = None;
-            self.bytes = (self.bytes + unit.weight()).saturating_sub(before);
-        }
+        let awaits = unit.awaits(closed.class);
         if unit.drill {
             self.drill_open -= 1;
             *self.summary.drill.entry(summary::name(&closed)).or_default() += 1;
@@ -268,8 +284,23 @@ impl Comparator {
             self.summary.open -= 1;
             self.summary.close(&closed);
         }
-        self.closed.push_back((now.plus(LATE), number));
+        if awaits {
+            self.closed.push_back((now.plus(LATE), number));
+        } else {
+            self.bury(number, now);
+        }
         Some(closed)
+    }
+
+    /// No twin can come any more: what is left is that it was.
+    fn bury(&mut self, number: u64, now: Millis) {
+        if let Some(unit) = self.units.get(&number).filter(|unit| !unit.leak) {
+            let sides = (unit.legacy.is_some(), unit.rabbitmq.is_some());
+            for id in unit.key.ids() {
+                self.past.insert(now, digest(&unit.user, *id), sides);
+            }
+        }
+        self.forget(number);
     }
 
     /// A copy came for a unit that has closed: its record is amended when that changes the class.
@@ -346,44 +377,8 @@ fn ignored(compared: &mut Comparison, ignore: &[IgnoreRule], at: Millis) {
     }
 }
 
-fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now: Millis) -> Closed {
-    let decision = decide(unit, known, window);
-    let compared = unit.compared.as_ref();
-    let both = unit.legacy.is_some() && unit.rabbitmq.is_some();
-    let rules = compared.map_or(&[][..], |compared| &compared.rules);
-    let ignored = compared.map_or(&[][..], |compared| &compared.ignored);
-    let rules =
-        rules.iter().chain(&decision.rule).map(|rule| rule.name().to_owned()).chain(ignored.iter().cloned());
-    let side =
-        |side: &Side| ClosedSide { at: side.at, sockets: side.sockets.len(), redelivered: side.redelivered };
-    let mapped = unit.dialog_mongo.as_ref().and_then(|mongo| known.dialogs.get(mongo.as_ref()));
-    Closed {
-        id: name(number, unit),
-        at: now,
-        stage: unit.stage,
-        class: decision.class,
-        cause: decision.cause,
-        amends: None,
-        modifiers: unit.modifiers.iter().copied().collect(),
-        tenant: unit.tenant.clone(),
-        user: unit.user.shared(),
-        dialog: unit.dialog.as_ref().or(mapped).map(DialogId::shared),
-        event: unit.event.clone(),
-        message: unit.message.as_ref().and_then(|id| id.shown().cloned()),
-        event_id: unit.event_id.clone(),
-        legacy: unit.legacy.as_ref().map(side),
-        rabbitmq: unit.rabbitmq.as_ref().map(side),
-        rules: if both { rules.collect() } else { Vec::new() },
-        diff: compared.map(|compared| compared.diff.clone()).unwrap_or_default(),
-        routing_key: unit.routing_key.clone(),
-        key: unit.key.first(),
-        creation: unit.key.is_creation(),
-    }
-}
-
-/// A unit's name: its key, recipient, and its number, because the same key may come back later.
-fn name(number: u64, unit: &Unit) -> u128 {
+fn digest(user: &UserId, id: u128) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (unit.key.first(), unit.user.as_str(), unit.opened.0).hash(&mut hasher);
-    (u128::from(hasher.finish()) << 64) | u128::from(number)
+    (user.as_str(), id).hash(&mut hasher);
+    hasher.finish()
 }

@@ -106,7 +106,6 @@ fn only_rabbitmq(unit: &Unit, rabbitmq: &Side, known: &Known, window: u64) -> De
     let open = |post: &Post| match post.state {
         PostState::InFlight => true,
         PostState::Unknown => post.at >= near,
-        PostState::Answered => false,
     };
     if !is_accepted(unit, known) && !suspects(unit, known).any(open) {
         return expected(Cause::PostedElsewhere);

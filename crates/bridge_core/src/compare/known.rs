@@ -11,12 +11,11 @@ use crate::gate::Why;
 use crate::key::Key;
 use crate::{DialogId, Millis, UserId};
 
-/// How a POST stands.
+/// How a POST stands that may have made a message nobody here knows of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PostState {
     InFlight,
-    /// Readable: accepted with another key, or refused.
-    Answered,
+    /// Ended without a readable answer.
     Unknown,
 }
 
@@ -34,23 +33,28 @@ pub(super) struct Post {
 pub(super) struct Recent<K, V> {
     map: HashMap<K, V>,
     order: VecDeque<(Millis, K)>,
-}
-
-impl<K: Eq + Hash + Clone, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self { map: HashMap::new(), order: VecDeque::new() }
-    }
+    most: usize,
 }
 
 /// Most entries of one kind.
 const MOST: usize = 100_000;
 
+impl<K: Eq + Hash + Clone, V> Default for Recent<K, V> {
+    fn default() -> Self {
+        Self::bounded(MOST)
+    }
+}
+
 impl<K: Eq + Hash + Clone, V> Recent<K, V> {
+    pub(super) fn bounded(most: usize) -> Self {
+        Self { map: HashMap::new(), order: VecDeque::new(), most }
+    }
+
     pub(super) fn insert(&mut self, at: Millis, key: K, value: V) {
         if self.map.insert(key.clone(), value).is_none() {
             self.order.push_back((at, key));
         }
-        if self.order.len() > MOST
+        if self.order.len() > self.most
             && let Some((_, oldest)) = self.order.pop_front()
         {
             self.map.remove(&oldest);
@@ -62,6 +66,11 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         K: std::borrow::Borrow<Q>,
     {
         self.map.get(key)
+    }
+
+    /// Its place in the order stays until that is forgotten.
+    pub(super) fn remove(&mut self, key: &K) {
+        self.map.remove(key);
     }
 
     pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
@@ -93,6 +102,7 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
 /// Everything that may prove an absence.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
+    /// Those in flight, and those without a readable answer.
     pub(super) posts: Recent<u64, Post>,
     /// Keys of messages that were accepted here.
     pub(super) accepted: Recent<u128, ()>,
@@ -127,12 +137,13 @@ impl Known {
                 for id in key.ids() {
                     self.accepted.insert(at, *id, ());
                 }
-                self.end(at, post, PostState::Answered);
+                self.posts.remove(&post);
             }
-            Fact::PostRefused { post } => self.end(at, post, PostState::Answered),
+            Fact::PostRefused { post } => self.posts.remove(&post),
             Fact::PostUnknown { post } => {
-                if self.posts.get(&post).is_some_and(|post| post.state == PostState::InFlight) {
-                    self.end(at, post, PostState::Unknown);
+                if let Some(post) = self.posts.get_mut(&post).filter(|post| post.state == PostState::InFlight) {
+                    post.state = PostState::Unknown;
+                    post.at = at;
                 }
             }
             Fact::Churn { user } => self.churn.insert(at, user, at),
@@ -157,13 +168,6 @@ impl Known {
             Fact::Released { user, key, why } => return Some((user, key, why)),
         }
         None
-    }
-
-    fn end(&mut self, at: Millis, post: u64, state: PostState) {
-        if let Some(post) = self.posts.get_mut(&post) {
-            post.state = state;
-            post.at = at;
-        }
     }
 
     pub(super) fn had_update(&mut self, at: Millis, key: &Key, user: &UserId) {

@@ -103,6 +103,20 @@ impl Unit {
         1_024 + payload + diff
     }
 
+    /// Whether a twin may still come after it closed in `class`. A message that was posted elsewhere, or whose
+    /// broadcast is over, has none.
+    pub(super) fn awaits(&self, class: Class) -> bool {
+        let one_sided = self.legacy.is_some() != self.rabbitmq.is_some();
+        let open = matches!(
+            class,
+            Class::MissingInRabbitmq
+                | Class::MissingInRabbitmqExpected
+                | Class::MissingInLegacyUnexpected
+                | Class::Indeterminate
+        );
+        one_sided && open && self.key.is_creation()
+    }
+
     /// What the two sides say of it, together.
     pub(super) fn learn(&mut self, seen: &Seen) {
         if let Some(id) = &seen.message {

@@ -1,0 +1,52 @@
+//! What is said of a unit when it closes.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use super::decide::decide;
+use super::known::Known;
+use super::record::{Closed, ClosedSide};
+use super::unit::{Side, Unit};
+use crate::{DialogId, Millis};
+
+/// Decides about a unit whose window (of `window` ms) has closed, and says everything about it.
+pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now: Millis) -> Closed {
+    let decision = decide(unit, known, window);
+    let compared = unit.compared.as_ref();
+    let both = unit.legacy.is_some() && unit.rabbitmq.is_some();
+    let rules = compared.map_or(&[][..], |compared| &compared.rules);
+    let ignored = compared.map_or(&[][..], |compared| &compared.ignored);
+    let rules =
+        rules.iter().chain(&decision.rule).map(|rule| rule.name().to_owned()).chain(ignored.iter().cloned());
+    let side =
+        |side: &Side| ClosedSide { at: side.at, sockets: side.sockets.len(), redelivered: side.redelivered };
+    let mapped = unit.dialog_mongo.as_ref().and_then(|mongo| known.dialogs.get(mongo.as_ref()));
+    Closed {
+        id: name(number, unit),
+        at: now,
+        stage: unit.stage,
+        class: decision.class,
+        cause: decision.cause,
+        amends: None,
+        modifiers: unit.modifiers.iter().copied().collect(),
+        tenant: unit.tenant.clone(),
+        user: unit.user.shared(),
+        dialog: unit.dialog.as_ref().or(mapped).map(DialogId::shared),
+        event: unit.event.clone(),
+        message: unit.message.as_ref().and_then(|id| id.shown().cloned()),
+        event_id: unit.event_id.clone(),
+        legacy: unit.legacy.as_ref().map(side),
+        rabbitmq: unit.rabbitmq.as_ref().map(side),
+        rules: if both { rules.collect() } else { Vec::new() },
+        diff: compared.map(|compared| compared.diff.clone()).unwrap_or_default(),
+        routing_key: unit.routing_key.clone(),
+        key: unit.key.first(),
+        creation: unit.key.is_creation(),
+    }
+}
+
+/// A unit's name: its key, recipient, and its number, because the same key may come back later.
+fn name(number: u64, unit: &Unit) -> u128 {
+    let mut hasher = DefaultHasher::new();
+    (unit.key.first(), unit.user.as_str(), unit.opened.0).hash(&mut hasher);
+    (u128::from(hasher.finish()) << 64) | u128::from(number)
+}
