@@ -125,7 +125,7 @@ impl App {
         if let Some(broker) = &broker {
             hub.set_broker(Arc::clone(broker));
         }
-        let control = control(&loaded, &hub, &broker, &chat3, &desk, store);
+        let control = control(&loaded, &hub, &broker, &chat3, &desk, store).map_err(other)?;
         if let Some(broker) = broker.as_ref().filter(|_| control.stage().runs_rabbitmq()) {
             broker.start();
         }
@@ -232,13 +232,13 @@ impl App {
             tokio::select! {
                 signal = signals.next() => match signal {
                     signals::Signal::Stop => break,
-                    signals::Signal::Reload => self.reload().await,
+                    signals::Signal::Reload => self.reload(),
                     signals::Signal::Rollback => {
                         warn!("SIGUSR1: rolling back to legacy");
                         self.control.rollback("signal", "SIGUSR1", "signal", false).await;
                     }
                 },
-                () = watcher.changed() => self.reload().await,
+                () = watcher.changed() => self.reload(),
                 _ = retry.tick() => {
                     self.control.retry_disk().await;
                 }
@@ -248,7 +248,7 @@ impl App {
     }
 
     /// Reads the configuration again; with errors the old one stays.
-    async fn reload(&mut self) {
+    fn reload(&mut self) {
         let mut loaded = match self.sources.load() {
             Ok(loaded) => loaded,
             Err(faults) => {
@@ -270,10 +270,12 @@ impl App {
             self.desk.reload(&settings.shadow);
         }
         let configured = Configured { stage: settings.stage(), rollout: settings.flag.rollout.clone() };
-        let origin = loaded.origin("flag.use_rabbitmq_updates").kind();
+        let origin = flag_origin(&loaded);
         loaded.settings = settings;
         self.loaded = loaded;
-        self.control.configure(configured, origin).await;
+        // A forward move takes its time; signals are served meanwhile.
+        let control = Arc::clone(&self.control);
+        self.tasks.spawn(async move { control.configure(configured, origin).await });
     }
 
     /// Stops accepting, lets what is in flight finish, deletes the queues, cuts the clients.
@@ -309,7 +311,7 @@ fn control(
     chat3: &Chat3,
     desk: &Arc<Desk>,
     store: Store,
-) -> Arc<Control> {
+) -> std::io::Result<Arc<Control>> {
     let settings = &loaded.settings;
     let (verdict, evidence) = (Arc::clone(desk), Arc::clone(desk));
     let preflight = Preflight {
@@ -319,6 +321,7 @@ fn control(
         state_dir: settings.state_dir.clone(),
         verdict: Arc::new(move || verdict.verdict().to_owned()),
         require: settings.flag.require_verdict,
+        probing: Arc::default(),
     };
     let control = ControlSettings {
         flip_timeout: settings.flag.flip_timeout,
@@ -326,11 +329,16 @@ fn control(
         has_broker: broker.is_some(),
     };
     let configured = Configured { stage: settings.stage(), rollout: settings.flag.rollout.clone() };
-    let keys = ["flag.use_rabbitmq_updates", "flag.shadow_mode"];
-    let origin = keys.map(|key| loaded.origin(key)).into_iter().max();
-    let origin = origin.map_or("default", |origin| origin.kind());
+    let origin = flag_origin(loaded);
     let evidence = Arc::new(move || evidence.evidence());
     Control::new(control, Arc::clone(hub), preflight, store, configured, origin, evidence)
+}
+
+/// The highest layer that says something of the stage.
+fn flag_origin(loaded: &Loaded) -> &'static str {
+    let keys = ["flag.use_rabbitmq_updates", "flag.shadow_mode"];
+    let origin = keys.map(|key| loaded.origin(key)).into_iter().max();
+    origin.map_or("default", |origin| origin.kind())
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

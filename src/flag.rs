@@ -3,6 +3,7 @@
 mod audit;
 mod change;
 mod control;
+mod disk;
 mod preflight;
 mod store;
 

@@ -14,8 +14,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use self::record::note_configuration;
 use super::audit::Audit;
 use super::change::{Action, ChangeRequest, Plan, Refusal};
+use super::disk::{Disk, Files};
 use super::preflight::Preflight;
 use super::store::{Configured, Store};
 use crate::delivery::Hub;
@@ -92,16 +94,12 @@ pub struct Control {
     hub: Arc<Hub>,
     preflight: Preflight,
     state: Mutex<State>,
-    disk: Arc<Mutex<Disk>>,
+    disk: Disk,
     evidence: Arc<dyn Fn() -> Value + Send + Sync>,
     /// The rabbitmq path is begun or ended by one at a time: an end that is late must not take a new beginning with it.
     path: tokio::sync::Mutex<()>,
-}
-
-/// What is written; behind its own lock, so that a disk that hangs holds up nobody's look at the flag.
-struct Disk {
-    store: Store,
-    audit: Audit,
+    /// Configured values come into force one after the other.
+    configuring: tokio::sync::Mutex<()>,
 }
 
 struct State {
@@ -130,9 +128,21 @@ struct InProgress {
     by: Arc<Mutex<String>>,
 }
 
+/// Where a change would lead, as seen at one moment.
+struct Target {
+    from: Stage,
+    to: Stage,
+    before: Rollout,
+    rollout: Rollout,
+    /// Another change is in progress.
+    in_change: bool,
+}
+
 impl Control {
     /// The flag at the start: the stored override, unless the configured value has changed since.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the system gives no thread for the disk.
     pub fn new(
         settings: ControlSettings,
         hub: Arc<Hub>,
@@ -141,7 +151,7 @@ impl Control {
         configured: Configured,
         origin: &str,
         evidence: Arc<dyn Fn() -> Value + Send + Sync>,
-    ) -> Arc<Self> {
+    ) -> std::io::Result<Arc<Self>> {
         let audit = Audit::open(store.dir());
         let stored = store.stored().clone();
         let now = crate::clock::iso(hub.now());
@@ -172,20 +182,21 @@ impl Control {
             }
         }
         hub.flip(state.stage, &state.rollout);
-        let disk = Arc::new(Mutex::new(Disk { store, audit }));
-        let control = Self {
+        let mut files = Files { store, audit };
+        if let Some(from) = dropped {
+            state.version += 1;
+            note_configuration(&mut files, from, &state, evidence());
+        }
+        Ok(Arc::new(Self {
             settings,
             hub,
             preflight,
             state: Mutex::new(state),
-            disk,
+            disk: Disk::start(files)?,
             evidence,
             path: tokio::sync::Mutex::default(),
-        };
-        if let Some(from) = dropped {
-            control.note_configuration(from);
-        }
-        Arc::new(control)
+            configuring: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// The flag as it is.
@@ -218,9 +229,7 @@ impl Control {
 
     /// All audit entries, newest first; `None` when the disk does not answer.
     pub async fn history(&self) -> Option<Vec<Value>> {
-        let disk = Arc::clone(&self.disk);
-        let reading = tokio::task::spawn_blocking(move || disk.lock().audit.entries());
-        tokio::time::timeout(DISK * 5, reading).await.ok()?.ok()
+        self.disk.run(DISK * 5, |files| files.audit.entries()).await
     }
 
     /// Preflight towards `to`, by default the next stage.
@@ -235,48 +244,63 @@ impl Control {
     /// [`Refusal`].
     pub async fn set(self: &Arc<Self>, request: ChangeRequest, source: &str) -> Result<Outcome, Refusal> {
         let started = Instant::now();
-        let (from, to, rollout) = self.target(&request);
-        let before = self.state.lock().rollout.clone();
+        // What the plan was made for may change before it is claimed; each round sees a change of somebody else.
+        loop {
+            if let Some(outcome) = self.try_set(&request, source, started).await? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// `None` when the flag changed between the look at it and the claim.
+    async fn try_set(
+        self: &Arc<Self>,
+        request: &ChangeRequest,
+        source: &str,
+        started: Instant,
+    ) -> Result<Option<Outcome>, Refusal> {
+        let Target { from, to, before, rollout, in_change } = self.target(request);
         if to.runs_rabbitmq() && !self.settings.has_broker {
             let checks = self.preflight.run(to).await.checks;
             return Err(Refusal::Preflight(checks));
         }
-        let same = from == to && rollout == before;
-        let warming = self.state.lock().change.is_some();
         let raises = to.use_rabbitmq_updates() && from.use_rabbitmq_updates() && rollout.raises(&before);
         let lowers = to.use_rabbitmq_updates() && from == to && rollout != before && !raises;
         let forward = to > from || raises;
-        let towards_legacy = to < from || (to == Stage::Legacy && warming);
+        // A rollout alone goes nowhere.
+        let names_a_stage = request.use_rabbitmq_updates.is_some() || request.shadow_mode.is_some();
+        let towards_legacy = to < from || (to == Stage::Legacy && in_change && names_a_stage);
         let moves_back = (from.use_rabbitmq_updates() && !to.use_rabbitmq_updates())
             || (from.runs_rabbitmq() && !to.runs_rabbitmq())
             || lowers;
         let plan = Plan::new(from, to, forward, moves_back, self.window_ms());
-        if same && !towards_legacy {
-            return if request.dry_run {
-                Ok(Outcome::Planned(Plan { from, to, actions: Vec::new() }, Vec::new()))
+        if from == to && rollout == before && !towards_legacy {
+            return Ok(Some(if request.dry_run {
+                Outcome::Planned(Plan { from, to, actions: Vec::new() }, Vec::new())
             } else {
-                Ok(Outcome::Done(Box::new(self.view())))
-            };
+                Outcome::Done(Box::new(self.view()))
+            }));
         }
         if forward {
-            Self::in_order(&request, from, to)?;
+            Self::in_order(request, from, to)?;
             if request.dry_run {
-                return Ok(Outcome::Planned(plan, self.preflight.run(to).await.checks));
+                return Ok(Some(Outcome::Planned(plan, self.preflight.run(to).await.checks)));
             }
-            return self.go_forward(request, source, &plan, rollout, started).await;
+            return self.go_forward(request.clone(), source, &plan, (&before, rollout), started).await;
         }
         if request.dry_run {
-            return Ok(Outcome::Planned(plan, Vec::new()));
+            return Ok(Some(Outcome::Planned(plan, Vec::new())));
         }
-        self.begin(&request, to, towards_legacy)?;
-        let view = self
-            .go_back(&request.actor, &request.reason, source, (to, rollout), (request.force, false), started)
-            .await;
-        Ok(Outcome::Done(Box::new(view)))
+        let change = self.begin(request, to, towards_legacy)?;
+        let by = (request.actor.as_str(), request.reason.as_str(), source);
+        let claimed = Some((&change, from, &before));
+        let view = self.go_back(by, claimed, (to, rollout), (request.force, false), started).await?;
+        Ok(view.map(|view| Outcome::Done(Box::new(view))))
     }
 
     /// The configured value after a reload. It wins over an override when it has changed.
     pub async fn configure(self: &Arc<Self>, configured: Configured, origin: &str) {
+        let _one_at_a_time = self.configuring.lock().await;
         let before = self.state.lock().configured.clone();
         if before == configured {
             return;
@@ -304,19 +328,27 @@ impl Control {
                 self.drop_override(origin).await;
             }
             Err(refusal) => {
-                self.state.lock().configured = before;
+                if !matches!(refusal, Refusal::Superseded { .. }) {
+                    // It is tried again with the next change. One that was taken back is not.
+                    self.state.lock().configured = before;
+                }
                 tracing::error!(reason = %refusal.message(), "THE CONFIGURED STAGE IS REFUSED: {from} stays");
                 self.note_refused(from, configured.stage, origin, &refusal).await;
             }
         }
     }
 
-    fn target(&self, request: &ChangeRequest) -> (Stage, Stage, Rollout) {
+    fn target(&self, request: &ChangeRequest) -> Target {
         let state = self.state.lock();
         let use_rabbitmq = request.use_rabbitmq_updates.unwrap_or_else(|| state.stage.use_rabbitmq_updates());
         let shadow = request.shadow_mode.unwrap_or_else(|| state.stage.shadow_mode());
-        let rollout = request.rollout.clone().unwrap_or_else(|| state.rollout.clone());
-        (state.stage, Stage::from_flags(use_rabbitmq, shadow), rollout)
+        Target {
+            from: state.stage,
+            to: Stage::from_flags(use_rabbitmq, shadow),
+            before: state.rollout.clone(),
+            rollout: request.rollout.clone().unwrap_or_else(|| state.rollout.clone()),
+            in_change: state.change.is_some(),
+        }
     }
 
     fn window_ms(&self) -> u64 {

@@ -35,6 +35,8 @@ pub struct Preflight {
     pub verdict: Arc<dyn Fn() -> String + Send + Sync>,
     /// What is asked of the verdict.
     pub require: RequireVerdict,
+    /// The disk is probed by one at a time: each probe that hangs keeps a thread.
+    pub probing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// `GET /admin/preflight`.
@@ -79,12 +81,18 @@ impl Preflight {
 
     /// Off the runtime's threads: a network mount can hang.
     async fn written(&self) -> Result<String, String> {
+        let silent = || format!("no answer within {} s", DISK.as_secs());
+        let turn =
+            tokio::time::timeout(DISK, Arc::clone(&self.probing).lock_owned()).await.map_err(|_| silent())?;
         let dir = self.state_dir.clone();
-        let probe = tokio::task::spawn_blocking(move || super::store::probe(&dir));
+        let probe = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            super::store::probe(&dir)
+        });
         match tokio::time::timeout(DISK, probe).await {
             Ok(Ok(written)) => written.map(|()| "writable".into()).map_err(|error| error.to_string()),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {} s", DISK.as_secs())),
+            Err(_) => Err(silent()),
         }
     }
 

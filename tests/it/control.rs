@@ -132,6 +132,10 @@ fn signals_files_and_a_corrupt_state() {
     write("[flag]\nuse_rabbitmq_updates = false\nshadow_mode = true\n");
     eventually("shadow", s(5), || (bridge.flag()["stage"] == "shadow").then_some(()));
     assert_eq!(bridge.flag()["source"], "file");
+    // One key of the two is enough to say where the stage comes from.
+    write("[flag]\nshadow_mode = true\n[log]\nlevel = \"info\"\n");
+    std::thread::sleep(s(3));
+    assert_eq!((&bridge.flag()["stage"], &bridge.flag()["source"]), (&json!("shadow"), &json!("file")));
     write("[flag]\nuse_rabbitmq_updates = \"maybe\"\n");
     eventually("said", s(5), || bridge.log().contains("the old one stays").then_some(()));
     assert_eq!(bridge.flag()["stage"], "shadow");
@@ -152,6 +156,36 @@ fn signals_files_and_a_corrupt_state() {
         .unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("belongs to another instance"));
+}
+
+#[test]
+fn a_signal_takes_a_configured_move_back_and_nothing_unrelated_brings_it_again() {
+    let world = World::shared(StandInOptions::default());
+    let state = tempfile::tempdir().unwrap();
+    std::fs::create_dir(state.path().join("config")).unwrap();
+    let file = state.path().join("config/default.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let unanswered = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // A broker that takes the connection and says nothing: the preflight waits.
+    let mute = unanswered();
+    let broker = format!("amqp://127.0.0.1:{}", mute.local_addr().unwrap().port());
+    write("[flag]\nshadow_mode = false\n");
+    let setup = world.setup("legacy").unset(&["USE_RABBITMQ_UPDATES", "SHADOW_MODE"]).rabbit(broker);
+    let bridge = setup.state(state).start();
+    eventually("ready", s(20), || (bridge.get("/readyz").0 == 200).then_some(()));
+    write("[flag]\nshadow_mode = true\n");
+    eventually("noticed", s(6), || bridge.log().contains("the configuration has changed").then_some(()));
+    let asked = std::time::Instant::now();
+    bridge.signal("-USR1");
+    eventually("taken back", s(2), || bridge.log().contains("superseded by a rollback").then_some(()));
+    assert!(asked.elapsed() < s(2));
+    write("[flag]\nshadow_mode = true\n[shadow]\nsample = 0.5\n");
+    eventually("noticed", s(6), || {
+        (bridge.log().matches("the configuration has changed").count() == 2).then_some(())
+    });
+    std::thread::sleep(s(1));
+    assert_eq!(bridge.log().matches("IS REFUSED").count(), 1, "{}", bridge.log());
+    assert_eq!(bridge.flag()["stage"], "legacy");
 }
 
 #[test]
@@ -208,6 +242,9 @@ fn a_flip_without_a_broker_is_refused_and_a_second_one_meanwhile_too() {
             (status, &second["error"], &second["reason"]),
             (409, &json!("flip_in_progress"), &json!("the first"))
         );
+        let rollout = json!({"rollout": {"percent": 50}, "actor": "a", "reason": "a rollout alone goes nowhere"});
+        let (status, second) = bridge.admin(Method::PUT, "/admin/flag", Some(&rollout));
+        assert_eq!((status, &second["error"]), (409, &json!("flip_in_progress")), "{second}");
         let (status, view) = bridge.rollback();
         assert_eq!((status, &view["stage"]), (200, &json!("legacy")));
         let (status, answer) = first.join().unwrap();

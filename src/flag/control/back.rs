@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bridge_core::{Rollout, Stage};
 
-use super::{Control, FlagView};
+use super::{Control, FlagView, InProgress, Refusal};
 
 impl Control {
     /// To `legacy` at once, whatever is broken.
@@ -23,25 +23,43 @@ impl Control {
             // Nothing changes; what an earlier change could not store is tried again.
             return FlagView { persisted: Some(self.retry_disk().await), ..self.view() };
         }
-        self.go_back(actor, reason, source, (Stage::Legacy, rollout), (false, automatic), started).await
+        let by = (actor, reason, source);
+        let gone = self.go_back(by, None, (Stage::Legacy, rollout), (false, automatic), started).await;
+        gone.ok().flatten().unwrap_or_else(|| self.view())
     }
 
-    /// Moves towards legacy: the gates first, then the disk.
+    /// Moves towards legacy: the gates first, then the disk. `claimed` is the change with the flag as it was seen before
+    /// the claim: what was back from there might be forward from here, then `None` is returned and nothing done.
+    /// Without it, it takes the place of whatever is in progress.
+    ///
+    /// # Errors
+    /// When `claimed` was superseded meanwhile.
     pub(super) async fn go_back(
         self: &Arc<Self>,
-        actor: &str,
-        reason: &str,
-        source: &str,
+        by: (&str, &str, &str),
+        claimed: Option<(&InProgress, Stage, &Rollout)>,
         (to, rollout): (Stage, Rollout),
         (forced, automatic): (bool, bool),
         started: Instant,
-    ) -> FlagView {
+    ) -> Result<Option<FlagView>, Refusal> {
         let from = {
             let mut state = self.state.lock();
-            state.change = None;
+            if let Some((change, stage, before)) = claimed {
+                if change.superseded.is_cancelled() {
+                    return Err(Refusal::Superseded { by: change.by.lock().clone() });
+                }
+                state.change = None;
+                if state.stage != stage || state.rollout != *before {
+                    return Ok(None);
+                }
+            } else if let Some(other) = state.change.take() {
+                *other.by.lock() = format!("a rollback by {}", by.0);
+                other.superseded.cancel();
+                state.transition = None;
+            }
             let from = state.stage;
             self.hub.flip(to, &rollout);
-            self.take(&mut state, to, &rollout, (actor, reason, source));
+            self.take(&mut state, to, &rollout, by);
             from
         };
         // Also from `shadow`: an earlier way back may still be within its window.
@@ -53,8 +71,8 @@ impl Control {
             // A warm-up was superseded.
             self.begin_cool();
         }
-        let entry = self.entry(from, (actor, reason, source), (forced, automatic), started);
+        let entry = self.entry(from, by, (forced, automatic), started);
         let persisted = self.persist(entry).await;
-        FlagView { persisted: Some(persisted), ..self.view() }
+        Ok(Some(FlagView { persisted: Some(persisted), ..self.view() }))
     }
 }

@@ -22,14 +22,19 @@ impl Control {
         request: ChangeRequest,
         source: &str,
         plan: &Plan,
-        rollout: Rollout,
+        (before, rollout): (&Rollout, Rollout),
         started: Instant,
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Option<Outcome>, Refusal> {
         let change = self.begin(&request, plan.to, false)?;
-        // A way back that came between the look at the stage and the claim has made the plan stale.
-        if self.target(&request) != (plan.from, plan.to, rollout.clone()) {
-            self.state.lock().change = None;
-            return Err(Refusal::Superseded { by: "a change that came first".into() });
+        {
+            let mut state = self.state.lock();
+            // A way back that came between the look at the flag and the claim has made the plan stale.
+            if state.stage != plan.from || state.rollout != *before {
+                if !change.superseded.is_cancelled() {
+                    state.change = None;
+                }
+                return Ok(None);
+            }
         }
         // The move goes on when its caller goes away.
         let (control, plan, source) = (Arc::clone(self), plan.clone(), source.to_owned());
@@ -45,7 +50,7 @@ impl Control {
             moved
         });
         match moved.await {
-            Ok(moved) => moved.map(|()| Outcome::Done(Box::new(self.view()))),
+            Ok(moved) => moved.map(|()| Some(Outcome::Done(Box::new(self.view())))),
             Err(_) => Err(Refusal::Superseded { by: "the end of the process".into() }),
         }
     }

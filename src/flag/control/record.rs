@@ -6,8 +6,9 @@ use std::time::Instant;
 use bridge_core::{Rollout, Stage};
 
 use super::super::audit::AuditEntry;
+use super::super::disk::Files;
 use super::super::store::{Override, Stored};
-use super::{Control, DISK, Disk, Refusal, State};
+use super::{Control, DISK, Refusal, State};
 
 impl Control {
     pub(super) fn entry(
@@ -71,12 +72,9 @@ impl Control {
             };
             Stored { version: state.version + 1, over: Some(over) }
         };
-        let disk = Arc::clone(&self.disk);
-        let writing = tokio::task::spawn_blocking(move || disk.lock().store.write(ahead));
-        match tokio::time::timeout(DISK * 5, writing).await {
-            Ok(Ok(written)) => written.map_err(|error| error.to_string()),
-            Ok(Err(_)) => Err("the write was interrupted".into()),
-            Err(_) => Err("the disk does not answer".into()),
+        match self.disk.run(DISK * 5, |files| files.store.write(ahead)).await {
+            Some(written) => written.map_err(|error| error.to_string()),
+            None => Err("the disk does not answer".into()),
         }
     }
 
@@ -88,25 +86,6 @@ impl Control {
             Stored { version: state.version, over: None }
         };
         self.on_disk(move |disk| disk.store.write(stored).is_ok()).await;
-    }
-
-    /// At the start: the stored override from stage `from` was dropped.
-    pub(super) fn note_configuration(&self, from: Stage) {
-        let source = {
-            let mut state = self.state.lock();
-            state.version += 1;
-            state.source.clone()
-        };
-        tracing::warn!(%from, to = %self.stage(), "the configured stage has changed: it wins over the stored one");
-        let reason = "the configured value changed while the instance was down";
-        let mut entry = self.entry(from, ("configuration", reason, &source), (false, true), Instant::now());
-        entry.automatic = true;
-        let stored = Stored { version: self.state.lock().version, over: None };
-        let mut disk = self.disk.lock();
-        if let Err(error) = disk.store.write(stored) {
-            tracing::error!(%error, "the flag could not be stored");
-        }
-        disk.audit.append(&entry);
     }
 
     /// The configured value is what an override had already set: only the override goes.
@@ -131,6 +110,9 @@ impl Control {
 
     /// Tries again what the disk did not take; whether nothing is left.
     pub async fn retry_disk(self: &Arc<Self>) -> bool {
+        if self.disk.is_behind() {
+            return false;
+        }
         let stored = stored(&self.state.lock());
         self.on_disk(move |disk| {
             let flushed = disk.audit.flush();
@@ -140,11 +122,32 @@ impl Control {
         .await
     }
 
-    async fn on_disk(&self, work: impl FnOnce(&mut Disk) -> bool + Send + 'static) -> bool {
-        let disk = Arc::clone(&self.disk);
-        let working = tokio::task::spawn_blocking(move || work(&mut disk.lock()));
-        matches!(tokio::time::timeout(DISK, working).await, Ok(Ok(true)))
+    async fn on_disk(&self, work: impl FnOnce(&mut Files) -> bool + Send + 'static) -> bool {
+        self.disk.run(DISK, work).await == Some(true)
     }
+}
+
+/// At the start: the stored override from stage `from` was dropped.
+pub(super) fn note_configuration(files: &mut Files, from: Stage, state: &State, evidence: serde_json::Value) {
+    tracing::warn!(%from, to = %state.stage, "the configured stage has changed: it wins over the stored one");
+    let entry = AuditEntry {
+        at: state.changed_at.clone(),
+        actor: "configuration".into(),
+        reason: "the configured value changed while the instance was down".into(),
+        source: state.source.clone(),
+        from,
+        to: state.stage,
+        rollout: state.rollout.clone(),
+        forced: false,
+        automatic: true,
+        refused: None,
+        evidence,
+        duration_ms: 0,
+    };
+    if let Err(error) = files.store.write(Stored { version: state.version, over: None }) {
+        tracing::error!(%error, "the flag could not be stored");
+    }
+    files.audit.append(&entry);
 }
 
 fn stored(state: &State) -> Stored {
