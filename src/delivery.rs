@@ -81,6 +81,13 @@ pub trait Front: Send + Sync + 'static {
     fn sign_on(&self, sign_on: SignOn) -> Result<Signed, Refused>;
     /// Waits until the user's queue is live, within the limits of the stage; then says whether it is (`ready`).
     async fn ready(&self, signed: &Signed) -> bool;
+    /// A socket that is signed on authenticates again: what it declares replaces what it declared before.
+    fn renew(
+        &self,
+        signed: &Signed,
+        subscribe: Option<Vec<String>>,
+        accepts: Option<Vec<String>>,
+    ) -> Result<(), Refused>;
     /// The client was answered: what it is owed (`bridge:resync`) may follow.
     fn greeted(&self, signed: &Signed);
     /// The connection is gone. The socket lingers for a resume unless `for_good`.

@@ -28,6 +28,15 @@ pub struct Packet {
     pub message: Option<Arc<str>>,
 }
 
+impl Packet {
+    /// A delivery, which a client that resumes gets again; answers and relayed events are of the moment.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        let answer = matches!(self.event, "ack" | "error" | "authenticated" | "unauthorized");
+        !answer && !self.event.starts_with("typing:")
+    }
+}
+
 /// Why the bridge ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cut {

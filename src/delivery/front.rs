@@ -139,6 +139,28 @@ impl Front for Hub {
         Ok(())
     }
 
+    fn renew(
+        &self,
+        signed: &Signed,
+        subscribe: Option<Vec<String>>,
+        accepts: Option<Vec<String>>,
+    ) -> Result<(), Refused> {
+        if let Some(types) = subscribe {
+            let declared = Selection::declared(Some(types))?;
+            self.select(signed, |selection| {
+                *selection = declared;
+                Ok(())
+            })?;
+        }
+        if let Some(accepts) = accepts
+            && let Some(user) = self.user(&signed.user)
+            && let Some(socket) = user.state.lock().sockets.get_mut(&signed.socket)
+        {
+            socket.form = form_of(Some(&accepts), self.settings.undeclared);
+        }
+        Ok(())
+    }
+
     fn subscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused> {
         self.select(signed, |selection| selection.add(types))
     }
@@ -233,6 +255,8 @@ impl Hub {
             }
             None => {
                 let since = socket.replay.whole_until();
+                // Nobody can resume it any more: it goes with the next tick.
+                socket.lost_at = Some(Millis(0));
                 self.lingering.lock().push_front((Millis(0), user.clone(), id));
                 Err(match since {
                     Some(since) => Owed { reason: "slow_client", since },

@@ -207,6 +207,7 @@ impl Hub {
                 queue_live: false,
                 ticking: false,
                 drill: false,
+                told: Millis(0),
                 gone: false,
             };
             Arc::new(User { id: id.clone(), state: Mutex::new(state) })

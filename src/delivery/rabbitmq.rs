@@ -13,6 +13,9 @@ use super::hub::{Hub, gap_name};
 use super::user::{Copy, State, User};
 use crate::broker::{Delivery, Disposition, GapReason, Inbox};
 
+/// A timestamp below this is in seconds: as milliseconds it would be in 1973.
+const A_SECOND_COUNT: u64 = 100_000_000_000;
+
 impl Inbox for Hub {
     fn deliver(&self, delivery: Delivery) -> Disposition {
         self.metrics.received.increment(1);
@@ -75,8 +78,10 @@ impl Inbox for Hub {
         if gap.is_some() {
             self.tap.fact(now, Fact::QueueRenewed { user: id.clone() });
         }
+        // In a flip back it may have been told already, with the flip.
+        let told = |since: Millis| state.gate.stage().authority() == Path::Legacy && since <= state.told;
         match gap {
-            Some((reason, since)) if state.gate.emits(Path::Rabbitmq, now) => {
+            Some((reason, since)) if state.gate.emits(Path::Rabbitmq, now) && !told(since) => {
                 self.resync(&mut state, now, gap_name(reason), since);
             }
             _ => self.pay(&mut state),
@@ -96,6 +101,8 @@ impl Hub {
         let kind = delivery.routing_key.rsplit('.').next().unwrap_or_default();
         debug!(user = %user.id, event = %update.event, "received update for user");
         if let Some(published) = delivery.published {
+            // AMQP's own unit is the second, Chat3's the millisecond.
+            let published = if published.0 < A_SECOND_COUNT { Millis(published.0 * 1_000) } else { published };
             *self.lag.lock() = (now, now.since(published));
         }
         let stage = state.gate.stage();

@@ -50,8 +50,12 @@ impl Replay {
         }
     }
 
-    /// The connection is gone: the newest `unsent` packets were never handed over.
-    pub(crate) fn lost(&mut self, unsent: usize) {
+    /// The connection is gone: the newest `unsent` packets were never handed over. Where more of them waited than are
+    /// kept here, there is a gap.
+    pub(crate) fn lost(&mut self, now: Millis, unsent: usize) {
+        if unsent > self.sent.len() {
+            self.gap.get_or_insert(self.sent.front().map_or(now, |(at, _)| *at));
+        }
         self.unsent = unsent.min(self.sent.len());
     }
 
@@ -120,10 +124,10 @@ mod tests {
         for id in ["a", "b", "c"] {
             replay.push(BOUNDS, Millis(1), packet(id), true);
         }
-        replay.lost(1);
+        replay.lost(Millis(2), 1);
         replay.push(BOUNDS, Millis(2), packet("d"), false);
         assert_eq!(ids(replay.missed(Some("a"))), of(&["b", "c", "d"]));
-        replay.lost(2);
+        replay.lost(Millis(2), 2);
         assert_eq!(ids(replay.missed(None)), of(&["c", "d"]));
         assert_eq!(ids(replay.missed(None)), of(&[]), "nothing twice");
         assert_eq!(ids(replay.missed(Some("older than all"))), of(&["a", "b", "c", "d"]));
@@ -137,10 +141,21 @@ mod tests {
         }
         assert_eq!(ids(replay.missed(Some("b"))), of(&["c"]), "the last one let go is the one it has");
         assert_eq!(ids(replay.missed(Some("a"))), None);
-        replay.lost(0);
+        replay.lost(Millis(301), 0);
         for n in 0..30 {
             replay.push(BOUNDS, Millis(301), packet(&format!("n{n}")), false);
         }
         assert_eq!(ids(replay.missed(None)), None, "more was missed than is kept");
+    }
+
+    #[test]
+    fn what_waited_for_a_slow_client_beyond_what_is_kept_is_a_gap() {
+        let mut replay = Replay::default();
+        for n in 0..40 {
+            replay.push(BOUNDS, Millis(n), packet(&format!("n{n}")), true);
+        }
+        replay.lost(Millis(50), 39);
+        assert_eq!(ids(replay.missed(None)), None);
+        assert!(replay.whole_until().is_some_and(|since| since < Millis(50)));
     }
 }

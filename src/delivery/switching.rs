@@ -64,6 +64,7 @@ impl Hub {
             let lost = self.session_lost_at.load(Ordering::Acquire);
             if from.authority() == Path::Rabbitmq && to.authority() == Path::Legacy && lost > 0 {
                 self.resync(&mut state, now, "broker_lost", Millis(lost));
+                state.told = now;
             }
         }
         self.changed.send_modify(|count| *count += 1);

@@ -1,5 +1,6 @@
-//! Updates that cannot be read: the first ten a minute are logged.
+//! Updates that cannot be read: the first ten a minute of each kind are logged.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +13,8 @@ const A_MINUTE: u64 = 10;
 
 #[derive(Default)]
 pub(super) struct Unreadable {
-    minute: Mutex<(u64, u64)>,
+    /// The minute, and how many of each kind it had.
+    minute: Mutex<(u64, HashMap<&'static str, u64>)>,
     number: AtomicU64,
 }
 
@@ -20,10 +22,11 @@ impl Unreadable {
     pub(super) fn log(&self, routing_key: &Arc<str>, error: &ReadError, now: Millis) {
         let mut minute = self.minute.lock();
         if minute.0 != now.0 / 60_000 {
-            *minute = (now.0 / 60_000, 0);
+            *minute = (now.0 / 60_000, HashMap::new());
         }
-        minute.1 += 1;
-        if minute.1 <= A_MINUTE {
+        let count = minute.1.entry(error.name()).or_default();
+        *count += 1;
+        if *count <= A_MINUTE {
             warn!(routing_key = %routing_key.escape_debug(), %error, "rejected an update that cannot be read");
         }
     }

@@ -65,6 +65,8 @@ pub(crate) struct State {
     pub(crate) ticking: bool,
     /// A drill's.
     pub(crate) drill: bool,
+    /// Until when its sockets were told of gaps by a flip back.
+    pub(crate) told: Millis,
     /// It was taken out of the registry: whoever still holds it must look again.
     pub(crate) gone: bool,
 }
@@ -130,8 +132,7 @@ impl Socket {
     /// The connection is gone; what its outbox still held counts as never handed over.
     pub(crate) fn lose(&mut self, now: Millis) {
         let unsent = self.link.take().map_or_else(Vec::new, |link| link.unsent());
-        let relayed = |packet: &Packet| packet.event.starts_with("typing:");
-        self.replay.lost(unsent.iter().filter(|packet| !relayed(packet)).count());
+        self.replay.lost(now, unsent.iter().filter(|packet| packet.is_kept()).count());
         self.lost_at = Some(now);
     }
 

@@ -191,7 +191,13 @@ impl Connection {
             Some(signed) if signed.user != identity.user => {
                 return self.unauthorized(ack, "this socket belongs to another user");
             }
-            Some(signed) => Signed { recovered: false, ..signed },
+            Some(signed) => {
+                let (subscribe, accepts) = (credentials.subscribe, credentials.accepts);
+                if let Err(Refused(error)) = self.room.front.renew(&signed, subscribe, accepts) {
+                    return self.unauthorized(ack, &error);
+                }
+                Signed { recovered: false, ..signed }
+            }
             None => {
                 let sign_on = SignOn {
                     user: identity.user,

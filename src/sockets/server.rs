@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tower_http::cors::CorsLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use super::connection::Room;
 use super::meter::{Meter, MeteredIo};
@@ -31,6 +32,8 @@ use crate::delivery::Front;
 
 /// A client that sends its request's head slower than this is cut.
 const HEAD: Duration = Duration::from_secs(15);
+/// A client that sends nothing more of a body for this long is cut.
+const BODY: Duration = Duration::from_secs(30);
 
 /// What the listener needs from the settings.
 #[derive(Clone, Debug)]
@@ -82,7 +85,8 @@ impl Server {
             .merge(api)
             .layer(layer)
             .layer(middleware::from_fn_with_state(wires, note_transport))
-            .layer(cors);
+            .layer(cors)
+            .layer(RequestBodyTimeoutLayer::new(BODY));
         let service = router.clone();
         let inject: socketio::Inject = Arc::new(move |request| {
             let service = service.clone();

@@ -109,7 +109,7 @@ fn wants_websocket(headers: &HeaderMap) -> bool {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+    crate::auth::bearer(headers)
 }
 
 fn refusal(status: StatusCode, error: &str) -> Response {
@@ -246,7 +246,7 @@ async fn write(
     loop {
         let next = link.outbox.lock().pop();
         let sent = match next {
-            Some(packet) => sink.send(Message::text(text(&packet))).await,
+            Some(packet) => in_time(sink.send(Message::text(text(&packet)))).await,
             None => {
                 let end = *link.end.lock();
                 if let Some(code) = end {
@@ -259,7 +259,7 @@ async fn write(
                         if heard.lock().elapsed() > SILENT {
                             return;
                         }
-                        sink.send(Message::Ping(Vec::new().into())).await
+                        in_time(sink.send(Message::Ping(Vec::new().into()))).await
                     }
                 }
             }
@@ -271,6 +271,11 @@ async fn write(
             return close(sink, CloseCode::Restart).await;
         }
     }
+}
+
+/// A client that takes nothing for that long is gone, however little waits for it.
+async fn in_time(sending: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    timeout(SILENT, sending).await.unwrap_or(Err(Error::ConnectionClosed))
 }
 
 async fn close(mut sink: impl futures::Sink<Message, Error = Error> + Unpin, code: CloseCode) {

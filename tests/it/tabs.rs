@@ -99,3 +99,47 @@ fn events_sent_right_at_connect_find_somebody_who_listens() {
         assert_eq!(ack, json!({"ok": true}), "{id}");
     }
 }
+
+#[test]
+fn a_resume_that_fails_leaves_no_socket_behind() {
+    let world = World::shared(StandInOptions::default());
+    let bridge =
+        world.setup("live").env("BRIDGE_RABBITMQ__LINGER", "1s").env("BRIDGE_SOCKET__BUFFER", "2KiB").start();
+    let bridge = bridge.ready();
+    let dialog = world.chat3.add_dialog(&["ghost_a"]);
+    let mut js = Js::start();
+    let ack = js.sign_on("old", &bridge, "ghost_a");
+    for n in 0..12 {
+        bridge.say("ghost_a", &dialog, &format!("more than is kept {n}"));
+    }
+    js.wait_count("old", "update", 12, s(5));
+    // The old connection is still there, as a phone's is that changed its network.
+    let resume = json!({"token": ack["resume"], "last": "long ago"});
+    let auth = json!({"token": crate::kit::bridge::token("ghost_a"), "resume": resume});
+    assert_eq!(js.sign_on_with("new", &bridge, auth)["recovered"], false);
+    js.act("old", "close", &json!({}));
+    js.act("new", "close", &json!({}));
+    eventually("nobody is left", s(5), || {
+        let sessions = bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1;
+        (sessions == json!({"sessions": []})).then_some(())
+    });
+    eventually("no queue", s(5), || shared(|node| node.queues_of("ghost_a")).is_empty().then_some(()));
+}
+
+#[test]
+fn declaring_again_replaces_what_was_declared() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["again_a"]);
+    let bridge = world.setup("live").start().ready();
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "again_a");
+    let token = crate::kit::bridge::token("again_a");
+    let bad = js.call("a", "authenticate", &[json!({"token": token, "subscribe": ["Bad"]})]);
+    assert_eq!(bad, json!({"ok": false, "error": "invalid type"}));
+    let good = js.call("a", "authenticate", &[json!({"token": token, "subscribe": ["message"], "accepts": []})]);
+    assert_eq!((&good["ok"], &good["ready"]), (&json!(true), &json!(true)), "{good}");
+    bridge.say("again_a", &dialog, "in the old form from now on");
+    js.wait_count("a", "message:new", 1, s(5));
+    let sessions = bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1;
+    assert_eq!(sessions["sessions"][0]["sockets"][0]["subscriptions"], json!(["message"]), "{sessions}");
+}
