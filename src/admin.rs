@@ -1,9 +1,11 @@
 //! The admin side: its own listener, a bearer token, JSON.
 
 mod flag;
+mod listener;
 mod pages;
 mod shadow;
 
+pub use listener::serve;
 pub(crate) use pages::file as page;
 
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::{StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -70,13 +72,27 @@ pub fn router(admin: Arc<Admin>) -> Router {
 
 /// 401 for a missing or wrong token. Hashes are compared, so that the time it takes tells nothing of the token.
 async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    if admin.token.is_empty() && !is_own(request.headers()) {
+        let message = "without admin.token only pages of this address may ask; set admin.token for others";
+        return failure(403, json!({"error": "forbidden", "message": message}));
+    }
     let open = admin.token.is_empty() || (admin.open_metrics && request.uri().path() == "/metrics");
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().trim();
+    let given = crate::auth::bearer(request.headers()).unwrap_or_default();
     if open || Sha256::digest(given) == Sha256::digest(&admin.token) {
         return next.run(request).await;
     }
     (StatusCode::UNAUTHORIZED, Json(json!({"error": "unauthorized"}))).into_response()
+}
+
+/// Whether a request without a token may be believed: any page in a browser on this machine can send one here. It must
+/// not come from a page of another address, nor by a name that somebody's DNS points at loopback.
+fn is_own(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let host = text(header::HOST).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    let literal = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    let origin = text(header::ORIGIN).map(|origin| origin.split_once("://").map_or("?", |(_, host)| host));
+    (name.is_empty() || name == "localhost" || literal) && origin.is_none_or(|origin| origin == host)
 }
 
 pub(crate) fn failure(status: u16, body: Value) -> Response {

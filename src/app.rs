@@ -145,6 +145,7 @@ impl App {
             backend: settings.upstream.backend_url.clone(),
             readiness: Arc::clone(&ready) as Arc<dyn http::Readiness>,
             in_flight: posts.clone(),
+            forwards: crate::http::forwards(),
         });
         let listener = listen("http.listen", settings.http.listen).await?;
         let admin_listener = listen("admin.listen", settings.admin.listen).await?;
@@ -216,12 +217,7 @@ impl App {
         self.tasks.spawn(async move {
             ended.run_until_cancelled(crate::telemetry::keep(metrics)).await;
         });
-        self.tasks.spawn(async move {
-            let served = axum::serve(admin_listener, admin::router(admin_state));
-            if let Some(Err(error)) = stop.run_until_cancelled(served.into_future()).await {
-                error!(%error, "the admin side has ended");
-            }
-        });
+        self.tasks.spawn(admin::serve(admin_listener, admin::router(admin_state), stop));
     }
 
     /// Runs until a signal ends it.

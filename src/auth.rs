@@ -47,6 +47,14 @@ struct Claims {
     exp: u64,
 }
 
+/// The token of `Authorization: Bearer …`, whose scheme is spelled in any case (RFC 9110 §11.1).
+#[must_use]
+pub fn bearer(headers: &http::HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
 impl Authenticator {
     /// An authenticator for `settings`.
     #[must_use]

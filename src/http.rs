@@ -7,6 +7,7 @@ mod proxy;
 
 pub use failure::Failure;
 pub use health::{Facts, Readiness, ReadyReport};
+pub use messages::forwards;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct Api {
     pub readiness: Arc<dyn Readiness>,
     /// Requests that are not answered yet.
     pub in_flight: TaskTracker,
+    /// Bytes of messages that are being forwarded.
+    pub forwards: Arc<tokio::sync::Semaphore>,
 }
 
 /// The routes.

@@ -1,9 +1,10 @@
 //! Calls about the flag.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use bridge_core::Stage;
@@ -12,6 +13,9 @@ use serde_json::{Value, json};
 
 use super::{Admin, failure};
 use crate::flag::{ChangeRequest, FlagView, Outcome, Refusal, verify};
+
+/// A rollback does not wait longer for its body.
+const BODY: Duration = Duration::from_millis(500);
 
 pub(super) async fn get(State(admin): State<Arc<Admin>>) -> Json<FlagView> {
     Json(admin.control.view())
@@ -36,7 +40,9 @@ pub(super) async fn put(State(admin): State<Arc<Admin>>, body: Bytes) -> Respons
 }
 
 /// A rollback is never refused for its body: what can't be read of it is left out.
-pub(super) async fn rollback(State(admin): State<Arc<Admin>>, body: Bytes) -> Json<FlagView> {
+pub(super) async fn rollback(State(admin): State<Arc<Admin>>, body: Body) -> Json<FlagView> {
+    let read = tokio::time::timeout(BODY, to_bytes(body, 64 * 1024)).await;
+    let body = read.ok().and_then(Result::ok).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let text = |name: &str, default: &str| {
         let text = body.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
-use tokio_stream::wrappers::BroadcastStream;
+use tokio::time::{Instant, interval_at};
+use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
 use super::{Admin, failure};
 use crate::shadow::{DrillError, Filter, SummaryView, drill as run_drill};
@@ -19,6 +20,8 @@ use crate::shadow::{DrillError, Filter, SummaryView, drill as run_drill};
 /// Records on a page, where nothing else is asked for, and at most.
 const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1_000;
+/// Between two comments of the stream.
+const ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) async fn summary(State(admin): State<Arc<Admin>>) -> Json<SummaryView> {
     Json(admin.desk.summary())
@@ -61,7 +64,9 @@ pub(super) async fn stream(
             Err(missed) => Event::default().comment(format!("too slow: {missed}")),
         })
     });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("alive"))
+    // A keep-alive that rests while there are records would not be every 15 s.
+    let alive = IntervalStream::new(interval_at(Instant::now() + ALIVE, ALIVE));
+    Sse::new(futures::stream::select(events, alive.map(|_| Ok(Event::default().comment("alive")))))
 }
 
 pub(super) async fn drill(State(admin): State<Arc<Admin>>) -> Response {

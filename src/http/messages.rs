@@ -11,10 +11,11 @@ use bridge_core::update::repair;
 use bridge_core::{DialogId, UserId};
 use futures::{Stream, StreamExt as _};
 use http::{HeaderMap, StatusCode, header};
+use metrics::counter;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Api, Failure};
@@ -28,6 +29,16 @@ const UPLOAD: Duration = Duration::from_secs(30);
 /// So much of a body that is too large is read and dropped: a client that is still sending when the connection closes
 /// meets a reset instead of the 413.
 const DISCARD: usize = 64 * 1024 * 1024;
+/// A forward counts as at least so many bytes: 4,096 at once.
+const LEAST_WEIGHT: u32 = 16 * 1024;
+/// Bytes of all messages that are being forwarded.
+const FORWARDED: usize = 64 * 1024 * 1024;
+
+/// Room for the messages that are being forwarded at one time.
+#[must_use]
+pub fn forwards() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(FORWARDED))
+}
 
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
@@ -35,7 +46,6 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let _in_flight = api.in_flight.token();
     // A name that is not UTF-8 is no dialog either.
     let dialog = dialog.map(|Path(dialog)| dialog).unwrap_or_default();
     match accept(&api, &dialog, &headers, body).await {
@@ -47,7 +57,8 @@ pub(super) async fn create(
 async fn accept(api: &Arc<Api>, dialog: &str, headers: &HeaderMap, body: Body) -> Result<Arc<RawValue>, Failure> {
     let caller = caller(api, headers)?;
     let dialog = DialogId::new(dialog).map_err(|error| Failure::new(StatusCode::NOT_FOUND, error.to_string()))?;
-    let mut fields = fields(api, body).await?;
+    let (mut fields, bytes) = fields(api, body).await?;
+    let place = place(api, bytes)?;
     let sender = match caller {
         Some(user) => user,
         None => {
@@ -55,10 +66,11 @@ async fn accept(api: &Arc<Api>, dialog: &str, headers: &HeaderMap, body: Body) -
             UserId::new(id).map_err(|error| bad(&error.to_string()))?
         }
     };
+    let _in_flight = api.in_flight.token();
     let message = message(api, &mut fields, &sender)?;
     let deadline = Instant::now() + api.chat3_timeout;
     timeout_at(deadline, check_membership(api, &dialog, &sender)).await.map_err(|_| too_slow())??;
-    forward(api, dialog, sender, message, deadline).await
+    forward(api, (dialog, sender), message, (deadline, place)).await
 }
 
 fn too_slow() -> Failure {
@@ -75,20 +87,18 @@ fn caller(api: &Api, headers: &HeaderMap) -> Result<Option<UserId>, Failure> {
         return Ok(None);
     }
     let unauthorized = |error: &str| Failure::new(StatusCode::UNAUTHORIZED, error);
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let token = header.strip_prefix("Bearer ").map(str::trim).filter(|token| !token.is_empty());
-    let token = token.ok_or_else(|| unauthorized("No token provided"))?;
+    let token = crate::auth::bearer(headers).ok_or_else(|| unauthorized("No token provided"))?;
     let identity = api.auth.verify(token).map_err(|error| unauthorized(&error.to_string()))?;
     Ok(Some(identity.user))
 }
 
-async fn fields(api: &Api, body: Body) -> Result<Map<String, Value>, Failure> {
+async fn fields(api: &Api, body: Body) -> Result<(Map<String, Value>, usize), Failure> {
     let read = timeout(UPLOAD, read(body.into_data_stream(), api.max_body)).await;
     let body = read.map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))??;
     let body = std::str::from_utf8(&body).map_err(|_| bad("the body is not JSON"))?;
     // JavaScript can send half a surrogate pair, and Chat3 takes it.
     match serde_json::from_str(&repair(body)) {
-        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(Value::Object(fields)) => Ok((fields, body.len())),
         Ok(_) => Err(bad("Message content is required")),
         Err(_) => Err(bad("the body is not JSON")),
     }
@@ -177,16 +187,16 @@ enum Progress {
 /// Forwards the message in a task of its own: it runs to its end without its caller.
 async fn forward(
     api: &Arc<Api>,
-    dialog: DialogId,
-    sender: UserId,
+    (dialog, sender): (DialogId, UserId),
     message: NewMessage,
-    deadline: Instant,
+    (deadline, place): (Instant, OwnedSemaphorePermit),
 ) -> Result<Arc<RawValue>, Failure> {
     let post = api.hub.post_started(&dialog, &sender);
     let progress = Arc::new(Mutex::new(Progress::Open));
     let (answer, answered) = oneshot::channel();
     let (task, seen) = (Arc::clone(api), Arc::clone(&progress));
     tokio::spawn(async move {
+        let _until_its_end = place;
         let created = timeout(FORWARD, task.chat3.create_message(&dialog, &message)).await;
         let created = created.unwrap_or_else(|_| Err(Chat3Error::Failed("no answer in time".into())));
         let before = std::mem::replace(&mut *seen.lock(), Progress::Answered);
@@ -213,6 +223,15 @@ async fn forward(
             Err(too_slow())
         }
     }
+}
+
+/// Callers can leave, forwards go on: all of them together are bounded, by number and by bytes.
+fn place(api: &Api, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(LEAST_WEIGHT);
+    Arc::clone(&api.forwards).try_acquire_many_owned(bytes).map_err(|_| {
+        counter!("bridge_forwards_refused_total").increment(1);
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the chat service is slow and too many messages wait for it")
+    })
 }
 
 /// 201 with Chat3's `data`, byte for byte.

@@ -189,6 +189,29 @@ fn a_signal_takes_a_configured_move_back_and_nothing_unrelated_brings_it_again()
 }
 
 #[test]
+fn without_a_token_pages_of_other_addresses_may_not_ask() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("shadow").unset(&["BRIDGE_ADMIN__TOKEN"]).start();
+    let own = bridge.admin.trim_start_matches("http://").to_owned();
+    let call = |host: &str, origin: Option<&str>| {
+        let mut request =
+            reqwest::Client::new().post(format!("{}/admin/rollback", bridge.admin)).header("host", host);
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        let answer = crate::kit::runtime().block_on(request.body("{").send()).unwrap();
+        answer.status().as_u16()
+    };
+    assert_eq!(call(&own, Some("https://evil.example")), 403);
+    assert_eq!(call(&own, Some("null")), 403);
+    assert_eq!(call("rebound.example:3002", None), 403);
+    assert_eq!(bridge.flag()["stage"], "shadow");
+    assert_eq!(call(&own, Some(&bridge.admin)), 200, "the console's own page");
+    assert_eq!(bridge.flag()["stage"], "legacy");
+    assert_eq!(call(&own, None), 200, "no browser");
+}
+
+#[test]
 fn a_rollout_moves_users_and_never_back_when_it_is_raised() {
     let world = World::shared(StandInOptions::default());
     let bridge = world.setup("live").start().ready();

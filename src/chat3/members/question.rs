@@ -103,13 +103,15 @@ async fn get(chat3: &Chat3, path: &str) -> Result<Got, String> {
     }
     let body = body(answer).await.ok_or("an answer that can't be read")?;
     let read = serde_json::from_slice::<Value>(&body).ok();
-    let text = read.as_ref().and_then(|read| read.get("message")).and_then(Value::as_str).unwrap_or_default();
+    let text = |name: &str| read.as_ref().and_then(|read| read.get(name)).and_then(Value::as_str);
+    let text = [text("message"), text("error")].map(|text| text.unwrap_or_default().to_ascii_lowercase());
+    let says = |words: &str| text.iter().any(|text| text.contains(words));
     match status {
         200 => read.map(Got::Answer).ok_or_else(|| "an answer that is not JSON".into()),
-        404 if text == "Dialog not found" => Ok(Got::NoDialog),
-        400 if text.starts_with("Invalid dialog ID") => Ok(Got::NoDialog),
+        404 if says("dialog not found") => Ok(Got::NoDialog),
+        400 if says("invalid dialog id") => Ok(Got::NoDialog),
         // Express's page for a route that it does not have is HTML.
-        404 if read.is_none() || text == "Route not found" => Ok(Got::NoRoute),
+        404 if read.is_none() || says("route not found") => Ok(Got::NoRoute),
         _ => Err(format!("answered {status}")),
     }
 }
