@@ -23,6 +23,8 @@ const LAGGING: u8 = 4;
 const OTHER_CHANGE: u8 = 5;
 /// A flip answers within its own limit (30 s by default); then instances may lag a little.
 const FLIP: Duration = Duration::from_secs(60);
+/// Everything else, a rollback too, is a matter of 2 s.
+const ASK: Duration = Duration::from_secs(10);
 const AGREE: Duration = Duration::from_secs(5);
 
 /// Shows or changes the stage.
@@ -95,13 +97,14 @@ pub(super) async fn run(command: Flag) -> Result<(), Failure> {
     match command {
         Flag::Show(shown) => {
             let nodes = shown.nodes.resolve().await?;
-            finish(&nodes, ask(&nodes, Method::GET, "/admin/flag", None).await, shown.json)
+            finish(&nodes, ask(&nodes, Method::GET, "/admin/flag", None, ASK).await, shown.json)
         }
         Flag::Set(args) => set(args).await,
         Flag::Rollback { shown, actor, reason } => {
+            named(&actor, &reason)?;
             let nodes = shown.nodes.resolve().await?;
             let body = json!({"actor": actor, "reason": reason});
-            let answers = ask(&nodes, Method::POST, "/admin/rollback", Some(body)).await;
+            let answers = ask(&nodes, Method::POST, "/admin/rollback", Some(body), ASK).await;
             finish(&nodes, answers, shown.json)
         }
         Flag::History { shown, verify } => history(&shown, verify).await,
@@ -109,9 +112,36 @@ pub(super) async fn run(command: Flag) -> Result<(), Failure> {
 }
 
 /// The same call to every instance at once.
-async fn ask(nodes: &[Node], method: Method, path: &str, body: Option<Value>) -> Vec<Answer> {
-    let calls = nodes.iter().map(|node| node.call(method.clone(), path, body.clone(), FLIP));
+async fn ask(nodes: &[Node], method: Method, path: &str, body: Option<Value>, limit: Duration) -> Vec<Answer> {
+    let changes = method != Method::GET;
+    let calls = nodes.iter().map(|node| {
+        let call = node.call(method.clone(), path, body.clone(), limit);
+        async move {
+            let answer = call.await;
+            if changes {
+                told(node, &answer);
+            }
+            answer
+        }
+    });
     futures::future::join_all(calls).await
+}
+
+/// Said as it comes: one instance that hangs must not hide what the others did.
+fn told(node: &Node, answer: &Answer) {
+    match answer {
+        Answer::Ok(view) => print::say(&format!("{}: {}", node.url, text(&view["stage"]))),
+        other => print::say(&format!("{}: {}", node.url, line(other))),
+    }
+}
+
+fn named(actor: &str, reason: &str) -> Result<(), Failure> {
+    for (name, text) in [("--actor", actor), ("--reason", reason)] {
+        if text.trim().is_empty() || text.chars().count() > 1_000 {
+            return Err(Failure::Usage(format!("{name}: must be 1 to 1,000 characters")));
+        }
+    }
+    Ok(())
 }
 
 async fn set(args: SetArgs) -> Result<(), Failure> {
@@ -120,9 +150,10 @@ async fn set(args: SetArgs) -> Result<(), Failure> {
     {
         return Err(Failure::Usage(format!("--percent {percent}: must be 0 to 100")));
     }
+    named(&args.actor, &args.reason)?;
     let nodes = args.shown.nodes.resolve().await?;
     let before = match args.percent {
-        Some(_) => ask(&nodes, Method::GET, "/admin/flag", None).await,
+        Some(_) => ask(&nodes, Method::GET, "/admin/flag", None, ASK).await,
         None => Vec::new(),
     };
     let body = |place: usize| {
@@ -145,7 +176,14 @@ async fn set(args: SetArgs) -> Result<(), Failure> {
     }
     let calls = nodes.iter().enumerate().map(|(place, node)| {
         let body = body(place);
-        async move { node.call(Method::PUT, "/admin/flag", Some(body), FLIP).await }
+        let dry = args.dry_run;
+        async move {
+            let answer = node.call(Method::PUT, "/admin/flag", Some(body), FLIP).await;
+            if !dry {
+                told(node, &answer);
+            }
+            answer
+        }
     });
     let answers = futures::future::join_all(calls).await;
     if args.dry_run {
@@ -322,7 +360,7 @@ fn code(nodes: &[Node], answers: &[Answer], agree: bool) -> Result<(), Failure> 
 
 async fn history(shown: &Shown, verified: bool) -> Result<(), Failure> {
     let nodes = shown.nodes.resolve().await?;
-    let answers = ask(&nodes, Method::GET, "/admin/audit", None).await;
+    let answers = ask(&nodes, Method::GET, "/admin/audit", None, ASK).await;
     if shown.json {
         print_json(&nodes, &answers);
     }

@@ -44,6 +44,8 @@ impl NodeArgs {
     pub(super) async fn resolve(&self) -> Result<Vec<Node>, Failure> {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(3))
+            // The token is for the instance alone.
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         let mut nodes = Vec::new();

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::{ConfigArgs, Failure, load, print};
 use crate::app::{App, Options, Signals};
+use crate::config::Faults;
 use crate::demo;
 
 /// Runs everything on one machine.
@@ -37,5 +38,8 @@ pub(super) async fn serve(args: ConfigArgs) -> Result<(), Failure> {
 pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let signals = Signals::listen()?;
     let demo = demo::Demo { amqp_url: args.amqp_url, version: args.chat3, users: args.users };
-    demo.run(signals, print::data).await.map_err(Failure::Other)
+    demo.run(signals, print::data).await.map_err(|error| match error.downcast::<Faults>() {
+        Ok(faults) => Failure::Settings(faults),
+        Err(error) => Failure::Other(error),
+    })
 }

@@ -144,7 +144,7 @@ fn is_duration(key: &str) -> bool {
     )
 }
 
-fn is_size(key: &str) -> bool {
+pub(super) fn is_size(key: &str) -> bool {
     matches!(
         key,
         "http.max_body" | "socket.buffer" | "socket.buffer_total" | "shadow.max_memory" | "shadow.rotate"

@@ -9,8 +9,9 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde_json::{Map, Value};
 
-use super::keys::{Keys, PORT, SHORT, flatten};
-use super::{Environment, Settings, check, masked};
+use super::keys::{Keys, PORT, SHORT, flatten, is_size};
+use super::mask::masked_value;
+use super::{Environment, Settings, check};
 
 /// Where settings come from.
 #[derive(Clone, Debug, Default)]
@@ -112,10 +113,18 @@ impl Loaded {
     pub fn explain(&self) -> Vec<Configured> {
         let effective = flatten(&serde_json::to_value(&self.settings).unwrap_or_default());
         let keys = Keys::new();
+        let settings = &self.settings;
+        let followed = |key: &str| match key {
+            "membership.mode" => serde_json::to_value(settings.membership_mode(self.environment)).ok(),
+            "http.allowed_origins" => Some(settings.allowed_origins(self.environment).into()),
+            "rabbitmq.linger" => Some(humantime::format_duration(settings.linger()).to_string().into()),
+            "shadow.dir" => Some(settings.shadow_dir().display().to_string().into()),
+            _ => None,
+        };
         let value = |key: &str| match effective.get(key) {
-            Some(Value::String(text)) => Value::from(masked(key, text)),
-            Some(other) => other.clone(),
-            None => Value::Null,
+            // What is not set follows from others.
+            None | Some(Value::Null) => followed(key).unwrap_or_default(),
+            Some(value) => masked_value(key, value),
         };
         keys.names()
             .map(|key| Configured { key: key.into(), value: value(key), origin: self.origin(key).to_string() })
@@ -335,13 +344,11 @@ impl Layers {
         let mut good = BTreeMap::new();
         for (key, (value, origin)) in std::mem::take(&mut self.values) {
             let alone = BTreeMap::from([(key.clone(), (value.clone(), origin.clone()))]);
-            if extract(&alone).is_ok() {
+            // The reader of sizes takes plain numbers, whose unit is a guess.
+            if extract(&alone).is_ok() && !(is_size(&key) && value.is_number()) {
                 good.insert(key, (value, origin));
             } else {
-                let shown = match &value {
-                    Value::String(text) => format!("{:?}", masked(&key, text)),
-                    other => other.to_string(),
-                };
+                let shown = masked_value(&key, &value);
                 let allowed = self.keys.allowed(&key);
                 self.faults.push(Fault(format!("{key} = {shown} ({origin}): must be {allowed}")));
             }

@@ -1,5 +1,7 @@
 //! Secrets, as they may be shown.
 
+use serde_json::Value;
+
 /// Keys whose value is a secret.
 pub(super) const SECRETS: [&str; 3] = ["chat3.api_key", "auth.jwt_secret", "admin.token"];
 /// Keys whose value may carry a password.
@@ -20,6 +22,18 @@ pub fn masked(key: &str, value: &str) -> String {
     }
 }
 
+/// The same for a value of any type: a number or a list in the place of a secret is one too.
+pub(super) fn masked_value(key: &str, value: &Value) -> Value {
+    match value {
+        Value::Null => Value::Null,
+        Value::String(text) => masked(key, text).into(),
+        _ if SECRETS.contains(&key) => MASK.into(),
+        Value::Array(items) => items.iter().map(|item| masked_value(key, item)).collect(),
+        Value::Object(_) if URLS.contains(&key) => MASK.into(),
+        other => other.clone(),
+    }
+}
+
 /// Works on text, not on a parsed URL: what can't be parsed has to be masked too.
 fn masked_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
@@ -32,7 +46,8 @@ fn masked_url(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::masked;
+    use super::{masked, masked_value};
+    use serde_json::json;
 
     #[test]
     fn passwords_are_masked_wherever_they_stand() {
@@ -44,5 +59,9 @@ mod tests {
         assert_eq!(masked("rabbitmq.url", "u:p@ss@h"), "u:****@h");
         assert_eq!(masked("rabbitmq.url", "amqp://h"), "amqp://h");
         assert_eq!(masked("state_dir", "a:b@c"), "a:b@c");
+        assert_eq!(masked_value("auth.jwt_secret", &json!(12_345_678)), json!("****"));
+        assert_eq!(masked_value("admin.token", &json!(["s3cret"])), json!("****"));
+        assert_eq!(masked_value("rabbitmq.url", &json!(["amqp://u:p@h"])), json!(["amqp://u:****@h"]));
+        assert_eq!(masked_value("http.max_body", &json!(5)), json!(5));
     }
 }

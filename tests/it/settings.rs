@@ -125,3 +125,26 @@ fn the_file_of_defaults_says_what_is_built_in() {
     let written: updates_bridge::config::Settings = toml::from_str(&text).unwrap();
     assert_eq!(written, updates_bridge::config::Settings::default());
 }
+
+#[test]
+fn what_follows_from_other_settings_is_explained_and_a_secret_of_a_wrong_type_is_masked() {
+    let explained = |env: &[(&str, &str)], key: &str| {
+        let (code, out, err) = run(&["config", "explain", key, "--json"], &with(env));
+        assert_eq!(code, Some(0), "{err}");
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()[0]["value"].clone()
+    };
+    let staging = [("BRIDGE_ENV", "staging"), ("BRIDGE_ADMIN__TOKEN", "t")];
+    assert_eq!(explained(&[], "membership.mode"), "off");
+    assert_eq!(explained(&staging, "membership.mode"), "enforce");
+    assert_eq!(explained(&[("BRIDGE_SHADOW__WINDOW", "7s")], "rabbitmq.linger"), "7s");
+    assert_eq!(explained(&[], "http.allowed_origins"), serde_json::json!(["*"]));
+
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[auth]\njwt_secret = 12345678\n[admin]\ntoken = [\"hush\"]\n[rabbitmq]\nurl = [\"amqp://u:hush@h\"]\n\
+        [http]\nmax_body = 5\n";
+    std::fs::write(dir.path().join("default.toml"), text).unwrap();
+    let (code, _, err) = run(&["config", "check", "--config-dir", dir.path().to_str().unwrap()], &GOOD[..2]);
+    assert_eq!(code, Some(2));
+    assert!(!err.contains("12345678") && !err.contains("hush"), "{err}");
+    assert!(err.contains("http.max_body = 5") && err.contains("a size such as 1MiB"), "{err}");
+}

@@ -1,0 +1,71 @@
+//! The disk of `state_dir`, behind one thread of its own: a disk that hangs holds up nothing but what waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::audit::Audit;
+use super::store::Store;
+
+/// Most pieces of work that wait for the disk.
+const WAITING: usize = 256;
+
+/// What is written.
+pub(super) struct Files {
+    pub(super) store: Store,
+    pub(super) audit: Audit,
+}
+
+type Work = Box<dyn FnOnce(&mut Files) + Send>;
+
+/// Does one piece of work after the other.
+pub(super) struct Disk {
+    work: SyncSender<Work>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Disk {
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(mut files: Files) -> std::io::Result<Self> {
+        let (work, waiting): (SyncSender<Work>, Receiver<Work>) = sync_channel(WAITING);
+        let open = Arc::<AtomicUsize>::default();
+        let left = Arc::clone(&open);
+        std::thread::Builder::new().name("flag-disk".into()).spawn(move || {
+            for work in waiting {
+                work(&mut files);
+                left.fetch_sub(1, Ordering::AcqRel);
+            }
+        })?;
+        Ok(Self { work, open })
+    }
+
+    /// Waits at most `limit`; the work is done all the same when the disk answers again. `None` when it was not done in
+    /// time, or too much waits already.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(&mut Files) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        let work = Box::new(move |files: &mut Files| {
+            let _nobody_may_wait = done.send(work(files));
+        });
+        self.open.fetch_add(1, Ordering::AcqRel);
+        if self.work.try_send(work).is_err() {
+            self.open.fetch_sub(1, Ordering::AcqRel);
+            metrics::counter!("bridge_state_writes_lost_total").increment(1);
+            tracing::error!("the disk of state_dir hangs, and too much waits for it: a write is lost");
+            return None;
+        }
+        tokio::time::timeout(limit, answer).await.ok()?.ok()
+    }
+
+    /// Something still waits for the disk.
+    pub(super) fn is_behind(&self) -> bool {
+        self.open.load(Ordering::Acquire) > 0
+    }
+}
