@@ -1,5 +1,6 @@
 //! One connection to the broker, from the exchange's proof to its loss.
 
+mod acks;
 mod consume;
 mod queues;
 
@@ -20,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
 
+use self::acks::Acks;
 use super::connect::{answer, close, expendable};
 use super::{Shared, exchange, gain};
 use crate::broker::{GapReason, QueueState, Types};
@@ -50,6 +52,8 @@ pub(in crate::broker) struct Session {
     generation: String,
     control: Vec<tokio::sync::Mutex<Option<Channel>>>,
     delivery: Vec<Channel>,
+    /// Acknowledgements of each of `delivery`, where queues of many users share it.
+    acks: Vec<Arc<Acks>>,
     /// Ends the consumers: lapin keeps a connection open while one of them lives.
     over: CancellationToken,
     _over_when_dropped: DropGuard,
@@ -218,6 +222,8 @@ impl Session {
             delivery.push(channel);
         }
         let over = CancellationToken::new();
+        let prefetch = shared.settings.prefetch;
+        let acks = delivery.iter().map(|channel| Acks::start(channel.clone(), prefetch, over.clone())).collect();
         let mut session = Self {
             _over_when_dropped: over.clone().drop_guard(),
             over,
@@ -226,6 +232,7 @@ impl Session {
             shared,
             connection,
             delivery,
+            acks,
             instance_queue: None,
             actual: Mutex::default(),
             lost,

@@ -12,6 +12,7 @@ use lapin::{Channel, Consumer};
 use tracing::debug;
 
 use super::Session;
+use super::acks::{Acks, Unacknowledged};
 use crate::broker::{Delivery, Disposition};
 
 /// Unacknowledged updates of a consumer that serves many users.
@@ -20,23 +21,33 @@ pub(super) const SHARED_PREFETCH: u16 = 256;
 const TOGETHER: u32 = 64;
 
 impl Session {
-    /// Consumes a user's own queue until it or the session ends. Its channel carries others: each is acknowledged alone.
-    pub(super) fn spawn_consumer(self: &Arc<Self>, user: UserId, queue: String, consumer: Consumer) {
+    /// Consumes a user's own queue until it or the session ends. Its channel carries others.
+    pub(super) fn spawn_consumer(
+        self: &Arc<Self>,
+        user: UserId,
+        queue: String,
+        consumer: Consumer,
+        acks: Arc<Acks>,
+    ) {
         let (shared, lost) = (Arc::clone(&self.shared), self.lost.clone());
         let mut consumer = Box::pin(consumer.take_until(self.over.clone().cancelled_owned()));
         tokio::spawn(async move {
+            let mut own = Unacknowledged::default();
             while let Some(Ok(delivered)) = consumer.next().await {
                 shared.hear();
-                let acker = delivered.acker.clone();
-                let disposition = shared.inbox.deliver(delivery(Some(user.clone()), delivered));
-                let settled = match disposition {
-                    Disposition::Ack => acker.ack(BasicAckOptions::default()).await,
-                    Disposition::Reject => acker.reject(BasicRejectOptions { requeue: false }).await,
-                };
-                if let Err(error) = settled {
-                    debug!(%user, %error, "an update could not be acknowledged");
+                let (tag, acker) = (delivered.delivery_tag, delivered.acker.clone());
+                if shared.inbox.deliver(delivery(Some(user.clone()), delivered)) == Disposition::Reject
+                    && acks.rejected(tag)
+                    && let Err(error) = acker.reject(BasicRejectOptions { requeue: false }).await
+                {
+                    debug!(%user, %error, "an update could not be rejected");
                     break;
                 }
+                acks.handled(tag, &mut own);
+            }
+            // What is still here nobody takes; it must not hold up the channel's others.
+            while let Some(Some(Ok(left))) = consumer.next().now_or_never() {
+                acks.handled(left.delivery_tag, &mut own);
             }
             // The session may be over: then nobody listens, and nobody needs to.
             let _unheard = lost.send((Some(user), queue));

@@ -11,6 +11,7 @@ use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions,
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 
+use super::acks::Acks;
 use super::{Actual, Session, word};
 use crate::broker::amqp::connect::{answer, expendable};
 use crate::broker::{QueueInfo, QueueState, Types, binding};
@@ -58,8 +59,8 @@ impl Session {
             self.consume_own(user, &queue).await
         };
         match made.await {
-            Ok(consumer) => {
-                self.spawn_consumer(user.clone(), queue.clone(), consumer);
+            Ok((consumer, acks)) => {
+                self.spawn_consumer(user.clone(), queue.clone(), consumer, acks);
                 Ok(queue)
             }
             Err(reason) => {
@@ -70,11 +71,12 @@ impl Session {
         }
     }
 
-    async fn consume_own(&self, user: &UserId, queue: &str) -> Result<Consumer, String> {
+    async fn consume_own(&self, user: &UserId, queue: &str) -> Result<(Consumer, Arc<Acks>), String> {
         let place =
             user.as_str().bytes().fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let channel = &self.delivery[place % self.delivery.len()];
-        consume(channel, queue).await
+        let place = place % self.delivery.len();
+        let consumer = consume(&self.delivery[place], queue).await?;
+        Ok((consumer, Arc::clone(&self.acks[place])))
     }
 
     pub(super) async fn open_instance_queue(&self) -> Result<String, String> {
