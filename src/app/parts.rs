@@ -81,6 +81,7 @@ pub(super) fn hub_settings(settings: &Settings) -> HubSettings {
         gate: Limits { window, dwell: window, rescue: settings.flag.rescue, ..Limits::default() },
         linger: settings.linger(),
         replay_bytes: usize::try_from(settings.socket.buffer.as_u64()).unwrap_or(usize::MAX),
+        replay_total: usize::try_from(settings.socket.buffer_total.as_u64()).unwrap_or(usize::MAX),
         ready_timeout: settings.rabbitmq.ready_timeout,
         undeclared: settings.client.undeclared,
         binding_keys: settings.rabbitmq.binding_keys.clone(),

@@ -54,7 +54,7 @@ impl Front for Hub {
             Signed { socket, user: user.clone(), resume: token.clone(), recovered }
         });
         self.metrics.users.set(precise(self.users.len()));
-        self.metrics.sockets.set(precise(self.tokens.len()));
+        self.count_sockets();
         self.tap.fact(now, Fact::Churn { user });
         Ok(signed)
     }
@@ -331,7 +331,7 @@ impl Hub {
         if !state.sockets.is_empty() && wanted(state) != before {
             self.want(&user.id, state);
         }
-        self.metrics.sockets.set(precise(self.tokens.len()));
+        self.count_sockets();
         info!(user = %user.id, "socket of user is gone");
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -50,6 +50,8 @@ pub struct HubSettings {
     pub linger: Duration,
     /// Bytes that are kept for a client that may come back.
     pub replay_bytes: usize,
+    /// Bytes of what all sockets were sent (`socket.buffer_total`): with many, each may keep less.
+    pub replay_total: usize,
     /// How long sign-on waits for the queue in `live` and `complete`.
     pub ready_timeout: Duration,
     /// Form for clients that do not declare one.
@@ -92,6 +94,8 @@ pub struct Hub {
     pub(super) posts: AtomicU64,
     /// Messages accepted here that somebody here is to see, and updates received.
     pub(super) accepted: AtomicU64,
+    /// Bytes that each socket's replay may hold at the moment.
+    replay_share: AtomicUsize,
     pub(super) updates: AtomicU64,
     pub(super) metrics: DeliveryMetrics,
     pub(super) routes: Routes,
@@ -114,6 +118,7 @@ impl Hub {
         members: Arc<dyn Members>,
         served: Served,
     ) -> Arc<Self> {
+        let replay_share = AtomicUsize::new(settings.replay_bytes.min(settings.replay_total));
         let routes = Routes::new(&settings.binding_keys);
         Arc::new(Self {
             running: AtomicBool::new(served.stage.runs_rabbitmq()),
@@ -133,6 +138,7 @@ impl Hub {
             posts_open: DashMap::new(),
             posts: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
+            replay_share,
             updates: AtomicU64::new(0),
             metrics: DeliveryMetrics::default(),
             routes,
@@ -179,7 +185,15 @@ impl Hub {
         let age = u64::try_from(self.settings.linger.as_millis()).unwrap_or(u64::MAX);
         // A lost connection is noticed late; what was sent into the void meanwhile is kept for a client that says
         // what it got last.
-        Bounds { bytes: self.settings.replay_bytes, age: if age == 0 { 0 } else { age.saturating_add(60_000) } }
+        let bytes = self.replay_share.load(Ordering::Relaxed);
+        Bounds { bytes, age: if age == 0 { 0 } else { age.saturating_add(60_000) } }
+    }
+
+    pub(super) fn count_sockets(&self) {
+        let sockets = self.tokens.len();
+        self.metrics.sockets.set(precise(sockets));
+        let share = self.settings.replay_total / sockets.max(1);
+        self.replay_share.store(share.min(self.settings.replay_bytes), Ordering::Relaxed);
     }
 
     pub(super) fn new_socket_id(&self) -> SocketId {
