@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::wanted::Wanted;
-use super::{Broker, Check, Inbox, QueueInfo, QueueState, SessionState, Types};
+use super::{Broker, Check, GapReason, Inbox, QueueInfo, QueueState, SessionState, Types};
 use crate::clock::Clock;
 use crate::config::Rabbitmq;
 
@@ -210,7 +210,7 @@ fn lose(shared: &Shared) {
         shared.inbox.session(false);
     }
     let since = Millis(shared.heard.load(Ordering::Relaxed));
-    for user in shared.wanted.all_lost(since) {
+    for user in shared.wanted.all_lost(GapReason::BrokerLost, since) {
         shared.inbox.queue_lost(&user);
     }
 }

@@ -87,7 +87,7 @@ impl EmbeddedBroker {
         self.inbox.session(up);
         if !up {
             self.queues.lock().clear();
-            for user in self.wanted.all_lost(self.clock.now()) {
+            for user in self.wanted.all_lost(GapReason::BrokerLost, self.clock.now()) {
                 self.inbox.queue_lost(&user);
             }
         }
@@ -112,7 +112,7 @@ impl EmbeddedBroker {
             }
         }
         match self.wanted.live(user, &types) {
-            Ok(gap) => self.inbox.queue_live(user, gap.map(|(_, since)| (GapReason::BrokerLost, since))),
+            Ok(gap) => self.inbox.queue_live(user, gap),
             Err(()) => self.wanted.again(user),
         }
     }
