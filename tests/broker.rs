@@ -285,6 +285,7 @@ async fn a_frozen_broker_is_noticed_and_stop_keeps_its_limit() {
     rabbit.signal("-CONT");
     println!("stop on a frozen broker took {stopped:?}");
     assert!(stopped < Duration::from_millis(3_500));
+    assert_eq!(*inbox.sessions.lock(), [true, false, true, false], "a stop that was cut short is told too");
     eventually("queues gone", 20, || rabbit.queues().is_empty()).await;
 }
 

@@ -109,15 +109,16 @@ impl Broker for AmqpBroker {
         {
             warn!("queues could not be deleted in time: the connection is dropped");
             supervisor.abort();
+            let _ended = supervisor.await;
             // Exclusive queues go with the connection.
             if let Some(session) = self.shared.session.lock().take() {
                 session.abandon();
             }
         }
-        self.shared.session.lock().take();
+        // A supervisor that was cut short has not told: who asks whether the session is up must not be left with yes.
+        lose(&self.shared);
         self.shared.wanted.clear();
         self.shared.change(|state| *state = SessionState::default());
-        gauge!("bridge_broker_up").set(0.0);
     }
 
     fn want(&self, user: &UserId, types: Types) {

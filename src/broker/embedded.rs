@@ -150,8 +150,8 @@ impl Broker for EmbeddedBroker {
 
     async fn stop(&self, _limit: Duration) {
         self.started.store(false, Ordering::Release);
+        self.set_up(false);
         self.wanted.clear();
-        self.queues.lock().clear();
         self.state.send_replace(SessionState::default());
         self.wanted.work.notify_one();
     }
