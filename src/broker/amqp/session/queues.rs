@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::UserId;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
@@ -18,6 +18,8 @@ use crate::config::Topology;
 
 /// Lags are asked for this many queues at once.
 const LAGS: usize = 16;
+/// Bindings of one user that are asked for at once.
+const BINDS: usize = 8;
 
 impl Session {
     /// A channel for requests about `user`; made anew when a refusal has closed it.
@@ -94,16 +96,15 @@ impl Session {
         answer(channel.queue_declare(queue.into(), options, FieldTable::default())).await.map(|_| ())
     }
 
+    /// A few at a time: the channel's other users get their turn between them.
     async fn bind_all(&self, who: &str, queue: &str, keys: &BTreeSet<String>) -> Result<(), String> {
         let channel = self.control(who).await?;
         let exchange = self.shared.settings.exchange.as_str();
-        let mut binds = Vec::with_capacity(keys.len());
-        for key in keys {
+        let bind = |key: &String| {
             let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-            let bind = channel.queue_bind(queue.into(), exchange.into(), key.as_str().into(), options, arguments);
-            binds.push(answer(bind));
-        }
-        futures::future::try_join_all(binds).await.map(|_| ())
+            answer(channel.queue_bind(queue.into(), exchange.into(), key.as_str().into(), options, arguments))
+        };
+        futures::stream::iter(keys).map(bind).buffer_unordered(BINDS).try_collect().await
     }
 
     /// Binds what is new before it unbinds what is not wanted any more.
@@ -131,12 +132,10 @@ impl Session {
     ) -> Result<(), String> {
         let channel = self.control(who).await?;
         let exchange = self.shared.settings.exchange.as_str();
-        for key in keys {
-            let unbind =
-                channel.queue_unbind(queue.into(), exchange.into(), key.as_str().into(), FieldTable::default());
-            answer(unbind).await?;
-        }
-        Ok(())
+        let unbind = |key: &String| {
+            answer(channel.queue_unbind(queue.into(), exchange.into(), key.as_str().into(), FieldTable::default()))
+        };
+        futures::stream::iter(keys).map(unbind).buffer_unordered(BINDS).try_collect().await
     }
 
     /// Deletes the user's queue, or its bindings where one queue serves many.
