@@ -205,6 +205,7 @@ fn lose(shared: &Shared) {
     shared.change(|state| {
         state.up = false;
         state.blocked = false;
+        state.exchange_ok = None;
     });
     gauge!("bridge_broker_up").set(0.0);
     if was_up {

@@ -106,6 +106,7 @@ fn a_queue_that_is_deleted_is_made_anew_and_an_exchange_that_comes_late_is_found
         report["not_ready"].to_string().contains("exchange").then_some(report)
     });
     assert_eq!(report["ready"], false);
+    assert!(!report["not_ready"].to_string().contains("rabbitmq"), "the broker is there: {report}");
     rabbit.ctl(&["eval", r#"rabbit_exchange:declare(rabbit_misc:r(<<"/">>, exchange, <<"comes_late">>), topic, true, false, false, [], <<"t">>)."#]);
     eventually("ready", s(8), || (missing.get("/readyz").0 == 200).then_some(()));
 }
