@@ -337,3 +337,28 @@ async fn a_refusal_on_an_expendable_channel_costs_only_itself() {
     broker.stop(Duration::from_secs(5)).await;
     assert_eq!((after_late_exchange, while_looking), (vec![true], vec![]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_that_may_not_consume_is_not_asked_several_times_a_second() {
+    let rabbit = Rabbit::start();
+    let _publisher = Publisher::new(&rabbit.url()).await;
+    let permit = |read: &str| rabbit.ctl(&["set_permissions", "-p", "/", "guest", ".*", ".*", read]);
+    permit("^(chat3_updates|bridge_probe.*)$");
+    let (broker, inbox) = broker(settings(&rabbit.url()));
+    broker.start();
+    broker.want(&id("a"), None);
+    eventually("refused", 8, || inbox.sessions.lock().len() > 1).await;
+    let mut reasons = std::collections::BTreeSet::new();
+    let end = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < end {
+        reasons.extend(broker.session().borrow().last_error.clone());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let begun = inbox.sessions.lock().iter().filter(|up| **up).count();
+    println!("{begun} sessions in 8 s: {reasons:?}");
+    assert!(begun <= 8, "{begun}");
+    assert!(reasons.iter().all(|reason| reason.contains("ACCESS_REFUSED")), "{reasons:?}");
+    permit(".*");
+    live(&broker, 1).await;
+    broker.stop(Duration::from_secs(5)).await;
+}

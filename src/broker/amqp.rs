@@ -10,7 +10,7 @@ mod session;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_core::{Millis, UserId};
 use metrics::{counter, gauge};
@@ -27,8 +27,14 @@ use crate::config::Rabbitmq;
 
 use session::Session;
 
-/// No wait between two attempts is longer.
+/// The first wait between two attempts.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// No wait for a broker that can't be reached is longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// No wait after a session that ended as soon as it began is longer, jitter apart.
+const LONGEST_REST: Duration = Duration::from_millis(2_400);
+/// A session that lasts so long did not end by what it asked for.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// A broker reached over AMQP.
 pub struct AmqpBroker {
@@ -161,22 +167,35 @@ fn unnamed(user: UserId, state: QueueState) -> QueueInfo {
 
 /// Keeps a session up until the broker is stopped.
 async fn supervise(shared: Arc<Shared>) {
-    let mut wait = Duration::from_millis(200);
+    let mut wait = FIRST_WAIT;
     let mut attempt = 0_usize;
     let mut failures = 0_usize;
+    let mut brief = 0_usize;
     while !shared.stopping.load(Ordering::Acquire) {
         let connected = connect::connect(&shared.settings, attempt).await;
+        let mut longest = LONGEST_WAIT;
         attempt += 1;
         match connected {
             Ok(connection) => {
                 shared.hear();
                 failures = 0;
-                wait = Duration::from_millis(200);
-                if let Err(reason) = session::run(&shared, connection).await {
-                    warn!(%reason, "broker session lost");
-                    shared.change(|state| state.last_error = Some(reason));
+                longest = LONGEST_REST;
+                let begun = Instant::now();
+                let ended = session::run(&shared, connection).await;
+                // What a broker refuses, it refuses again: such a session must not begin several times a second.
+                brief = if begun.elapsed() < STEADY { brief + 1 } else { 0 };
+                if brief <= 1 {
+                    wait = FIRST_WAIT;
                 }
                 lose(&shared);
+                if let Err(reason) = ended {
+                    if brief > 1 && brief.is_power_of_two() {
+                        error!(%reason, in_a_row = brief, "broker sessions end as soon as they begin");
+                    } else {
+                        warn!(%reason, "broker session lost");
+                    }
+                    shared.change(|state| state.last_error = Some(reason));
+                }
             }
             Err(reason) => {
                 failures += 1;
@@ -193,7 +212,7 @@ async fn supervise(shared: Arc<Shared>) {
             counter!("bridge_broker_reconnects_total").increment(1);
             let jitter = rand::rng().random_range(0.75..1.25);
             shared.pause(wait.mul_f64(jitter)).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            wait = (wait * 2).min(longest);
         }
     }
 }

@@ -90,6 +90,7 @@ async fn keep(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     look.reset();
     let mut pulse = interval(Duration::from_millis(200));
+    let mut lame = false;
     loop {
         work.begin(session);
         tokio::select! {
@@ -100,7 +101,11 @@ async fn keep(
             Some((user, queue)) = losses.recv() => session.queue_ended(user, &queue)?,
             Some(event) = events.next() => session.hear(event)?,
             _ = look.tick() => session.look_after().await?,
-            _ = pulse.tick() => session.check()?,
+            // Whoever knows why has one pulse to say it.
+            _ = pulse.tick() => match session.check() {
+                Err(lost) if lame => return Err(lost),
+                checked => lame = checked.is_err(),
+            },
         }
         if shared.stopping.load(Ordering::Acquire) {
             break;
@@ -183,7 +188,7 @@ impl Work {
             Ok(()) if again => session.shared.wanted.again(&user),
             Ok(()) => {}
             Err(reason) => {
-                session.check()?;
+                session.check().map_err(|lost| format!("{lost}: {reason}"))?;
                 warn!(%user, %reason, "the queue for the user could not be made: trying again");
                 counter!("bridge_queue_failed_total").increment(1);
                 let shared = Arc::clone(&session.shared);
@@ -283,7 +288,10 @@ impl Session {
     }
 
     fn queue_ended(&self, user: Option<UserId>, queue: &str) -> Result<(), String> {
-        self.check()?;
+        if self.check().is_err() {
+            // It went with its channel or connection, and the session with it.
+            return Ok(());
+        }
         let Some(user) = user else { return Err(format!("queue {queue} was deleted")) };
         let ours = {
             let mut actual = self.actual.lock();

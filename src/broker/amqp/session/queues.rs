@@ -194,5 +194,6 @@ impl Session {
 
 async fn consume(channel: &Channel, queue: &str) -> Result<Consumer, String> {
     let options = BasicConsumeOptions::default();
-    answer(channel.basic_consume(queue.into(), queue.into(), options, FieldTable::default())).await
+    let consumer = answer(channel.basic_consume(queue.into(), queue.into(), options, FieldTable::default())).await;
+    consumer.map_err(|reason| format!("queue {queue} can't be consumed: {reason}"))
 }
