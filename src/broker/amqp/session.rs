@@ -1,18 +1,20 @@
 //! One connection to the broker, from the exchange's proof to its loss.
 
 mod consume;
+mod loss;
 mod queues;
+mod work;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bridge_core::{Millis, UserId};
+use bridge_core::UserId;
 use futures::{Stream, StreamExt as _};
 use lapin::options::BasicQosOptions;
 use lapin::{Channel, Connection, Event};
-use metrics::{counter, gauge};
+use metrics::gauge;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,8 +24,10 @@ use tracing::{error, info, warn};
 
 use super::connect::{answer, close, expendable};
 use super::{Shared, exchange, gain};
-use crate::broker::{GapReason, QueueState, Types};
+use crate::broker::{QueueState, Types};
 use crate::config::Topology;
+
+use work::Work;
 
 /// A missing or wrong exchange is looked at again this often, and one that is right is looked after.
 const LOOK: Duration = Duration::from_secs(3);
@@ -33,14 +37,23 @@ const IN_FLIGHT: usize = 64;
 const CONTROL: usize = 4;
 /// Channels that are left for looks at the exchange and at lags.
 const SPARE: usize = 2;
-/// A user whose queue could not be made is tried again after this.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// A queue (or the bindings on the instance's queue) as the broker has confirmed it.
 #[derive(Clone, Debug)]
 struct Actual {
     queue: String,
+    /// The types that are bound.
     types: Types,
+}
+
+/// What the broker has confirmed so far.
+#[derive(Default)]
+struct Made {
+    users: HashMap<UserId, Actual>,
+    /// The queue of the instance, where one serves many.
+    instance_queue: Option<String>,
+    /// How often all bindings were lost: one that was asked for before counts for nothing.
+    losses: u64,
 }
 
 /// A live session.
@@ -53,9 +66,7 @@ pub(in crate::broker) struct Session {
     /// Ends the consumers: lapin keeps a connection open while one of them lives.
     over: CancellationToken,
     _over_when_dropped: DropGuard,
-    /// The queue of the instance, where one serves many.
-    instance_queue: Option<String>,
-    actual: Mutex<HashMap<UserId, Actual>>,
+    made: Mutex<Made>,
     /// Queues whose consumers ended: at most one message for each queue that was made.
     lost: mpsc::UnboundedSender<(Option<UserId>, String)>,
 }
@@ -98,7 +109,7 @@ async fn keep(
             () = shared.stop.notified() => {}
             () = shared.wanted.work.notified() => {}
             Some(done) = work.tasks.join_next() => work.end(session, done)?,
-            Some((user, queue)) = losses.recv() => session.queue_ended(user, &queue)?,
+            Some((user, queue)) = losses.recv() => session.queue_ended(user, &queue).await?,
             Some(event) = events.next() => session.hear(event)?,
             _ = look.tick() => session.look_after().await?,
             // Whoever knows why has one pulse to say it.
@@ -145,63 +156,6 @@ async fn wait_for_exchange(shared: &Shared, connection: &Connection) -> Result<b
     }
 }
 
-/// Users to be brought to what is wanted, one request chain for each at a time.
-#[derive(Default)]
-struct Work {
-    queue: VecDeque<UserId>,
-    busy: HashSet<UserId>,
-    /// Something changed about them while they were busy.
-    again: HashSet<UserId>,
-    tasks: JoinSet<(UserId, Result<(), String>)>,
-}
-
-impl Work {
-    fn begin(&mut self, session: &Arc<Session>) {
-        for user in session.shared.wanted.take_dirty() {
-            if self.busy.contains(&user) {
-                self.again.insert(user);
-            } else {
-                self.busy.insert(user.clone());
-                self.queue.push_back(user);
-            }
-        }
-        while self.tasks.len() < IN_FLIGHT
-            && let Some(user) = self.queue.pop_front()
-        {
-            let session = Arc::clone(session);
-            self.tasks.spawn(async move {
-                let brought = session.bring(&user).await;
-                (user, brought)
-            });
-        }
-    }
-
-    fn end(
-        &mut self,
-        session: &Arc<Session>,
-        done: Result<(UserId, Result<(), String>), tokio::task::JoinError>,
-    ) -> Result<(), String> {
-        let (user, brought) = done.map_err(|error| format!("a task of the broker session failed: {error}"))?;
-        self.busy.remove(&user);
-        let again = self.again.remove(&user);
-        match brought {
-            Ok(()) if again => session.shared.wanted.again(&user),
-            Ok(()) => {}
-            Err(reason) => {
-                session.check().map_err(|lost| format!("{lost}: {reason}"))?;
-                warn!(%user, %reason, "the queue for the user could not be made: trying again");
-                counter!("bridge_queue_failed_total").increment(1);
-                let shared = Arc::clone(&session.shared);
-                tokio::spawn(async move {
-                    tokio::time::sleep(AGAIN).await;
-                    shared.wanted.again(&user);
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Session {
     async fn open(
         shared: Arc<Shared>,
@@ -223,7 +177,7 @@ impl Session {
             delivery.push(channel);
         }
         let over = CancellationToken::new();
-        let mut session = Self {
+        let session = Self {
             _over_when_dropped: over.clone().drop_guard(),
             over,
             control: (0..CONTROL).map(|_| tokio::sync::Mutex::new(None)).collect(),
@@ -231,12 +185,12 @@ impl Session {
             shared,
             connection,
             delivery,
-            instance_queue: None,
-            actual: Mutex::default(),
+            made: Mutex::default(),
             lost,
         };
         if one_for_all {
-            session.instance_queue = Some(session.open_instance_queue().await?);
+            let queue = session.open_instance_queue().await?;
+            session.made.lock().instance_queue = Some(queue);
         }
         Ok(session)
     }
@@ -287,50 +241,37 @@ impl Session {
         self.check()
     }
 
-    fn queue_ended(&self, user: Option<UserId>, queue: &str) -> Result<(), String> {
-        if self.check().is_err() {
-            // It went with its channel or connection, and the session with it.
-            return Ok(());
-        }
-        let Some(user) = user else { return Err(format!("queue {queue} was deleted")) };
-        let ours = {
-            let mut actual = self.actual.lock();
-            let ours = actual.get(&user).is_some_and(|actual| actual.queue == queue);
-            if ours {
-                actual.remove(&user);
-            }
-            ours
-        };
-        if ours {
-            warn!(%user, queue, "queue of the user was lost: making it anew");
-            counter!("bridge_queue_lost_total").increment(1);
-            let since = Millis(self.shared.clock.now().0.saturating_sub(1_000));
-            self.shared.wanted.lost(&user, GapReason::QueueLost, since);
-            self.shared.inbox.queue_lost(&user);
-        }
-        Ok(())
-    }
-
     /// Brings one user's queue to what is wanted.
     async fn bring(self: &Arc<Self>, user: &UserId) -> Result<(), String> {
         let wanted = self.shared.wanted.types(user);
-        let actual = self.actual.lock().get(user).cloned();
+        let (actual, losses) = {
+            let made = self.made.lock();
+            (made.users.get(user).cloned(), made.losses)
+        };
         match (wanted, actual) {
             (None, None) => {}
             (None, Some(actual)) => {
-                self.actual.lock().remove(user);
+                self.made.lock().users.remove(user);
                 self.remove(user, &actual).await?;
             }
             (Some(types), actual) => {
                 match actual {
                     None => {
-                        let queue = self.make(user, &types).await?;
+                        let queue = self.make(user, &types, losses).await?;
                         info!(%user, %queue, "created queue for user");
                     }
-                    Some(actual) if actual.types != types => self.rebind(user, &actual, &types).await?,
+                    Some(actual) if actual.types != types => self.rebind(user, &actual, &types, losses).await?,
                     Some(_) => {}
                 }
-                match self.shared.wanted.live(user, &types) {
+                // Under the lock: what is lost from now on is a gap after this moment.
+                let live = {
+                    let made = self.made.lock();
+                    match made.users.get(user) {
+                        Some(actual) if actual.types == types => self.shared.wanted.live(user, &types),
+                        _ => Err(()),
+                    }
+                };
+                match live {
                     Ok(gap) => self.shared.inbox.queue_live(user, gap),
                     Err(()) => self.shared.wanted.again(user),
                 }
@@ -348,9 +289,9 @@ impl Session {
 
     /// Deletes what this session made, and closes.
     async fn leave(self: &Arc<Self>) {
-        let actual: Vec<(UserId, Actual)> = self.actual.lock().drain().collect();
+        let made = std::mem::take(&mut *self.made.lock());
         let mut deletions = JoinSet::new();
-        for (user, actual) in actual {
+        for (user, actual) in made.users {
             if deletions.len() >= IN_FLIGHT {
                 deletions.join_next().await;
             }
@@ -358,7 +299,7 @@ impl Session {
             deletions.spawn(async move { session.remove(&user, &actual).await });
         }
         while deletions.join_next().await.is_some() {}
-        if let Some(queue) = &self.instance_queue
+        if let Some(queue) = &made.instance_queue
             && let Err(reason) = self.delete(queue).await
         {
             warn!(queue, %reason, "the queue could not be deleted");

@@ -36,17 +36,27 @@ impl Session {
     }
 
     /// Declares, binds and consumes what `user` wants; returns the queue's name once all of it is confirmed.
-    pub(super) async fn make(self: &Arc<Self>, user: &UserId, types: &Types) -> Result<String, String> {
+    /// `losses` is their count when this began.
+    pub(super) async fn make(
+        self: &Arc<Self>,
+        user: &UserId,
+        types: &Types,
+        losses: u64,
+    ) -> Result<String, String> {
         let settings = &self.shared.settings;
-        let queue = match &self.instance_queue {
-            Some(queue) if settings.topology == Topology::Firehose => queue.clone(),
+        let instance_queue = self.made.lock().instance_queue.clone();
+        let queue = match instance_queue {
+            Some(queue) if settings.topology == Topology::Firehose => queue,
             Some(queue) => {
-                self.bind_all(user.as_str(), queue, &binding::keys(&settings.binding_keys, user, types)).await?;
-                queue.clone()
+                self.bind_all(user.as_str(), &queue, &binding::keys(&settings.binding_keys, user, types)).await?;
+                queue
             }
             None => self.make_own(user, types).await?,
         };
-        self.actual.lock().insert(user.clone(), Actual { queue: queue.clone(), types: types.clone() });
+        let mut made = self.made.lock();
+        let types = if made.losses == losses { types.clone() } else { nothing() };
+        let actual = Actual { queue: made.instance_queue.as_ref().unwrap_or(&queue).clone(), types };
+        made.users.insert(user.clone(), actual);
         Ok(queue)
     }
 
@@ -79,15 +89,22 @@ impl Session {
         consume(channel, queue).await
     }
 
+    /// Makes the queue that serves all users; returns its name, a new one each time.
     pub(super) async fn open_instance_queue(&self) -> Result<String, String> {
-        let queue = format!("bridge_{}.{}", self.shared.instance_id, self.generation);
+        let queue = format!("bridge_{}.{}", self.shared.instance_id, word());
         self.declare(&queue, &queue).await?;
-        if self.shared.settings.topology == Topology::Firehose {
-            self.bind_all(&queue, &queue, &binding::all(&self.shared.settings.binding_keys)).await?;
-        }
+        self.bind_instance_queue(&queue).await?;
         let consumer = consume(&self.delivery[0], &queue).await?;
         self.spawn_shared_consumer(self.delivery[0].clone(), queue.clone(), consumer);
         Ok(queue)
+    }
+
+    /// Binds what does not depend on who is connected.
+    pub(super) async fn bind_instance_queue(&self, queue: &str) -> Result<(), String> {
+        if self.shared.settings.topology == Topology::Firehose {
+            self.bind_all(queue, queue, &binding::all(&self.shared.settings.binding_keys)).await?;
+        }
+        Ok(())
     }
 
     async fn declare(&self, who: &str, queue: &str) -> Result<(), String> {
@@ -108,7 +125,13 @@ impl Session {
     }
 
     /// Binds what is new before it unbinds what is not wanted any more.
-    pub(super) async fn rebind(&self, user: &UserId, actual: &Actual, types: &Types) -> Result<(), String> {
+    pub(super) async fn rebind(
+        &self,
+        user: &UserId,
+        actual: &Actual,
+        types: &Types,
+        losses: u64,
+    ) -> Result<(), String> {
         if self.shared.settings.topology != Topology::Firehose {
             let formats = &self.shared.settings.binding_keys;
             let before = binding::keys(formats, user, &actual.types);
@@ -117,9 +140,11 @@ impl Session {
             self.bind_all(user.as_str(), &actual.queue, &added).await?;
             self.unbind_all(user.as_str(), &actual.queue, before.difference(&after)).await?;
         }
-        let now = Actual { queue: actual.queue.clone(), types: types.clone() };
-        if let Some(own) = self.actual.lock().get_mut(user) {
-            *own = now;
+        let mut made = self.made.lock();
+        if made.losses == losses
+            && let Some(own) = made.users.get_mut(user)
+        {
+            own.types.clone_from(types);
         }
         Ok(())
     }
@@ -160,9 +185,13 @@ impl Session {
     }
 
     pub(super) async fn with_lags(&self, states: Vec<(UserId, QueueState)>, limit: Duration) -> Vec<QueueInfo> {
-        let mut names: HashMap<UserId, String> =
-            self.actual.lock().iter().map(|(user, actual)| (user.clone(), actual.queue.clone())).collect();
-        let distinct: BTreeSet<String> = names.values().cloned().chain(self.instance_queue.clone()).collect();
+        let (mut names, distinct) = {
+            let made = self.made.lock();
+            let name = |(user, actual): (&UserId, &Actual)| (user.clone(), actual.queue.clone());
+            let names: HashMap<UserId, String> = made.users.iter().map(name).collect();
+            let distinct: BTreeSet<String> = names.values().cloned().chain(made.instance_queue.clone()).collect();
+            (names, distinct)
+        };
         let mut lags: HashMap<String, u64> = HashMap::new();
         let asked = futures::stream::iter(distinct).map(|queue| async move {
             let lag = self.lag(&queue).await;
@@ -190,6 +219,11 @@ impl Session {
         let _closed = answer(channel.close(200, "OK".into())).await;
         Some(u64::from(seen.message_count()))
     }
+}
+
+/// Bound to no type.
+pub(super) fn nothing() -> Types {
+    Some(BTreeSet::new())
 }
 
 async fn consume(channel: &Channel, queue: &str) -> Result<Consumer, String> {
