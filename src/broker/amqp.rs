@@ -55,6 +55,8 @@ pub(super) struct Shared {
     stop: Notify,
     /// The last moment at which the broker was heard.
     heard: AtomicU64,
+    /// It was said that bindings can't be watched.
+    unwatched: AtomicBool,
 }
 
 impl Shared {
@@ -90,6 +92,7 @@ impl AmqpBroker {
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
             heard: AtomicU64::new(0),
+            unwatched: AtomicBool::new(false),
         };
         Arc::new(Self { shared: Arc::new(shared), supervisor: Mutex::default() })
     }
@@ -239,6 +242,11 @@ fn lose(shared: &Shared) {
 /// The session is up: connected, exchange proved, the instance's own topology live.
 fn gain(shared: &Shared, session: &Arc<Session>) {
     *shared.session.lock() = Some(Arc::clone(session));
+    info!(generation = %session.generation(), "broker session is up");
+    up(shared);
+}
+
+fn up(shared: &Shared) {
     shared.change(|state| {
         state.up = true;
         state.was_up = true;
@@ -246,6 +254,24 @@ fn gain(shared: &Shared, session: &Arc<Session>) {
         state.last_error = None;
     });
     gauge!("bridge_broker_up").set(1.0);
-    info!(generation = %session.generation(), "broker session is up");
     shared.inbox.session(true);
+}
+
+/// The exchange is missing or wrong: says it, and that nothing can come.
+fn exchange_gone(shared: &Shared, problem: &str) {
+    let name = &shared.settings.exchange;
+    let was_up = shared.state.borrow().up;
+    let text = format!("exchange {name} {problem}");
+    if shared.state.borrow().last_error.as_ref() != Some(&text) {
+        error!(exchange = %name, "{text}");
+    }
+    shared.change(|state| {
+        state.up = false;
+        state.exchange_ok = Some(false);
+        state.last_error = Some(text);
+    });
+    gauge!("bridge_broker_up").set(0.0);
+    if was_up {
+        shared.inbox.session(false);
+    }
 }

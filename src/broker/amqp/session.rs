@@ -1,32 +1,33 @@
 //! One connection to the broker, from the exchange's proof to its loss.
 
 mod consume;
+mod lookout;
 mod loss;
 mod queues;
 mod work;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bridge_core::UserId;
 use futures::{Stream, StreamExt as _};
 use lapin::options::BasicQosOptions;
 use lapin::{Channel, Connection, Event};
-use metrics::gauge;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::interval;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::connect::{answer, close, expendable};
-use super::{Shared, exchange, gain};
+use super::{Shared, exchange, exchange_gone, gain};
 use crate::broker::{QueueState, Types};
 use crate::config::Topology;
 
+use lookout::Lookout;
 use work::Work;
 
 /// A missing or wrong exchange is looked at again this often, and one that is right is looked after.
@@ -35,8 +36,8 @@ const LOOK: Duration = Duration::from_secs(3);
 const IN_FLIGHT: usize = 64;
 /// Channels for requests that may be refused.
 const CONTROL: usize = 4;
-/// Channels that are left for looks at the exchange and at lags.
-const SPARE: usize = 2;
+/// Channels that are left for looks at the exchange and at lags, and for the sentinel.
+const SPARE: usize = 3;
 
 /// A queue (or the bindings on the instance's queue) as the broker has confirmed it.
 #[derive(Clone, Debug)]
@@ -67,6 +68,10 @@ pub(in crate::broker) struct Session {
     over: CancellationToken,
     _over_when_dropped: DropGuard,
     made: Mutex<Made>,
+    /// The last moment at which the bindings were there.
+    whole: AtomicU64,
+    /// The exchange is missing or wrong: nothing can be bound.
+    gone: AtomicBool,
     /// Queues whose consumers ended: at most one message for each queue that was made.
     lost: mpsc::UnboundedSender<(Option<UserId>, String)>,
 }
@@ -78,10 +83,11 @@ pub(super) async fn run(shared: &Arc<Shared>, connection: Connection) -> Result<
         close(&connection).await;
         return Ok(());
     }
+    let lookout = Lookout::open(shared, &connection).await;
     let (lost, mut losses) = mpsc::unbounded_channel();
     let session = Arc::new(Session::open(Arc::clone(shared), connection, lost).await?);
     gain(shared, &session);
-    let outcome = keep(shared, &session, &mut events, &mut losses).await;
+    let outcome = keep(shared, &session, &mut events, &mut losses, lookout).await;
     match &outcome {
         Ok(()) => session.leave().await,
         Err(_) => session.abandon(),
@@ -95,15 +101,16 @@ async fn keep(
     session: &Arc<Session>,
     events: &mut (impl Stream<Item = Event> + Unpin),
     losses: &mut mpsc::UnboundedReceiver<(Option<UserId>, String)>,
+    lookout: Lookout,
 ) -> Result<(), String> {
     let mut work = Work::default();
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    look.reset();
+    let mut look = Box::pin(lookout.next(Arc::clone(session)));
     let mut pulse = interval(Duration::from_millis(200));
     let mut lame = false;
     loop {
-        work.begin(session);
+        if !session.gone.load(Ordering::Acquire) {
+            work.begin(session);
+        }
         tokio::select! {
             // Not a reason by itself: the notice of an earlier stop may still be there.
             () = shared.stop.notified() => {}
@@ -111,7 +118,10 @@ async fn keep(
             Some(done) = work.tasks.join_next() => work.end(session, done)?,
             Some((user, queue)) = losses.recv() => session.queue_ended(user, &queue).await?,
             Some(event) = events.next() => session.hear(event)?,
-            _ = look.tick() => session.look_after().await?,
+            (lookout, looked) = &mut look => {
+                session.judge(looked).await?;
+                look.set(lookout.next(Arc::clone(session)));
+            }
             // Whoever knows why has one pulse to say it.
             _ = pulse.tick() => match session.check() {
                 Err(lost) if lame => return Err(lost),
@@ -128,24 +138,11 @@ async fn keep(
 
 /// `false` when the broker is stopped meanwhile.
 async fn wait_for_exchange(shared: &Shared, connection: &Connection) -> Result<bool, String> {
-    let name = &shared.settings.exchange;
-    let mut said = None;
     loop {
-        let seen = exchange::look(connection, name, shared.settings.declare_exchange).await?;
+        let seen = exchange::look(connection, &shared.settings.exchange, shared.settings.declare_exchange).await?;
         shared.hear();
-        let problem = match &seen {
-            exchange::Seen::Topic | exchange::Seen::Unproved => return Ok(true),
-            exchange::Seen::Missing => "is missing: it appears when Chat3 has started".to_owned(),
-            exchange::Seen::Wrong(text) => format!("is not a durable topic exchange: {text}"),
-        };
-        if said.as_ref() != Some(&seen) {
-            error!(exchange = %name, "exchange {name} {problem}");
-            said = Some(seen);
-        }
-        shared.change(|state| {
-            state.exchange_ok = Some(false);
-            state.last_error = Some(format!("exchange {name} {problem}"));
-        });
+        let Some(problem) = seen.problem() else { return Ok(true) };
+        exchange_gone(shared, &problem);
         shared.pause(LOOK).await;
         if shared.stopping.load(Ordering::Acquire) {
             return Ok(false);
@@ -182,10 +179,12 @@ impl Session {
             over,
             control: (0..CONTROL).map(|_| tokio::sync::Mutex::new(None)).collect(),
             generation: word(),
-            shared,
             connection,
             delivery,
             made: Mutex::default(),
+            whole: AtomicU64::new(shared.clock.now().0),
+            gone: AtomicBool::new(false),
+            shared,
             lost,
         };
         if one_for_all {
@@ -220,25 +219,6 @@ impl Session {
             _ => {}
         }
         Ok(())
-    }
-
-    /// An exchange that is deleted takes its bindings with it, silently.
-    async fn look_after(&self) -> Result<(), String> {
-        let (live, wanted) = self.shared.wanted.ready();
-        for (state, count) in [("live", live), ("pending", wanted.saturating_sub(live))] {
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            gauge!("bridge_queues", "state" => state).set(count as f64);
-        }
-        let name = &self.shared.settings.exchange;
-        let look = exchange::look(&self.connection, name, false);
-        // A broker that is slow to answer is the heartbeat's business.
-        match tokio::time::timeout(Duration::from_secs(2), look).await {
-            Ok(Ok(exchange::Seen::Topic | exchange::Seen::Unproved)) => self.shared.hear(),
-            Ok(Ok(exchange::Seen::Missing)) => return Err(format!("exchange {name} is gone")),
-            Ok(Ok(exchange::Seen::Wrong(text))) => return Err(format!("exchange {name} was replaced: {text}")),
-            Ok(Err(_)) | Err(_) => {}
-        }
-        self.check()
     }
 
     /// Brings one user's queue to what is wanted.

@@ -198,7 +198,7 @@ impl Session {
             (queue, lag)
         });
         let most = usize::from(self.connection.configuration().channel_max());
-        let spare = most.saturating_sub(self.delivery.len() + self.control.len() + 1);
+        let spare = most.saturating_sub(self.delivery.len() + self.control.len() + 2);
         let mut answers = Box::pin(asked.buffer_unordered(LAGS.min(spare).max(1)));
         let deadline = tokio::time::Instant::now() + limit;
         while let Ok(Some((queue, lag))) = tokio::time::timeout_at(deadline, answers.next()).await {
