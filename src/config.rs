@@ -99,6 +99,8 @@ pub struct Rabbitmq {
     pub exchange: String,
     /// Declare the exchange when it is missing (Chat3 owns it).
     pub declare_exchange: bool,
+    /// Prove every 3 s, by a probe through the exchange, that the bindings are there.
+    pub watch_bindings: bool,
     /// How queues are laid out.
     pub topology: Topology,
     /// Binding keys; `{id}` is the user's id and the last word the update type.

@@ -44,7 +44,8 @@ impl Readiness for Ready {
         Facts {
             stage,
             chat3: self.chat3.load(Ordering::Acquire),
-            broker: session.up,
+            // A session that only waits for its exchange has a broker.
+            broker: session.up || session.exchange_ok == Some(false),
             exchange: session.exchange_ok,
             queues: live >= wanted,
             starting: stage.runs_rabbitmq() && !session.was_up && self.started.elapsed() < STARTING,

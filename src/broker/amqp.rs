@@ -10,7 +10,7 @@ mod session;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_core::{Millis, UserId};
 use metrics::{counter, gauge};
@@ -21,14 +21,20 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::wanted::Wanted;
-use super::{Broker, Check, Inbox, QueueInfo, QueueState, SessionState, Types};
+use super::{Broker, Check, GapReason, Inbox, QueueInfo, QueueState, SessionState, Types};
 use crate::clock::Clock;
 use crate::config::Rabbitmq;
 
 use session::Session;
 
-/// No wait between two attempts is longer.
+/// The first wait between two attempts.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// No wait for a broker that can't be reached is longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// No wait after a session that ended as soon as it began is longer, jitter apart.
+const LONGEST_REST: Duration = Duration::from_millis(2_400);
+/// A session that lasts so long did not end by what it asked for.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// A broker reached over AMQP.
 pub struct AmqpBroker {
@@ -49,6 +55,8 @@ pub(super) struct Shared {
     stop: Notify,
     /// The last moment at which the broker was heard.
     heard: AtomicU64,
+    /// It was said that bindings can't be watched.
+    unwatched: AtomicBool,
 }
 
 impl Shared {
@@ -84,6 +92,7 @@ impl AmqpBroker {
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
             heard: AtomicU64::new(0),
+            unwatched: AtomicBool::new(false),
         };
         Arc::new(Self { shared: Arc::new(shared), supervisor: Mutex::default() })
     }
@@ -109,15 +118,16 @@ impl Broker for AmqpBroker {
         {
             warn!("queues could not be deleted in time: the connection is dropped");
             supervisor.abort();
+            let _ended = supervisor.await;
             // Exclusive queues go with the connection.
             if let Some(session) = self.shared.session.lock().take() {
                 session.abandon();
             }
         }
-        self.shared.session.lock().take();
+        // A supervisor that was cut short has not told: who asks whether the session is up must not be left with yes.
+        lose(&self.shared);
         self.shared.wanted.clear();
         self.shared.change(|state| *state = SessionState::default());
-        gauge!("bridge_broker_up").set(0.0);
     }
 
     fn want(&self, user: &UserId, types: Types) {
@@ -160,22 +170,35 @@ fn unnamed(user: UserId, state: QueueState) -> QueueInfo {
 
 /// Keeps a session up until the broker is stopped.
 async fn supervise(shared: Arc<Shared>) {
-    let mut wait = Duration::from_millis(200);
+    let mut wait = FIRST_WAIT;
     let mut attempt = 0_usize;
     let mut failures = 0_usize;
+    let mut brief = 0_usize;
     while !shared.stopping.load(Ordering::Acquire) {
         let connected = connect::connect(&shared.settings, attempt).await;
+        let mut longest = LONGEST_WAIT;
         attempt += 1;
         match connected {
             Ok(connection) => {
                 shared.hear();
                 failures = 0;
-                wait = Duration::from_millis(200);
-                if let Err(reason) = session::run(&shared, connection).await {
-                    warn!(%reason, "broker session lost");
-                    shared.change(|state| state.last_error = Some(reason));
+                longest = LONGEST_REST;
+                let begun = Instant::now();
+                let ended = session::run(&shared, connection).await;
+                // What a broker refuses, it refuses again: such a session must not begin several times a second.
+                brief = if begun.elapsed() < STEADY { brief + 1 } else { 0 };
+                if brief <= 1 {
+                    wait = FIRST_WAIT;
                 }
                 lose(&shared);
+                if let Err(reason) = ended {
+                    if brief > 1 && brief.is_power_of_two() {
+                        error!(%reason, in_a_row = brief, "broker sessions end as soon as they begin");
+                    } else {
+                        warn!(%reason, "broker session lost");
+                    }
+                    shared.change(|state| state.last_error = Some(reason));
+                }
             }
             Err(reason) => {
                 failures += 1;
@@ -192,7 +215,7 @@ async fn supervise(shared: Arc<Shared>) {
             counter!("bridge_broker_reconnects_total").increment(1);
             let jitter = rand::rng().random_range(0.75..1.25);
             shared.pause(wait.mul_f64(jitter)).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            wait = (wait * 2).min(longest);
         }
     }
 }
@@ -204,13 +227,14 @@ fn lose(shared: &Shared) {
     shared.change(|state| {
         state.up = false;
         state.blocked = false;
+        state.exchange_ok = None;
     });
     gauge!("bridge_broker_up").set(0.0);
     if was_up {
         shared.inbox.session(false);
     }
     let since = Millis(shared.heard.load(Ordering::Relaxed));
-    for user in shared.wanted.all_lost(since) {
+    for user in shared.wanted.all_lost(GapReason::BrokerLost, since) {
         shared.inbox.queue_lost(&user);
     }
 }
@@ -218,6 +242,11 @@ fn lose(shared: &Shared) {
 /// The session is up: connected, exchange proved, the instance's own topology live.
 fn gain(shared: &Shared, session: &Arc<Session>) {
     *shared.session.lock() = Some(Arc::clone(session));
+    info!(generation = %session.generation(), "broker session is up");
+    up(shared);
+}
+
+fn up(shared: &Shared) {
     shared.change(|state| {
         state.up = true;
         state.was_up = true;
@@ -225,6 +254,24 @@ fn gain(shared: &Shared, session: &Arc<Session>) {
         state.last_error = None;
     });
     gauge!("bridge_broker_up").set(1.0);
-    info!(generation = %session.generation(), "broker session is up");
     shared.inbox.session(true);
+}
+
+/// The exchange is missing or wrong: says it, and that nothing can come.
+fn exchange_gone(shared: &Shared, problem: &str) {
+    let name = &shared.settings.exchange;
+    let was_up = shared.state.borrow().up;
+    let text = format!("exchange {name} {problem}");
+    if shared.state.borrow().last_error.as_ref() != Some(&text) {
+        error!(exchange = %name, "{text}");
+    }
+    shared.change(|state| {
+        state.up = false;
+        state.exchange_ok = Some(false);
+        state.last_error = Some(text);
+    });
+    gauge!("bridge_broker_up").set(0.0);
+    if was_up {
+        shared.inbox.session(false);
+    }
 }

@@ -87,7 +87,7 @@ impl EmbeddedBroker {
         self.inbox.session(up);
         if !up {
             self.queues.lock().clear();
-            for user in self.wanted.all_lost(self.clock.now()) {
+            for user in self.wanted.all_lost(GapReason::BrokerLost, self.clock.now()) {
                 self.inbox.queue_lost(&user);
             }
         }
@@ -112,7 +112,7 @@ impl EmbeddedBroker {
             }
         }
         match self.wanted.live(user, &types) {
-            Ok(gap) => self.inbox.queue_live(user, gap.map(|(_, since)| (GapReason::BrokerLost, since))),
+            Ok(gap) => self.inbox.queue_live(user, gap),
             Err(()) => self.wanted.again(user),
         }
     }
@@ -150,8 +150,8 @@ impl Broker for EmbeddedBroker {
 
     async fn stop(&self, _limit: Duration) {
         self.started.store(false, Ordering::Release);
+        self.set_up(false);
         self.wanted.clear();
-        self.queues.lock().clear();
         self.state.send_replace(SessionState::default());
         self.wanted.work.notify_one();
     }

@@ -26,7 +26,10 @@ struct Inner {
 struct Want {
     types: Types,
     state: watch::Sender<QueueState>,
-    /// It was live and is not: since when, and why.
+    /// It was live and has not been lost since. Not the same as `state`: a queue that serves stays in service while
+    /// it is bound to other types, and what is lost meanwhile is a gap too.
+    serves: bool,
+    /// It served and was lost: since when, and why.
     gap: Option<(GapReason, Millis)>,
 }
 
@@ -41,7 +44,7 @@ impl Wanted {
             let was = want.state.send_replace(QueueState::Pending);
             inner.live -= usize::from(was == QueueState::Live);
         } else {
-            let want = Want { types, state: watch::Sender::new(QueueState::Pending), gap: None };
+            let want = Want { types, state: watch::Sender::new(QueueState::Pending), serves: false, gap: None };
             inner.users.insert(user.clone(), want);
         }
         inner.dirty.insert(user.clone());
@@ -88,33 +91,32 @@ impl Wanted {
     pub(super) fn live(&self, user: &UserId, types: &Types) -> Result<Option<(GapReason, Millis)>, ()> {
         let mut inner = self.inner.lock();
         let want = inner.users.get_mut(user).filter(|want| want.types == *types).ok_or(())?;
+        want.serves = true;
         let gap = want.gap.take();
         let was = want.state.send_replace(QueueState::Live);
         inner.live += usize::from(was != QueueState::Live);
         Ok(gap)
     }
 
-    /// The user's queue is gone. Whether it had been live.
-    pub(super) fn lost(&self, user: &UserId, reason: GapReason, since: Millis) -> bool {
+    /// The user's queue is gone.
+    pub(super) fn lost(&self, user: &UserId, reason: GapReason, since: Millis) {
         let mut inner = self.inner.lock();
-        let Some(want) = inner.users.get_mut(user) else { return false };
-        let was = want.state.send_replace(QueueState::Pending);
-        let was_live = was == QueueState::Live;
-        if was_live {
+        let Some(want) = inner.users.get_mut(user) else { return };
+        if std::mem::take(&mut want.serves) {
             want.gap.get_or_insert((reason, since));
         }
-        inner.live -= usize::from(was_live);
+        let was = want.state.send_replace(QueueState::Pending);
+        inner.live -= usize::from(was == QueueState::Live);
         inner.dirty.insert(user.clone());
         drop(inner);
         self.work.notify_one();
-        was_live
     }
 
     /// All queues are gone. Returns the users.
-    pub(super) fn all_lost(&self, since: Millis) -> Vec<UserId> {
+    pub(super) fn all_lost(&self, reason: GapReason, since: Millis) -> Vec<UserId> {
         let users: Vec<UserId> = self.inner.lock().users.keys().cloned().collect();
         for user in &users {
-            self.lost(user, GapReason::BrokerLost, since);
+            self.lost(user, reason, since);
         }
         users
     }
@@ -138,5 +140,45 @@ impl Wanted {
     /// Every user with its state.
     pub(super) fn states(&self) -> Vec<(UserId, QueueState)> {
         self.inner.lock().users.iter().map(|(user, want)| (user.clone(), *want.state.borrow())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(types: &[&str]) -> Types {
+        Some(types.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn what_is_lost_while_other_types_are_bound_is_a_gap_too() {
+        let user = UserId::new("a").unwrap();
+        for reason in [GapReason::BrokerLost, GapReason::QueueLost] {
+            let wanted = Wanted::default();
+            wanted.want(&user, some(&["message", "dialog"]));
+            assert_eq!(wanted.live(&user, &some(&["message", "dialog"])), Ok(None));
+            wanted.want(&user, some(&["message"]));
+            assert_eq!(wanted.ready(), (0, 1));
+            wanted.lost(&user, reason, Millis(7));
+            // The first loss counts until the queue is back, whatever is wanted by then.
+            wanted.lost(&user, GapReason::BrokerLost, Millis(9));
+            wanted.want(&user, None);
+            assert_eq!(wanted.live(&user, &some(&["message"])), Err(()));
+            assert_eq!(wanted.live(&user, &None), Ok(Some((reason, Millis(7)))));
+            assert_eq!((wanted.live(&user, &None), wanted.ready()), (Ok(None), (1, 1)));
+        }
+    }
+
+    #[test]
+    fn who_never_had_a_queue_or_left_has_no_gap() {
+        let (user, wanted) = (UserId::new("a").unwrap(), Wanted::default());
+        wanted.want(&user, None);
+        assert_eq!(wanted.all_lost(GapReason::BrokerLost, Millis(1)), std::slice::from_ref(&user));
+        assert_eq!(wanted.live(&user, &None), Ok(None));
+        wanted.release(&user);
+        wanted.lost(&user, GapReason::QueueLost, Millis(2));
+        wanted.want(&user, None);
+        assert_eq!(wanted.live(&user, &None), Ok(None));
     }
 }

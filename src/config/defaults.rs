@@ -51,6 +51,7 @@ impl Default for Rabbitmq {
             url: String::new(),
             exchange: "chat3_updates".into(),
             declare_exchange: false,
+            watch_bindings: true,
             topology: Topology::PerUser,
             binding_keys: ["user.{id}.*", "user.*.{id}.*", "update.*.*.{id}.*"].map(String::from).to_vec(),
             ready_timeout: Duration::from_secs(10),

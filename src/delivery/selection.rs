@@ -6,6 +6,9 @@ use super::Refused;
 
 /// Most types one socket may name.
 const MOST: usize = 100;
+/// Most types for which a user's queue is bound one by one. Each costs bindings in every format, on channels that
+/// users share, and what no socket wants is filtered here anyway: above this, everything is bound.
+const MOST_BOUND: usize = 32;
 
 /// What a socket subscribed to. Types are compared without a trailing `update`, and shown as the client spelled them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +113,7 @@ impl Selection {
     }
 }
 
-/// What a user's queue has to be bound to: the union over the sockets.
+/// What a user's queue has to be bound to: the union over the sockets, or everything where that is too many types.
 pub(crate) fn union<'a>(selections: impl Iterator<Item = &'a Selection>) -> crate::broker::Types {
     let mut types = BTreeSet::new();
     for selection in selections {
@@ -119,7 +122,7 @@ pub(crate) fn union<'a>(selections: impl Iterator<Item = &'a Selection>) -> crat
             Selection::Only(list) => types.extend(list.iter().map(|kind| plain(kind).to_owned())),
         }
     }
-    Some(types)
+    (types.len() <= MOST_BOUND).then_some(types)
 }
 
 #[cfg(test)]
@@ -166,5 +169,16 @@ mod tests {
         assert_eq!(union([&some].into_iter()), Some(["message".to_owned()].into()));
         assert_eq!(union([&some, &Selection::default()].into_iter()), None);
         assert_eq!(plain("update"), "update");
+    }
+
+    #[test]
+    fn a_union_of_many_types_is_bound_as_all() {
+        let kind = |n: usize| format!("t{}", char::from(b'a' + u8::try_from(n).unwrap())).repeat(n + 1);
+        let most = Selection::Only((0..MOST_BOUND - 7).map(kind).collect());
+        let other = Selection::Only((MOST_BOUND - 9..MOST_BOUND).map(kind).collect());
+        assert_eq!(union([&most, &other].into_iter()).map(|types| types.len()), Some(MOST_BOUND));
+        let more = Selection::Only(types(&["one"]));
+        assert_eq!(union([&most, &other, &more].into_iter()), None);
+        assert!(!more.wants("ta"), "a socket still gets only what it wants");
     }
 }

@@ -26,7 +26,7 @@ pub struct Facts {
     pub stage: Stage,
     /// Chat3 answered lately.
     pub chat3: bool,
-    /// The broker session is up.
+    /// The broker session is up, or waits for nothing but its exchange.
     pub broker: bool,
     /// The exchange is there and a topic; `None` when it can't be looked at.
     pub exchange: Option<bool>,

@@ -100,12 +100,31 @@ fn a_queue_that_is_deleted_is_made_anew_and_an_exchange_that_comes_late_is_found
     world.update("del_a", "message.create", "msg_1");
     js.wait_count("a", "update", 1, s(5));
 
+    // An exchange that is deleted and declared anew between two looks has lost its bindings.
+    rabbit.ctl(&["eval", &delete("chat3_updates")]);
+    rabbit.ctl(&["eval", &declare("chat3_updates")]);
+    assert_eq!(js.wait_count("a", "bridge:resync", 2, s(8))[1]["reason"], "queue_lost");
+    world.connect();
+    world.update("del_a", "message.create", "msg_2");
+    js.wait_count("a", "update", 2, s(5));
+    assert_eq!(bridge.get("/readyz").0, 200);
+
     let missing = world.setup("live").env("RABBITMQ_UPDATES_EXCHANGE", "comes_late").start();
     let report = eventually("exchange missing", s(8), || {
         let report = missing.get("/readyz").1;
         report["not_ready"].to_string().contains("exchange").then_some(report)
     });
     assert_eq!(report["ready"], false);
-    rabbit.ctl(&["eval", r#"rabbit_exchange:declare(rabbit_misc:r(<<"/">>, exchange, <<"comes_late">>), topic, true, false, false, [], <<"t">>)."#]);
+    assert!(!report["not_ready"].to_string().contains("rabbitmq"), "the broker is there: {report}");
+    rabbit.ctl(&["eval", &declare("comes_late")]);
     eventually("ready", s(8), || (missing.get("/readyz").0 == 200).then_some(()));
+}
+
+fn declare(exchange: &str) -> String {
+    let name = format!(r#"rabbit_misc:r(<<"/">>, exchange, <<"{exchange}">>)"#);
+    format!(r#"rabbit_exchange:declare({name}, topic, true, false, false, [], <<"t">>)."#)
+}
+
+fn delete(exchange: &str) -> String {
+    format!(r#"rabbit_exchange:delete(rabbit_misc:r(<<"/">>, exchange, <<"{exchange}">>), false, <<"t">>)."#)
 }

@@ -4,9 +4,9 @@ use serde_json::json;
 use updates_bridge::demo::{StandInOptions, Version};
 
 use crate::kit::js::Js;
-use crate::kit::rabbit::shared;
-use crate::kit::s;
+use crate::kit::rabbit::{Rabbit, shared};
 use crate::kit::world::World;
+use crate::kit::{Turn, s};
 
 #[test]
 fn every_topology_delivers_compares_and_leaves_nothing() {
@@ -44,5 +44,34 @@ fn every_topology_delivers_compares_and_leaves_nothing() {
         bridge.signal("-TERM");
         assert_eq!(bridge.wait(s(5)), Some(0));
         assert_eq!(mine(), 0, "{topology}");
+    }
+}
+
+#[test]
+fn a_queue_of_the_instance_that_is_deleted_is_made_anew() {
+    let rabbit = Rabbit::start();
+    let world = World::on(rabbit.url(), StandInOptions::default(), Turn::beside());
+    for topology in ["per_instance", "firehose"] {
+        let bridge = world.setup("live").env("BRIDGE_RABBITMQ__TOPOLOGY", topology).start().ready();
+        let mut js = Js::start();
+        let users = ["a", "b"].map(|who| format!("del_{topology}_{who}"));
+        for user in &users {
+            assert_eq!(js.sign_on(user, &bridge, user)["ready"], true);
+        }
+        let queue = || {
+            let mut names = rabbit.queues().into_iter().map(|[name, ..]| name);
+            names.find(|name| name.starts_with("bridge_") && !name.starts_with("bridge_lookout")).expect("a queue")
+        };
+        let deleted = queue();
+        rabbit.ctl(&["delete_queue", &deleted]);
+        for user in &users {
+            assert_eq!(js.wait_for(user, "bridge:resync", s(8))[0]["reason"], "queue_lost", "{topology}");
+            world.update(user, "message.create", &format!("msg_{user}"));
+        }
+        for user in &users {
+            js.wait_count(user, "update", 1, s(5));
+        }
+        assert_ne!(queue(), deleted);
+        assert_eq!(bridge.log().matches("broker session is up").count(), 1, "{topology}: the session lived on");
     }
 }

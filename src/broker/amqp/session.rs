@@ -2,30 +2,35 @@
 
 mod acks;
 mod consume;
+mod lookout;
+mod loss;
 mod queues;
+mod work;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bridge_core::{Millis, UserId};
+use bridge_core::UserId;
 use futures::{Stream, StreamExt as _};
 use lapin::options::BasicQosOptions;
 use lapin::{Channel, Connection, Event};
-use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::interval;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use self::acks::Acks;
 use super::connect::{answer, close, expendable};
-use super::{Shared, exchange, gain};
-use crate::broker::{GapReason, QueueState, Types};
+use super::{Shared, exchange, exchange_gone, gain};
+use crate::broker::{QueueState, Types};
 use crate::config::Topology;
+
+use lookout::Lookout;
+use work::Work;
 
 /// A missing or wrong exchange is looked at again this often, and one that is right is looked after.
 const LOOK: Duration = Duration::from_secs(3);
@@ -33,16 +38,25 @@ const LOOK: Duration = Duration::from_secs(3);
 const IN_FLIGHT: usize = 64;
 /// Channels for requests that may be refused.
 const CONTROL: usize = 4;
-/// Channels that are left for looks at the exchange and at lags.
-const SPARE: usize = 2;
-/// A user whose queue could not be made is tried again after this.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Channels that are left for looks at the exchange and at lags, and for the sentinel.
+const SPARE: usize = 3;
 
 /// A queue (or the bindings on the instance's queue) as the broker has confirmed it.
 #[derive(Clone, Debug)]
 struct Actual {
     queue: String,
+    /// The types that are bound.
     types: Types,
+}
+
+/// What the broker has confirmed so far.
+#[derive(Default)]
+struct Made {
+    users: HashMap<UserId, Actual>,
+    /// The queue of the instance, where one serves many.
+    instance_queue: Option<String>,
+    /// How often all bindings were lost: one that was asked for before counts for nothing.
+    losses: u64,
 }
 
 /// A live session.
@@ -57,9 +71,11 @@ pub(in crate::broker) struct Session {
     /// Ends the consumers: lapin keeps a connection open while one of them lives.
     over: CancellationToken,
     _over_when_dropped: DropGuard,
-    /// The queue of the instance, where one serves many.
-    instance_queue: Option<String>,
-    actual: Mutex<HashMap<UserId, Actual>>,
+    made: Mutex<Made>,
+    /// The last moment at which the bindings were there.
+    whole: AtomicU64,
+    /// The exchange is missing or wrong: nothing can be bound.
+    gone: AtomicBool,
     /// Queues whose consumers ended: at most one message for each queue that was made.
     lost: mpsc::UnboundedSender<(Option<UserId>, String)>,
 }
@@ -71,10 +87,11 @@ pub(super) async fn run(shared: &Arc<Shared>, connection: Connection) -> Result<
         close(&connection).await;
         return Ok(());
     }
+    let lookout = Lookout::open(shared, &connection).await;
     let (lost, mut losses) = mpsc::unbounded_channel();
     let session = Arc::new(Session::open(Arc::clone(shared), connection, lost).await?);
     gain(shared, &session);
-    let outcome = keep(shared, &session, &mut events, &mut losses).await;
+    let outcome = keep(shared, &session, &mut events, &mut losses, lookout).await;
     match &outcome {
         Ok(()) => session.leave().await,
         Err(_) => session.abandon(),
@@ -88,23 +105,32 @@ async fn keep(
     session: &Arc<Session>,
     events: &mut (impl Stream<Item = Event> + Unpin),
     losses: &mut mpsc::UnboundedReceiver<(Option<UserId>, String)>,
+    lookout: Lookout,
 ) -> Result<(), String> {
     let mut work = Work::default();
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    look.reset();
+    let mut look = Box::pin(lookout.next(Arc::clone(session)));
     let mut pulse = interval(Duration::from_millis(200));
+    let mut lame = false;
     loop {
-        work.begin(session);
+        if !session.gone.load(Ordering::Acquire) {
+            work.begin(session);
+        }
         tokio::select! {
             // Not a reason by itself: the notice of an earlier stop may still be there.
             () = shared.stop.notified() => {}
             () = shared.wanted.work.notified() => {}
             Some(done) = work.tasks.join_next() => work.end(session, done)?,
-            Some((user, queue)) = losses.recv() => session.queue_ended(user, &queue)?,
+            Some((user, queue)) = losses.recv() => session.queue_ended(user, &queue).await?,
             Some(event) = events.next() => session.hear(event)?,
-            _ = look.tick() => session.look_after().await?,
-            _ = pulse.tick() => session.check()?,
+            (lookout, looked) = &mut look => {
+                session.judge(looked).await?;
+                look.set(lookout.next(Arc::clone(session)));
+            }
+            // Whoever knows why has one pulse to say it.
+            _ = pulse.tick() => match session.check() {
+                Err(lost) if lame => return Err(lost),
+                checked => lame = checked.is_err(),
+            },
         }
         if shared.stopping.load(Ordering::Acquire) {
             break;
@@ -116,24 +142,11 @@ async fn keep(
 
 /// `false` when the broker is stopped meanwhile.
 async fn wait_for_exchange(shared: &Shared, connection: &Connection) -> Result<bool, String> {
-    let name = &shared.settings.exchange;
-    let mut said = None;
     loop {
-        let seen = exchange::look(connection, name, shared.settings.declare_exchange).await?;
+        let seen = exchange::look(connection, &shared.settings.exchange, shared.settings.declare_exchange).await?;
         shared.hear();
-        let problem = match &seen {
-            exchange::Seen::Topic | exchange::Seen::Unproved => return Ok(true),
-            exchange::Seen::Missing => "is missing: it appears when Chat3 has started".to_owned(),
-            exchange::Seen::Wrong(text) => format!("is not a durable topic exchange: {text}"),
-        };
-        if said.as_ref() != Some(&seen) {
-            error!(exchange = %name, "exchange {name} {problem}");
-            said = Some(seen);
-        }
-        shared.change(|state| {
-            state.exchange_ok = Some(false);
-            state.last_error = Some(format!("exchange {name} {problem}"));
-        });
+        let Some(problem) = seen.problem() else { return Ok(true) };
+        exchange_gone(shared, &problem);
         shared.pause(LOOK).await;
         if shared.stopping.load(Ordering::Acquire) {
             return Ok(false);
@@ -141,63 +154,6 @@ async fn wait_for_exchange(shared: &Shared, connection: &Connection) -> Result<b
         if !connection.status().connected() {
             return Err("connection closed".into());
         }
-    }
-}
-
-/// Users to be brought to what is wanted, one request chain for each at a time.
-#[derive(Default)]
-struct Work {
-    queue: VecDeque<UserId>,
-    busy: HashSet<UserId>,
-    /// Something changed about them while they were busy.
-    again: HashSet<UserId>,
-    tasks: JoinSet<(UserId, Result<(), String>)>,
-}
-
-impl Work {
-    fn begin(&mut self, session: &Arc<Session>) {
-        for user in session.shared.wanted.take_dirty() {
-            if self.busy.contains(&user) {
-                self.again.insert(user);
-            } else {
-                self.busy.insert(user.clone());
-                self.queue.push_back(user);
-            }
-        }
-        while self.tasks.len() < IN_FLIGHT
-            && let Some(user) = self.queue.pop_front()
-        {
-            let session = Arc::clone(session);
-            self.tasks.spawn(async move {
-                let brought = session.bring(&user).await;
-                (user, brought)
-            });
-        }
-    }
-
-    fn end(
-        &mut self,
-        session: &Arc<Session>,
-        done: Result<(UserId, Result<(), String>), tokio::task::JoinError>,
-    ) -> Result<(), String> {
-        let (user, brought) = done.map_err(|error| format!("a task of the broker session failed: {error}"))?;
-        self.busy.remove(&user);
-        let again = self.again.remove(&user);
-        match brought {
-            Ok(()) if again => session.shared.wanted.again(&user),
-            Ok(()) => {}
-            Err(reason) => {
-                session.check()?;
-                warn!(%user, %reason, "the queue for the user could not be made: trying again");
-                counter!("bridge_queue_failed_total").increment(1);
-                let shared = Arc::clone(&session.shared);
-                tokio::spawn(async move {
-                    tokio::time::sleep(AGAIN).await;
-                    shared.wanted.again(&user);
-                });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -224,21 +180,23 @@ impl Session {
         let over = CancellationToken::new();
         let prefetch = shared.settings.prefetch;
         let acks = delivery.iter().map(|channel| Acks::start(channel.clone(), prefetch, over.clone())).collect();
-        let mut session = Self {
+        let session = Self {
             _over_when_dropped: over.clone().drop_guard(),
             over,
             control: (0..CONTROL).map(|_| tokio::sync::Mutex::new(None)).collect(),
             generation: word(),
-            shared,
             connection,
             delivery,
             acks,
-            instance_queue: None,
-            actual: Mutex::default(),
+            made: Mutex::default(),
+            whole: AtomicU64::new(shared.clock.now().0),
+            gone: AtomicBool::new(false),
+            shared,
             lost,
         };
         if one_for_all {
-            session.instance_queue = Some(session.open_instance_queue().await?);
+            let queue = session.open_instance_queue().await?;
+            session.made.lock().instance_queue = Some(queue);
         }
         Ok(session)
     }
@@ -270,66 +228,37 @@ impl Session {
         Ok(())
     }
 
-    /// An exchange that is deleted takes its bindings with it, silently.
-    async fn look_after(&self) -> Result<(), String> {
-        let (live, wanted) = self.shared.wanted.ready();
-        for (state, count) in [("live", live), ("pending", wanted.saturating_sub(live))] {
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            gauge!("bridge_queues", "state" => state).set(count as f64);
-        }
-        let name = &self.shared.settings.exchange;
-        let look = exchange::look(&self.connection, name, false);
-        // A broker that is slow to answer is the heartbeat's business.
-        match tokio::time::timeout(Duration::from_secs(2), look).await {
-            Ok(Ok(exchange::Seen::Topic | exchange::Seen::Unproved)) => self.shared.hear(),
-            Ok(Ok(exchange::Seen::Missing)) => return Err(format!("exchange {name} is gone")),
-            Ok(Ok(exchange::Seen::Wrong(text))) => return Err(format!("exchange {name} was replaced: {text}")),
-            Ok(Err(_)) | Err(_) => {}
-        }
-        self.check()
-    }
-
-    fn queue_ended(&self, user: Option<UserId>, queue: &str) -> Result<(), String> {
-        self.check()?;
-        let Some(user) = user else { return Err(format!("queue {queue} was deleted")) };
-        let ours = {
-            let mut actual = self.actual.lock();
-            let ours = actual.get(&user).is_some_and(|actual| actual.queue == queue);
-            if ours {
-                actual.remove(&user);
-            }
-            ours
-        };
-        if ours {
-            warn!(%user, queue, "queue of the user was lost: making it anew");
-            counter!("bridge_queue_lost_total").increment(1);
-            let since = Millis(self.shared.clock.now().0.saturating_sub(1_000));
-            self.shared.wanted.lost(&user, GapReason::QueueLost, since);
-            self.shared.inbox.queue_lost(&user);
-        }
-        Ok(())
-    }
-
     /// Brings one user's queue to what is wanted.
     async fn bring(self: &Arc<Self>, user: &UserId) -> Result<(), String> {
         let wanted = self.shared.wanted.types(user);
-        let actual = self.actual.lock().get(user).cloned();
+        let (actual, losses) = {
+            let made = self.made.lock();
+            (made.users.get(user).cloned(), made.losses)
+        };
         match (wanted, actual) {
             (None, None) => {}
             (None, Some(actual)) => {
-                self.actual.lock().remove(user);
+                self.made.lock().users.remove(user);
                 self.remove(user, &actual).await?;
             }
             (Some(types), actual) => {
                 match actual {
                     None => {
-                        let queue = self.make(user, &types).await?;
+                        let queue = self.make(user, &types, losses).await?;
                         info!(%user, %queue, "created queue for user");
                     }
-                    Some(actual) if actual.types != types => self.rebind(user, &actual, &types).await?,
+                    Some(actual) if actual.types != types => self.rebind(user, &actual, &types, losses).await?,
                     Some(_) => {}
                 }
-                match self.shared.wanted.live(user, &types) {
+                // Under the lock: what is lost from now on is a gap after this moment.
+                let live = {
+                    let made = self.made.lock();
+                    match made.users.get(user) {
+                        Some(actual) if actual.types == types => self.shared.wanted.live(user, &types),
+                        _ => Err(()),
+                    }
+                };
+                match live {
                     Ok(gap) => self.shared.inbox.queue_live(user, gap),
                     Err(()) => self.shared.wanted.again(user),
                 }
@@ -347,9 +276,9 @@ impl Session {
 
     /// Deletes what this session made, and closes.
     async fn leave(self: &Arc<Self>) {
-        let actual: Vec<(UserId, Actual)> = self.actual.lock().drain().collect();
+        let made = std::mem::take(&mut *self.made.lock());
         let mut deletions = JoinSet::new();
-        for (user, actual) in actual {
+        for (user, actual) in made.users {
             if deletions.len() >= IN_FLIGHT {
                 deletions.join_next().await;
             }
@@ -357,7 +286,7 @@ impl Session {
             deletions.spawn(async move { session.remove(&user, &actual).await });
         }
         while deletions.join_next().await.is_some() {}
-        if let Some(queue) = &self.instance_queue
+        if let Some(queue) = &made.instance_queue
             && let Err(reason) = self.delete(queue).await
         {
             warn!(queue, %reason, "the queue could not be deleted");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::UserId;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
@@ -19,6 +19,8 @@ use crate::config::Topology;
 
 /// Lags are asked for this many queues at once.
 const LAGS: usize = 16;
+/// Bindings of one user that are asked for at once.
+const BINDS: usize = 8;
 
 impl Session {
     /// A channel for requests about `user`; made anew when a refusal has closed it.
@@ -35,17 +37,27 @@ impl Session {
     }
 
     /// Declares, binds and consumes what `user` wants; returns the queue's name once all of it is confirmed.
-    pub(super) async fn make(self: &Arc<Self>, user: &UserId, types: &Types) -> Result<String, String> {
+    /// `losses` is their count when this began.
+    pub(super) async fn make(
+        self: &Arc<Self>,
+        user: &UserId,
+        types: &Types,
+        losses: u64,
+    ) -> Result<String, String> {
         let settings = &self.shared.settings;
-        let queue = match &self.instance_queue {
-            Some(queue) if settings.topology == Topology::Firehose => queue.clone(),
+        let instance_queue = self.made.lock().instance_queue.clone();
+        let queue = match instance_queue {
+            Some(queue) if settings.topology == Topology::Firehose => queue,
             Some(queue) => {
-                self.bind_all(user.as_str(), queue, &binding::keys(&settings.binding_keys, user, types)).await?;
-                queue.clone()
+                self.bind_all(user.as_str(), &queue, &binding::keys(&settings.binding_keys, user, types)).await?;
+                queue
             }
             None => self.make_own(user, types).await?,
         };
-        self.actual.lock().insert(user.clone(), Actual { queue: queue.clone(), types: types.clone() });
+        let mut made = self.made.lock();
+        let types = if made.losses == losses { types.clone() } else { nothing() };
+        let actual = Actual { queue: made.instance_queue.as_ref().unwrap_or(&queue).clone(), types };
+        made.users.insert(user.clone(), actual);
         Ok(queue)
     }
 
@@ -79,15 +91,22 @@ impl Session {
         Ok((consumer, Arc::clone(&self.acks[place])))
     }
 
+    /// Makes the queue that serves all users; returns its name, a new one each time.
     pub(super) async fn open_instance_queue(&self) -> Result<String, String> {
-        let queue = format!("bridge_{}.{}", self.shared.instance_id, self.generation);
+        let queue = format!("bridge_{}.{}", self.shared.instance_id, word());
         self.declare(&queue, &queue).await?;
-        if self.shared.settings.topology == Topology::Firehose {
-            self.bind_all(&queue, &queue, &binding::all(&self.shared.settings.binding_keys)).await?;
-        }
+        self.bind_instance_queue(&queue).await?;
         let consumer = consume(&self.delivery[0], &queue).await?;
         self.spawn_shared_consumer(self.delivery[0].clone(), queue.clone(), consumer);
         Ok(queue)
+    }
+
+    /// Binds what does not depend on who is connected.
+    pub(super) async fn bind_instance_queue(&self, queue: &str) -> Result<(), String> {
+        if self.shared.settings.topology == Topology::Firehose {
+            self.bind_all(queue, queue, &binding::all(&self.shared.settings.binding_keys)).await?;
+        }
+        Ok(())
     }
 
     async fn declare(&self, who: &str, queue: &str) -> Result<(), String> {
@@ -96,20 +115,25 @@ impl Session {
         answer(channel.queue_declare(queue.into(), options, FieldTable::default())).await.map(|_| ())
     }
 
+    /// A few at a time: the channel's other users get their turn between them.
     async fn bind_all(&self, who: &str, queue: &str, keys: &BTreeSet<String>) -> Result<(), String> {
         let channel = self.control(who).await?;
         let exchange = self.shared.settings.exchange.as_str();
-        let mut binds = Vec::with_capacity(keys.len());
-        for key in keys {
+        let bind = |key: &String| {
             let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-            let bind = channel.queue_bind(queue.into(), exchange.into(), key.as_str().into(), options, arguments);
-            binds.push(answer(bind));
-        }
-        futures::future::try_join_all(binds).await.map(|_| ())
+            answer(channel.queue_bind(queue.into(), exchange.into(), key.as_str().into(), options, arguments))
+        };
+        futures::stream::iter(keys).map(bind).buffer_unordered(BINDS).try_collect().await
     }
 
     /// Binds what is new before it unbinds what is not wanted any more.
-    pub(super) async fn rebind(&self, user: &UserId, actual: &Actual, types: &Types) -> Result<(), String> {
+    pub(super) async fn rebind(
+        &self,
+        user: &UserId,
+        actual: &Actual,
+        types: &Types,
+        losses: u64,
+    ) -> Result<(), String> {
         if self.shared.settings.topology != Topology::Firehose {
             let formats = &self.shared.settings.binding_keys;
             let before = binding::keys(formats, user, &actual.types);
@@ -118,9 +142,11 @@ impl Session {
             self.bind_all(user.as_str(), &actual.queue, &added).await?;
             self.unbind_all(user.as_str(), &actual.queue, before.difference(&after)).await?;
         }
-        let now = Actual { queue: actual.queue.clone(), types: types.clone() };
-        if let Some(own) = self.actual.lock().get_mut(user) {
-            *own = now;
+        let mut made = self.made.lock();
+        if made.losses == losses
+            && let Some(own) = made.users.get_mut(user)
+        {
+            own.types.clone_from(types);
         }
         Ok(())
     }
@@ -133,12 +159,10 @@ impl Session {
     ) -> Result<(), String> {
         let channel = self.control(who).await?;
         let exchange = self.shared.settings.exchange.as_str();
-        for key in keys {
-            let unbind =
-                channel.queue_unbind(queue.into(), exchange.into(), key.as_str().into(), FieldTable::default());
-            answer(unbind).await?;
-        }
-        Ok(())
+        let unbind = |key: &String| {
+            answer(channel.queue_unbind(queue.into(), exchange.into(), key.as_str().into(), FieldTable::default()))
+        };
+        futures::stream::iter(keys).map(unbind).buffer_unordered(BINDS).try_collect().await
     }
 
     /// Deletes the user's queue, or its bindings where one queue serves many.
@@ -163,16 +187,20 @@ impl Session {
     }
 
     pub(super) async fn with_lags(&self, states: Vec<(UserId, QueueState)>, limit: Duration) -> Vec<QueueInfo> {
-        let mut names: HashMap<UserId, String> =
-            self.actual.lock().iter().map(|(user, actual)| (user.clone(), actual.queue.clone())).collect();
-        let distinct: BTreeSet<String> = names.values().cloned().chain(self.instance_queue.clone()).collect();
+        let (mut names, distinct) = {
+            let made = self.made.lock();
+            let name = |(user, actual): (&UserId, &Actual)| (user.clone(), actual.queue.clone());
+            let names: HashMap<UserId, String> = made.users.iter().map(name).collect();
+            let distinct: BTreeSet<String> = names.values().cloned().chain(made.instance_queue.clone()).collect();
+            (names, distinct)
+        };
         let mut lags: HashMap<String, u64> = HashMap::new();
         let asked = futures::stream::iter(distinct).map(|queue| async move {
             let lag = self.lag(&queue).await;
             (queue, lag)
         });
         let most = usize::from(self.connection.configuration().channel_max());
-        let spare = most.saturating_sub(self.delivery.len() + self.control.len() + 1);
+        let spare = most.saturating_sub(self.delivery.len() + self.control.len() + 2);
         let mut answers = Box::pin(asked.buffer_unordered(LAGS.min(spare).max(1)));
         let deadline = tokio::time::Instant::now() + limit;
         while let Ok(Some((queue, lag))) = tokio::time::timeout_at(deadline, answers.next()).await {
@@ -195,7 +223,13 @@ impl Session {
     }
 }
 
+/// Bound to no type.
+pub(super) fn nothing() -> Types {
+    Some(BTreeSet::new())
+}
+
 async fn consume(channel: &Channel, queue: &str) -> Result<Consumer, String> {
     let options = BasicConsumeOptions::default();
-    answer(channel.basic_consume(queue.into(), queue.into(), options, FieldTable::default())).await
+    let consumer = answer(channel.basic_consume(queue.into(), queue.into(), options, FieldTable::default())).await;
+    consumer.map_err(|reason| format!("queue {queue} can't be consumed: {reason}"))
 }

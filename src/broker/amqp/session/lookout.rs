@@ -1,0 +1,280 @@
+//! Are the bindings still there? An exchange that is deleted and declared anew has lost them, and nothing says so.
+//!
+//! A queue of this session's own is bound before any other, and each look publishes to it: what comes back, or does
+//! not arrive, tells that all bindings are gone. The probe goes out on a connection of its own, because an alarm of
+//! the broker blocks a connection that ever published, with all its acknowledgements.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bridge_core::Millis;
+use futures::StreamExt as _;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection, Consumer};
+use tokio::time::{sleep, timeout, timeout_at};
+use tracing::warn;
+
+use super::{LOOK, Session, word};
+use crate::broker::amqp::Shared;
+use crate::broker::amqp::connect::{answer, connect_any, expendable};
+use crate::broker::amqp::exchange::{self, Seen};
+
+/// A probe that is not there after this has not come.
+const PROBE: Duration = Duration::from_secs(2);
+/// A broker that is slower to answer a look is the heartbeat's business.
+const SLOW: Duration = Duration::from_secs(2);
+/// A probe that did not come is repeated: this process may have been held up.
+const TRIES: usize = 2;
+
+/// What a look showed.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// All was well at this moment: proved, or, where that is not permitted, as far as can be seen.
+    Whole(Millis),
+    /// The exchange is there; whether the bindings are could not be asked this time.
+    There,
+    /// The exchange is there, and no binding is.
+    Unbound,
+    /// The exchange is missing or wrong.
+    Gone(Seen),
+    /// It could not be looked at.
+    Unclear,
+}
+
+/// Looks after the bindings of one session.
+pub(super) struct Lookout {
+    sentinel: Option<Sentinel>,
+    publisher: Option<Publisher>,
+    /// Number of the latest probe: one that comes late proves nothing.
+    probes: u64,
+    /// The broker's user has not all the permissions for it, or it is not wanted.
+    refused: bool,
+}
+
+/// The queue that is bound first.
+struct Sentinel {
+    queue: String,
+    channel: Channel,
+    consumer: Consumer,
+}
+
+/// The connection on which probes go out.
+struct Publisher {
+    connection: Connection,
+    channel: Channel,
+}
+
+/// What became of a published probe.
+enum Sent {
+    Routed,
+    Returned,
+    Failed,
+    Refused(String),
+}
+
+/// Whether the bindings are there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    Bound,
+    Unbound,
+    None,
+}
+
+impl Lookout {
+    /// Binds the sentinel; whatever is bound later is looked after.
+    pub(super) async fn open(shared: &Shared, connection: &Connection) -> Self {
+        let refused = !shared.settings.watch_bindings;
+        let mut own = Self { sentinel: None, publisher: None, probes: 0, refused };
+        own.place(shared, connection).await;
+        own
+    }
+
+    /// Waits until it is time, and looks.
+    pub(super) async fn next(mut self, session: Arc<Session>) -> (Self, Looked) {
+        sleep(LOOK).await;
+        let looked = self.look(&session).await;
+        (self, looked)
+    }
+
+    async fn look(&mut self, session: &Session) -> Looked {
+        let (shared, connection) = (&session.shared, &session.connection);
+        let begun = shared.clock.now();
+        let mut proof = self.prove(shared, connection).await;
+        if proof == Proof::Bound {
+            return Looked::Whole(begun);
+        }
+        let name = &shared.settings.exchange;
+        let look = |declare| timeout(SLOW, exchange::look(connection, name, declare));
+        let Ok(Ok(mut seen)) = look(false).await else { return Looked::Unclear };
+        if seen == Seen::Missing && shared.settings.declare_exchange {
+            proof = Proof::Unbound;
+            let Ok(Ok(declared)) = look(true).await else { return Looked::Gone(seen) };
+            seen = declared;
+        }
+        if seen.problem().is_some() {
+            return Looked::Gone(seen);
+        }
+        if proof == Proof::Unbound || self.sentinel.is_none() {
+            // Before all others, as at the beginning: none may be bound without being looked after.
+            self.place(shared, connection).await;
+        }
+        match proof {
+            Proof::Unbound => Looked::Unbound,
+            _ if self.refused => Looked::Whole(begun),
+            _ => Looked::There,
+        }
+    }
+
+    async fn prove(&mut self, shared: &Shared, connection: &Connection) -> Proof {
+        for _ in 0..TRIES {
+            let Some(sentinel) = self.sentinel.as_mut().filter(|_| !self.refused) else { return Proof::None };
+            if !self.publisher.as_ref().is_some_and(Publisher::is_open) {
+                self.publisher = Publisher::connect(shared).await.ok();
+            }
+            let Some(publisher) = &self.publisher else { return Proof::None };
+            if publisher.connection.status().blocked() {
+                return Proof::None;
+            }
+            self.probes += 1;
+            match publisher.publish(&shared.settings.exchange, &sentinel.queue, self.probes).await {
+                Sent::Routed => match sentinel.receive(self.probes).await {
+                    Some(true) => return Proof::Bound,
+                    Some(false) => {}
+                    None => {
+                        self.sentinel = None;
+                        return Proof::None;
+                    }
+                },
+                Sent::Returned if sentinel.is_there(connection).await => return Proof::Unbound,
+                Sent::Returned => {
+                    self.sentinel = None;
+                    return Proof::None;
+                }
+                Sent::Failed => {
+                    // One that an alarm blocks goes on when the alarm is over.
+                    self.publisher.take_if(|publisher| !publisher.connection.status().blocked());
+                    return Proof::None;
+                }
+                Sent::Refused(reason) => {
+                    self.refuse(shared, &reason);
+                    return Proof::None;
+                }
+            }
+        }
+        Proof::Unbound
+    }
+
+    /// Binds the sentinel, and makes it where it is not there.
+    async fn place(&mut self, shared: &Shared, connection: &Connection) {
+        if self.refused {
+            return;
+        }
+        let exchange = shared.settings.exchange.as_str();
+        let placed = match self.sentinel.take() {
+            Some(sentinel) if sentinel.channel.status().connected() => sentinel.bind(exchange).await,
+            _ => Sentinel::make(connection, exchange).await,
+        };
+        match placed {
+            Ok(sentinel) => self.sentinel = Some(sentinel),
+            Err(reason) if reason.contains("ACCESS_REFUSED") => self.refuse(shared, &reason),
+            Err(reason) => warn!(%reason, "the queue that watches the bindings could not be made: trying again"),
+        }
+    }
+
+    fn refuse(&mut self, shared: &Shared, reason: &str) {
+        (self.refused, self.sentinel, self.publisher) = (true, None, None);
+        if !shared.unwatched.swap(true, Ordering::Relaxed) {
+            warn!(
+                %reason,
+                "bindings are not watched: an exchange that is deleted and declared anew within {} s goes unnoticed. \
+                 Give the user the permission to configure, write and read bridge_lookout.*, and to write to the exchange",
+                LOOK.as_secs()
+            );
+        }
+    }
+}
+
+impl Sentinel {
+    async fn make(connection: &Connection, exchange: &str) -> Result<Self, String> {
+        let channel = expendable(connection).await?;
+        let queue = format!("bridge_lookout.{}", word());
+        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        answer(channel.queue_declare(queue.as_str().into(), options, FieldTable::default())).await?;
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let name = || queue.as_str().into();
+        let consumer = answer(channel.basic_consume(name(), name(), options, FieldTable::default())).await?;
+        Self { queue, channel, consumer }.bind(exchange).await
+    }
+
+    /// Its key is its name: two words, which no binding key of a user matches.
+    async fn bind(self, exchange: &str) -> Result<Self, String> {
+        let (queue, options) = (self.queue.as_str(), QueueBindOptions::default());
+        let bind =
+            self.channel.queue_bind(queue.into(), exchange.into(), queue.into(), options, FieldTable::default());
+        answer(bind).await?;
+        Ok(self)
+    }
+
+    /// Whether the probe has come; `None` when the queue is gone.
+    async fn receive(&mut self, probe: u64) -> Option<bool> {
+        let deadline = tokio::time::Instant::now() + PROBE;
+        while let Ok(next) = timeout_at(deadline, self.consumer.next()).await {
+            if next?.ok()?.data == body(probe).as_bytes() {
+                return Some(true);
+            }
+        }
+        Some(false)
+    }
+
+    /// Whether the queue exists: one that was deleted has lost its own binding only.
+    async fn is_there(&self, connection: &Connection) -> bool {
+        let Ok(channel) = expendable(connection).await else { return false };
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        answer(channel.queue_declare(self.queue.as_str().into(), passive, FieldTable::default())).await.is_ok()
+    }
+}
+
+impl Publisher {
+    async fn connect(shared: &Shared) -> Result<Self, String> {
+        let connection = connect_any(&shared.settings).await?;
+        let channel = expendable(&connection).await?;
+        answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        Ok(Self { connection, channel })
+    }
+
+    fn is_open(&self) -> bool {
+        self.connection.status().connected() && self.channel.status().connected()
+    }
+
+    async fn publish(&self, exchange: &str, key: &str, probe: u64) -> Sent {
+        let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let (body, properties) = (body(probe), BasicProperties::default());
+        let published = timeout(PROBE, async {
+            let send =
+                self.channel.basic_publish(exchange.into(), key.into(), mandatory, body.as_bytes(), properties);
+            send.await?.await
+        });
+        match published.await {
+            Ok(Ok(confirmed)) if confirmed.is_ack() => match confirmed.take_message() {
+                None => Sent::Routed,
+                Some(_) => Sent::Returned,
+            },
+            Ok(Err(error)) => match exchange::code(&error) {
+                Some(403) => Sent::Refused(error.to_string()),
+                // The exchange itself is not there.
+                Some(404) => Sent::Returned,
+                _ => Sent::Failed,
+            },
+            Ok(Ok(_)) | Err(_) => Sent::Failed,
+        }
+    }
+}
+
+/// An object, for whoever reads everything on the exchange as JSON.
+fn body(probe: u64) -> String {
+    format!(r#"{{"probe":{probe}}}"#)
+}

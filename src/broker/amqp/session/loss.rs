@@ -1,0 +1,120 @@
+//! What is lost while the session lives: a queue, or all bindings. It is made anew in place, and users are told.
+
+use std::sync::atomic::Ordering;
+
+use bridge_core::{Millis, UserId};
+use metrics::{counter, gauge};
+use tracing::warn;
+
+use super::Session;
+use super::lookout::Looked;
+use super::queues::nothing;
+use crate::broker::GapReason;
+use crate::broker::amqp::{exchange_gone, up};
+
+impl Session {
+    /// A consumer ended: its queue is gone, or the session is.
+    pub(super) async fn queue_ended(&self, user: Option<UserId>, queue: &str) -> Result<(), String> {
+        if self.check().is_err() {
+            // It went with its channel or connection, and the session with it.
+            return Ok(());
+        }
+        // The broker tells at once (`basic.cancel`).
+        let since = Millis(self.shared.clock.now().0.saturating_sub(1_000));
+        let Some(user) = user else { return self.instance_queue_ended(queue, since).await };
+        let ours = {
+            let mut made = self.made.lock();
+            let ours = made.users.get(&user).is_some_and(|actual| actual.queue == queue);
+            if ours {
+                made.users.remove(&user);
+            }
+            ours
+        };
+        if ours {
+            warn!(%user, queue, "queue of the user was lost: making it anew");
+            counter!("bridge_queue_lost_total").increment(1);
+            self.shared.wanted.lost(&user, GapReason::QueueLost, since);
+            self.shared.inbox.queue_lost(&user);
+        }
+        Ok(())
+    }
+
+    async fn instance_queue_ended(&self, queue: &str, since: Millis) -> Result<(), String> {
+        if self.made.lock().instance_queue.as_deref() != Some(queue) {
+            return Ok(());
+        }
+        warn!(queue, "queue of the instance was lost: making it anew");
+        counter!("bridge_queue_lost_total").increment(1);
+        let queue = self.open_instance_queue().await?;
+        self.made.lock().instance_queue = Some(queue);
+        self.unbound(since);
+        Ok(())
+    }
+
+    /// What a look showed is dealt with.
+    pub(super) async fn judge(&self, looked: Looked) -> Result<(), String> {
+        let since = Millis(self.whole.load(Ordering::Relaxed));
+        match looked {
+            Looked::Whole(_) | Looked::There => {
+                self.shared.hear();
+                if let Looked::Whole(at) = looked {
+                    self.whole.store(at.0, Ordering::Relaxed);
+                }
+                if self.gone.load(Ordering::Acquire) {
+                    self.bind_anew(since).await?;
+                }
+            }
+            Looked::Unbound => self.bind_anew(since).await?,
+            Looked::Gone(seen) => {
+                exchange_gone(&self.shared, &seen.problem().unwrap_or_default());
+                if !self.gone.swap(true, Ordering::AcqRel) {
+                    self.unbound(since);
+                }
+            }
+            Looked::Unclear => {}
+        }
+        self.count();
+        Ok(())
+    }
+
+    /// The exchange is there, without our bindings: it was deleted, and declared anew.
+    async fn bind_anew(&self, since: Millis) -> Result<(), String> {
+        warn!(exchange = %self.shared.settings.exchange, "the exchange has lost all bindings: binding anew");
+        let instance_queue = self.made.lock().instance_queue.clone();
+        if let Some(queue) = instance_queue {
+            self.bind_instance_queue(&queue).await?;
+        }
+        self.unbound(since);
+        if self.gone.swap(false, Ordering::AcqRel) {
+            up(&self.shared);
+        }
+        Ok(())
+    }
+
+    fn count(&self) {
+        let (live, wanted) = self.shared.wanted.ready();
+        for (state, count) in [("live", live), ("pending", wanted.saturating_sub(live))] {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            gauge!("bridge_queues", "state" => state).set(count as f64);
+        }
+    }
+
+    /// No user is bound any more: all are to be bound anew.
+    fn unbound(&self, since: Millis) {
+        {
+            let mut made = self.made.lock();
+            made.losses += 1;
+            let instance_queue = made.instance_queue.clone();
+            counter!("bridge_bindings_lost_total").increment(1);
+            for actual in made.users.values_mut() {
+                actual.types = nothing();
+                if let Some(queue) = &instance_queue {
+                    actual.queue.clone_from(queue);
+                }
+            }
+        }
+        for user in self.shared.wanted.all_lost(GapReason::QueueLost, since) {
+            self.shared.inbox.queue_lost(&user);
+        }
+    }
+}
