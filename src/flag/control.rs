@@ -116,6 +116,8 @@ struct State {
     change: Option<InProgress>,
     /// Ends the wait for the end of a drain.
     drain: CancellationToken,
+    /// The latest stage whose rabbitmq path began to drain, and when.
+    drained: Option<(Stage, Instant)>,
 }
 
 #[derive(Clone)]
@@ -167,6 +169,7 @@ impl Control {
             transition: None,
             change: None,
             drain: CancellationToken::new(),
+            drained: None,
         };
         let mut dropped = None;
         if let Some(over) = stored.over {

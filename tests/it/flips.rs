@@ -10,6 +10,7 @@ use updates_bridge::demo::StandInOptions;
 
 use crate::kit::bridge::{Bridge, token};
 use crate::kit::load::{Got, client};
+use crate::kit::rabbit::Rabbit;
 use crate::kit::world::World;
 use crate::kit::{Turn, eventually, rabbit, runtime, s};
 
@@ -45,8 +46,7 @@ struct Load {
 }
 
 /// Runs `flips` against a bridge under load, then checks every socket.
-fn under_load(name: &str, options: StandInOptions, load: &Load, flips: impl FnOnce(&Bridge)) {
-    let world = World::on(rabbit::shared(|node| node.url()), options, Turn::alone());
+fn under_load(name: &str, world: &World, load: &Load, flips: impl FnOnce(&Bridge)) {
     let bridge = world.setup("legacy").env("BRIDGE_SHADOW__WINDOW", "2s").start().ready();
     let (up, cut) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let (stop, accepted) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<_>>>::default());
@@ -136,12 +136,43 @@ fn walk(bridge: &Bridge, steps: usize, pause: Duration) {
 fn two_hundred_flips_lose_and_double_nothing() {
     let load = Load { users: 500, dialogs: 50, every: Duration::from_millis(250) };
     let options = StandInOptions { answer_delay: 0..40, refuse_repeats: false, ..StandInOptions::default() };
-    under_load("flips", options, &load, |bridge| walk(bridge, 200, Duration::from_millis(50)));
+    let world = World::on(rabbit::shared(|node| node.url()), options, Turn::alone());
+    under_load("flips", &world, &load, |bridge| walk(bridge, 200, Duration::from_millis(50)));
 }
 
 #[test]
 fn flips_with_updates_up_to_a_second_late() {
     let load = Load { users: 200, dialogs: 20, every: Duration::from_millis(200) };
     let options = StandInOptions { update_delay: 5..1_000, refuse_repeats: false, ..StandInOptions::default() };
-    under_load("late", options, &load, |bridge| walk(bridge, 40, Duration::from_millis(150)));
+    let world = World::on(rabbit::shared(|node| node.url()), options, Turn::alone());
+    under_load("late", &world, &load, |bridge| walk(bridge, 40, Duration::from_millis(150)));
+}
+
+#[test]
+fn a_broker_killed_under_load_and_a_rollback_lose_and_double_nothing() {
+    let load = Load { users: 300, dialogs: 30, every: Duration::from_millis(250) };
+    let options = StandInOptions { refuse_repeats: false, ..StandInOptions::default() };
+    let mut rabbit = Rabbit::start();
+    let world = World::on(rabbit.url(), options, Turn::alone());
+    under_load("killed", &world, &load, |bridge| {
+        let forward = || {
+            for stage in ["shadow", "live"] {
+                eventually(stage, s(30), || (bridge.set(stage, &json!({})).0 == 200).then_some(()));
+            }
+        };
+        forward();
+        std::thread::sleep(s(2));
+        rabbit.kill();
+        std::thread::sleep(s(1));
+        let asked = Instant::now();
+        let (status, view) = bridge.rollback();
+        let took = asked.elapsed();
+        assert_eq!((status, &view["stage"]), (200, &json!("legacy")), "{view}");
+        assert!(took < s(2), "{took:?}");
+        std::thread::sleep(s(2));
+        rabbit.restart();
+        world.connect();
+        forward();
+        std::thread::sleep(s(2));
+    });
 }

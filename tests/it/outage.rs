@@ -128,3 +128,31 @@ fn declare(exchange: &str) -> String {
 fn delete(exchange: &str) -> String {
     format!(r#"rabbit_exchange:delete(rabbit_misc:r(<<"/">>, exchange, <<"{exchange}">>), false, <<"t">>)."#)
 }
+
+#[test]
+fn the_guard_acts_once_and_a_forward_move_by_hand_arms_it_again() {
+    let mut rabbit = Rabbit::start();
+    let world = World::on(rabbit.url(), StandInOptions::default(), Turn::beside());
+    let guarded = [("BRIDGE_GUARD__MODE", "act"), ("BRIDGE_GUARD__BROKER_DOWN", "2s")];
+    let setup = guarded.into_iter().fold(world.setup("live"), |setup, (name, value)| setup.env(name, value));
+    let bridge = setup.start().ready();
+    let mut js = Js::start();
+    js.sign_on("guarded_a", &bridge, "guarded_a");
+    for round in 1..=2 {
+        rabbit.kill();
+        eventually("rolled back", s(15), || (bridge.flag()["stage"] == "legacy").then_some(()));
+        let view = bridge.flag();
+        assert_eq!((&view["source"], &view["actor"]), (&json!("guard"), &json!("guard")), "{view}");
+        let audit = bridge.admin(reqwest::Method::GET, "/admin/audit", None).1;
+        let acts = audit["entries"].as_array().unwrap().iter().filter(|entry| entry["source"] == "guard");
+        let acts: Vec<_> = acts.collect();
+        assert_eq!(acts.len(), round, "{audit}");
+        assert_eq!((&acts[0]["automatic"], &acts[0]["to"]), (&json!(true), &json!("legacy")));
+        assert!(acts[0]["reason"].as_str().unwrap().contains("the broker has been gone"), "{audit}");
+        rabbit.restart();
+        world.connect();
+        for stage in ["shadow", "live"] {
+            eventually(stage, s(20), || (bridge.set(stage, &json!({})).0 == 200).then_some(()));
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! After a move back: rabbitmq goes on for one window, then its queues go.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_core::Stage;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,11 @@ impl Control {
     /// Shows the drain, and ends it when the window is over.
     pub(super) fn begin_drain(self: &Arc<Self>, from: Stage, to: Stage) {
         let ended = self.new_drain();
-        self.state.lock().transition = Some((from, to, "draining"));
+        {
+            let mut state = self.state.lock();
+            state.transition = Some((from, to, "draining"));
+            state.drained = Some((from, Instant::now()));
+        }
         let control = Arc::clone(self);
         // A little longer than the gates' own windows, which began a moment ago.
         let window = self.settings.window + Duration::from_millis(100);
@@ -27,8 +31,13 @@ impl Control {
         });
     }
 
-    /// Ends the rabbitmq path without a drain: nobody was served by it.
+    /// Ends the rabbitmq path that was only warming, without a drain: nobody was served by it. Unless an earlier way back
+    /// is still within its window, whose drain the warm-up had ended.
     pub(super) fn begin_cool(self: &Arc<Self>) {
+        let drained = self.state.lock().drained;
+        if let Some((from, _)) = drained.filter(|(_, at)| at.elapsed() < self.settings.window) {
+            return self.begin_drain(from, Stage::Legacy);
+        }
         let ended = self.new_drain();
         let control = Arc::clone(self);
         tokio::spawn(async move { control.finish(&ended).await });
