@@ -24,6 +24,7 @@ pub(super) struct Post {
     pub(super) dialog: DialogId,
     pub(super) sender: UserId,
     pub(super) state: PostState,
+    pub(super) began: Millis,
     /// When it began, and from then on when its state changed.
     pub(super) at: Millis,
 }
@@ -104,8 +105,8 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
 pub(super) struct Known {
     /// Those in flight, and those without a readable answer.
     pub(super) posts: Recent<u64, Post>,
-    /// Keys of messages that were accepted here.
-    pub(super) accepted: Recent<u128, ()>,
+    /// Keys of messages that were accepted here, with the start of their POST, where that is known.
+    pub(super) accepted: Recent<u128, Option<Millis>>,
     pub(super) dialogs: Recent<Arc<str>, DialogId>,
     /// Users, at most two, who had an update of a message.
     pub(super) fanout: Recent<u128, SmallVec<[UserId; 2]>>,
@@ -126,7 +127,7 @@ impl Known {
     pub(super) fn note(&mut self, at: Millis, fact: Fact) -> Option<(UserId, Key, Why)> {
         match fact {
             Fact::PostStarted { post, dialog, sender } => {
-                self.posts.insert(at, post, Post { dialog, sender, state: PostState::InFlight, at });
+                self.posts.insert(at, post, Post { dialog, sender, state: PostState::InFlight, began: at, at });
             }
             Fact::PostAccepted { post, key, dialog_mongo } => {
                 if let Some(mongo) = dialog_mongo
@@ -134,8 +135,9 @@ impl Known {
                 {
                     self.dialogs.insert(at, mongo, dialog);
                 }
+                let began = self.posts.get(&post).map(|post| post.began);
                 for id in key.ids() {
-                    self.accepted.insert(at, *id, ());
+                    self.accepted.insert(at, *id, began);
                 }
                 self.posts.remove(&post);
             }
@@ -189,7 +191,7 @@ impl Known {
 
     pub(super) fn expire(&mut self, before: Millis) {
         self.posts.expire(before, |post| post.state == PostState::InFlight);
-        self.accepted.expire(before, |()| false);
+        self.accepted.expire(before, |_| false);
         self.fanout.expire(before, |_| false);
         self.rejected.expire(before, |()| false);
         for map in [&mut self.churn, &mut self.renewed, &mut self.paths, &mut self.flips] {
