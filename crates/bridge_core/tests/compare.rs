@@ -218,6 +218,36 @@ fn duplicates_mismatches_and_audiences_are_found() {
 }
 
 #[test]
+fn a_side_that_is_nested_too_deep_to_be_read_equals_nothing() {
+    let deep = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    let ours = |depth: usize, content: &str| {
+        let data = format!(
+            r#"{{"messageId":"msg_1","dialogId":"dlg_1","senderId":"sender","type":"internal.text","content":"{content}","meta":{{"deep":{}}}}}"#,
+            deep(depth)
+        );
+        Seen { payload: Payload::Legacy(RawValue::from_string(data).unwrap().into()), ..legacy(10, 1) }
+    };
+    let theirs = |depth: usize| {
+        let body = format!(
+            r#"{{"tenantId":"t","userId":"u","entityId":"msg_1","eventId":"e","eventType":"message.create","data":{{"message":{{"messageId":"msg_1","dialogId":"dlg_1","senderId":"sender","type":"internal.text","content":"hello","meta":{{"deep":{}}}}}}}}}"#,
+            deep(depth)
+        );
+        Seen { payload: Payload::Update(Update::read(body.as_bytes(), 0).unwrap().into()), ..rabbitmq(20, 1) }
+    };
+    let told = |ours: Seen, theirs: Seen| {
+        let (_, mut closed) = run(vec![up(1), see(ours), see(theirs)]);
+        let closed = closed.remove(0);
+        (closed.class, closed.diff.into_iter().map(|difference| difference.path).collect::<Vec<_>>())
+    };
+    let mismatch = |path: &str| (Class::PayloadMismatch, vec![path.to_owned()]);
+    assert_eq!(told(ours(100, "hello"), theirs(100)), (Class::Match, vec![]));
+    assert_eq!(told(ours(100, "altered"), theirs(100)), mismatch("/content"));
+    for (one, other) in [(140, 140), (140, 1), (1, 140)] {
+        assert_eq!(told(ours(one, "altered"), theirs(other)), mismatch(""), "{one} and {other}");
+    }
+}
+
+#[test]
 fn what_could_not_be_seen_is_indeterminate_and_goes_before_mismatch_but_after_duplicate() {
     let pair = || vec![see(legacy(10, 1)), see(rabbitmq(20, 1))];
     let with = |event: Event| verdict(pair().into_iter().chain([event]).collect());

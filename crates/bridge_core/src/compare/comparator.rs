@@ -210,8 +210,7 @@ impl Comparator {
             return;
         };
         let dialog = unit.dialog.as_ref().map_or("", DialogId::as_str);
-        let data = serde_json::from_str(data.get()).unwrap_or_default();
-        unit.compared = Some(message::compare(&data, dialog, &update));
+        unit.compared = Some(message::compare_raw(&data, dialog, &update));
         if let (Some(compared), at) = (&mut unit.compared, seen.at) {
             ignored(compared, ignore, at);
         }
