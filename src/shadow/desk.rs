@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bridge_core::Millis;
@@ -49,6 +50,7 @@ pub struct Desk {
     writer: Writer,
     /// What the guard and an audit entry want to know, of the latest look: neither waits for the comparison.
     glance: ArcSwap<Glance>,
+    drilling: AtomicBool,
     follow: broadcast::Sender<(u64, Arc<Record>)>,
     opened: Counter,
     open: Gauge,
@@ -144,6 +146,7 @@ impl Desk {
             settings,
             glance: ArcSwap::from_pointee(inner.glance(clock.now())),
             inner: Mutex::new(inner),
+            drilling: AtomicBool::new(false),
             writer: Writer::start(log, kept, lost)?,
             follow: broadcast::Sender::new(FOLLOW),
             opened: counter!("bridge_shadow_opened_total"),
@@ -278,8 +281,19 @@ impl Desk {
         self.follow.subscribe()
     }
 
+    /// `None` while another drill runs.
+    pub(super) fn begin_drill(desk: &Arc<Self>) -> Option<DrillPass> {
+        let runs = desk.drilling.swap(true, Ordering::AcqRel);
+        (!runs).then(|| DrillPass(Arc::clone(desk)))
+    }
+
+    /// `class` or `class/cause` of every unit of a drill's user that has closed.
+    pub(super) fn units_of_drill(&self, user: &str) -> Vec<String> {
+        self.inner.lock().drill_units.get(user).cloned().unwrap_or_default()
+    }
+
     /// A drill ended.
-    pub(crate) fn drilled(&self, report: &DrillReport) {
+    pub(super) fn drilled(&self, report: &DrillReport) {
         let mut inner = self.inner.lock();
         let now = self.clock.now();
         inner.evidence.drilled(now, report.ok);
@@ -288,9 +302,12 @@ impl Desk {
     }
 }
 
-impl super::drill::Closed for Desk {
-    fn of_user(&self, user: &str) -> Vec<String> {
-        self.inner.lock().drill_units.get(user).cloned().unwrap_or_default()
+/// The right to run a drill: one at a time.
+pub(super) struct DrillPass(Arc<Desk>);
+
+impl Drop for DrillPass {
+    fn drop(&mut self) {
+        self.0.drilling.store(false, Ordering::Release);
     }
 }
 

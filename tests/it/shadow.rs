@@ -1,5 +1,6 @@
 //! The comparison, over a real broker.
 
+use std::io::Write as _;
 use std::process::Command;
 
 use serde_json::json;
@@ -86,4 +87,30 @@ fn a_drill_finds_every_planted_fault() {
         assert_eq!((&summary["opened"], &summary["drill"]["last"]["ok"]), (&json!(0), &json!(true)));
         assert_eq!(bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1, json!({"sessions": []}));
     }
+}
+
+#[test]
+fn a_drill_runs_to_its_end_without_its_caller_alone_and_leaves_no_user() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("shadow").start().ready();
+    let mut caller = std::net::TcpStream::connect(bridge.admin.trim_start_matches("http://")).unwrap();
+    let token = "an admin token of some length";
+    write!(
+        caller,
+        "POST /admin/drill HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"
+    )
+    .unwrap();
+    std::thread::sleep(s(1) / 3);
+    // It hangs up.
+    drop(caller);
+    std::thread::sleep(s(1) / 3);
+    let (status, refusal) = bridge.admin(reqwest::Method::POST, "/admin/drill", None);
+    assert_eq!((status, &refusal["error"]), (409, &json!("drill_running")));
+    let summary = eventually("the drill's end", s(10), || {
+        let summary = bridge.summary();
+        (!summary["drill"].is_null()).then_some(summary)
+    });
+    assert_eq!(summary["drill"]["last"]["ok"], true, "{summary}");
+    assert_eq!(bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1, json!({"sessions": []}));
+    assert_eq!(bridge.admin(reqwest::Method::POST, "/admin/drill", None).0, 200);
 }
