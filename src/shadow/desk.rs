@@ -226,7 +226,8 @@ impl Desk {
         }
         let number = inner.shelf.put(Arc::clone(&record));
         let _nobody_may_follow = self.follow.send((number, Arc::clone(&record)));
-        let always = closed.class.is_bad() || closed.class == Class::Indeterminate;
+        // What it amends stands in the log, as a rule: it must not stand there alone.
+        let always = closed.class.is_bad() || closed.class == Class::Indeterminate || closed.amends.is_some();
         (always || sampled(closed.key, inner.sample)).then_some(record)
     }
 

@@ -71,6 +71,15 @@ fn faults_are_found_and_a_user_with_fifty_dialogs_has_none() {
     let log = logs.iter().find(|entry| entry.file_name().to_string_lossy().ends_with(".jsonl")).unwrap().path();
     let (code, _) = report(&["report", log.to_str().unwrap()]);
     assert_eq!(code, Some(4 + 8 + 16));
+    let no_log = bridge.state.path().join("no.jsonl");
+    for text in ["", "garbage\n", "{}\n"] {
+        std::fs::write(&no_log, text).unwrap();
+        for command in ["report", "records"] {
+            assert_eq!(report(&[command, no_log.to_str().unwrap()]), (Some(2), String::new()), "{command} {text}");
+        }
+    }
+    let (code, text) = report(&["records", "--since", "garbage", log.to_str().unwrap()]);
+    assert_eq!((code, text.as_str()), (Some(2), ""));
     for text in [std::fs::read_to_string(&log).unwrap(), bridge.log()] {
         assert!(!text.contains("secret text") && !text.contains("altered"), "text of people");
     }
