@@ -99,6 +99,14 @@ impl Hub {
             *self.lag.lock() = (now, now.since(published));
         }
         let stage = state.gate.stage();
+        if state.subscribed(kind).is_empty() {
+            // Nobody asked for it: the queue of the instance has it anyway, that of a user for a moment after its last
+            // subscriber left. In no topology it is an observation.
+            if update.message.is_some() && stage.shadow_mode() {
+                self.tap.fact(now, Fact::Unwanted { user: user.id.clone(), key: update.key.clone() });
+            }
+            return;
+        }
         let arrival = Arrival {
             path: Path::Rabbitmq,
             key: update.key.clone(),

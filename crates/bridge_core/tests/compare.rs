@@ -142,6 +142,11 @@ fn a_recorded_fact_makes_a_missing_update_expected() {
     assert_eq!(verdict(vec![see(outsider)]), expected(Cause::NotMember));
     let deaf = Seen { subscribed: Sockets::new(), broker_up: false, ..legacy(10, 1) };
     assert_eq!(verdict(vec![see(deaf)]), expected(Cause::NotSubscribed));
+    // It unsubscribed between the two copies, and the update came all the same.
+    let unwanted = |to: &str| fact(20, Fact::Unwanted { user: user(to), key: legacy(10, 1).key });
+    assert_eq!(verdict(vec![see(legacy(10, 1)), unwanted("u")]), expected(Cause::NotSubscribed));
+    let of_another = verdict(vec![see(legacy(10, 1)), unwanted("v")]);
+    assert_eq!(of_another, (Class::MissingInRabbitmq, Some(Cause::NoUpdate)));
 }
 
 #[test]

@@ -97,7 +97,9 @@ fn only_legacy(unit: &Unit, legacy: &Side, known: &Known) -> Decision {
     if legacy.member == Some(false) {
         return because(Class::MissingInRabbitmqExpected, Cause::NotMember);
     }
-    if !legacy.sockets.iter().any(|socket| legacy.subscribed.contains(socket)) {
+    let unwanted = |id: &u128| known.unwanted.get(&(unit.user.clone(), *id)).is_some();
+    let deaf = !legacy.sockets.iter().any(|socket| legacy.subscribed.contains(socket));
+    if deaf || unit.key.ids().iter().any(unwanted) {
         return because(Class::MissingInRabbitmqExpected, Cause::NotSubscribed);
     }
     let named = unit.message.iter().flat_map(|id| id.message.iter().chain(&id.mongo));

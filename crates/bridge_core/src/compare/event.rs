@@ -130,6 +130,13 @@ pub enum Fact {
         /// Header `entityId`.
         entity: Option<Arc<str>>,
     },
+    /// An update of a message came that no socket of the user was subscribed to: no observation.
+    Unwanted {
+        /// The user.
+        user: UserId,
+        /// The message's key.
+        key: Key,
+    },
     /// A held copy went out after all.
     Released {
         /// The user.

@@ -112,6 +112,8 @@ pub(super) struct Known {
     pub(super) fanout: Recent<u128, SmallVec<[UserId; 2]>>,
     /// Messages that an update named which was rejected.
     pub(super) rejected: Recent<Arc<str>, ()>,
+    /// Messages whose update came when no socket of the user was subscribed to it.
+    pub(super) unwanted: Recent<(UserId, u128), ()>,
     pub(super) churn: Recent<UserId, Millis>,
     pub(super) renewed: Recent<UserId, Millis>,
     pub(super) paths: Recent<UserId, Millis>,
@@ -167,6 +169,11 @@ impl Known {
                     self.rejected.insert(at, entity, ());
                 }
             }
+            Fact::Unwanted { user, key } => {
+                for id in key.ids() {
+                    self.unwanted.insert(at, (user.clone(), *id), ());
+                }
+            }
             Fact::Released { user, key, why } => return Some((user, key, why)),
         }
         None
@@ -194,6 +201,7 @@ impl Known {
         self.accepted.expire(before, |_| false);
         self.fanout.expire(before, |_| false);
         self.rejected.expire(before, |()| false);
+        self.unwanted.expire(before, |()| false);
         for map in [&mut self.churn, &mut self.renewed, &mut self.paths, &mut self.flips] {
             map.expire(before, |at| *at >= before);
         }
