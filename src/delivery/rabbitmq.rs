@@ -154,7 +154,13 @@ impl Hub {
         update: &Arc<Update>,
         sockets: bridge_core::gate::Sockets,
     ) -> Seen {
-        let dialog = self.dialog_of(update);
+        let mut dialog = self.dialog_of(update);
+        let mut rooms = Vec::new();
+        if dialog.is_none() && update.message.is_some() {
+            rooms = self.rooms_of_open_posts(state);
+            // Answered meanwhile, it is mapped.
+            dialog = self.dialog_of(update);
+        }
         let joined = dialog.as_ref().map(|dialog| state.joined(dialog));
         Seen {
             at,
@@ -168,7 +174,7 @@ impl Hub {
             stage: state.gate.stage(),
             sockets,
             present: state.present(),
-            rooms: if dialog.is_none() && update.message.is_some() { state.rooms() } else { Vec::new() },
+            rooms,
             joined,
             subscribed: state.subscribed("message"),
             routing_key: Some(Arc::clone(&delivery.routing_key)),
@@ -180,6 +186,18 @@ impl Hub {
             dialog,
             payload: Payload::Update(Arc::clone(update)),
         }
+    }
+
+    /// Rooms of the user in which a POST is open: a message of an unmapped dialog that was posted here is in one of
+    /// them, or in none of the user's. All rooms may be thousands.
+    fn rooms_of_open_posts(&self, state: &State) -> Vec<DialogId> {
+        let mut rooms = Vec::new();
+        for post in &self.posts_open {
+            if !rooms.contains(&post.dialog) && !state.joined(&post.dialog).is_empty() {
+                rooms.push(post.dialog.clone());
+            }
+        }
+        rooms
     }
 
     fn dialog_of(&self, update: &Update) -> Option<DialogId> {

@@ -349,6 +349,27 @@ fn over_its_memory_it_sheds_and_says_so() {
     assert!(closed.iter().any(|closed| closed.cause == Some(Cause::Shed)));
 }
 
+#[test]
+fn lists_of_sockets_and_rooms_count_and_go_when_memory_is_short() {
+    let memory = 1 << 20;
+    let mut comparator = Comparator::new(Limits { window: WINDOW, memory });
+    comparator.observe(up(1));
+    let crowd: Sockets = (0..2_000).map(SocketId).collect();
+    let rooms: Vec<DialogId> = (0..100).map(|n| DialogId::new(&format!("dlg_{n}")).unwrap()).collect();
+    for n in 0..500 {
+        let (sockets, present) = (crowd.clone(), crowd.clone());
+        let heavy = Seen { sockets, present, dialog: None, joined: None, rooms: rooms.clone(), ..rabbitmq(10, n) };
+        assert!(heavy.list_bytes() > 32_000);
+        comparator.observe(see(heavy));
+        comparator.observe(see(legacy(11, n)));
+        assert!(comparator.bytes() <= memory + 64 * 1_024, "{}", comparator.bytes());
+    }
+    assert!(comparator.summary().shed > 0);
+    let closed = comparator.expire(Millis(100_000));
+    assert!(closed.iter().all(|closed| closed.rabbitmq.as_ref().is_some_and(|side| side.sockets == 2_000)));
+    assert_eq!(comparator.bytes(), 0);
+}
+
 /// One thing that may happen to a stream.
 #[derive(Clone, Debug)]
 enum Step {

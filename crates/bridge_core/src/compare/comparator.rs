@@ -21,6 +21,9 @@ const LATE: u64 = 60_000;
 /// Most closed units of which no more is remembered than that they were: some minutes at thousands a second.
 const PAST: usize = 500_000;
 
+/// Lists of sockets and rooms with more bytes go too when memory is short, and with them the comparison.
+const HEAVY: usize = 1_024;
+
 /// What the comparator may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -340,9 +343,13 @@ impl Comparator {
             }
             let Some(unit) = self.units.get_mut(&number) else { continue };
             let before = unit.weight();
-            if unit.payload.take().is_some() {
-                unit.shed |= unit.closed.is_none();
-                self.summary.shed += u64::from(unit.closed.is_none());
+            let waits = unit.payload.take().is_some();
+            if unit.closed.is_none() && (waits || unit.lists() > HEAVY) {
+                unit.strip();
+                self.summary.shed += u64::from(!unit.shed);
+                unit.shed = true;
+                self.bytes = (self.bytes + unit.weight()).saturating_sub(before);
+            } else if waits {
                 self.bytes = (self.bytes + unit.weight()).saturating_sub(before);
             } else if unit.closed.is_some() {
                 self.forget(number);
