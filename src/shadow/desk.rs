@@ -179,10 +179,10 @@ impl Desk {
             let closed = inner.comparator.expire(Millis(now.0.saturating_sub(GRACE)));
             records.extend(closed.iter().filter_map(|closed| self.record(&mut inner, closed, now)));
             let evidence = inner.evidence.tick(now);
-            let summary = inner.comparator.summary();
-            self.opened.increment(summary.opened - inner.seen_opened);
-            inner.seen_opened = summary.opened;
-            self.open.set(gauge_value(summary.open));
+            let (opened, open) = inner.comparator.units();
+            self.opened.increment(opened - inner.seen_opened);
+            inner.seen_opened = opened;
+            self.open.set(gauge_value(open));
             self.memory.set(gauge_value(u64::try_from(inner.comparator.bytes()).unwrap_or(u64::MAX)));
             self.glance.store(Arc::new(inner.glance(now)));
             evidence

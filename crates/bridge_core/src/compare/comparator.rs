@@ -9,7 +9,7 @@ use super::event::{Event, Fact, Payload, Seen};
 use super::known::{Known, Recent};
 use super::order::Order;
 use super::record::{Closed, IgnoreRule};
-use super::summary::{self, Summary};
+use super::summary::{Counts, Summary};
 use super::unit::{Side, Unit};
 use crate::gate::Why;
 use crate::message::{self, Comparison};
@@ -49,7 +49,7 @@ pub struct Comparator {
     past: Recent<u64, (bool, bool)>,
     known: Known,
     order: Order,
-    summary: Summary,
+    summary: Counts,
     drill_open: u64,
     bytes: usize,
     next: u64,
@@ -71,7 +71,7 @@ impl Comparator {
             past: Recent::bounded(PAST),
             known: Known::default(),
             order: Order::default(),
-            summary: Summary::default(),
+            summary: Counts::default(),
             drill_open: 0,
             bytes: 0,
             next: 0,
@@ -88,7 +88,13 @@ impl Comparator {
     /// What was counted so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        self.summary.clone()
+        self.summary.shown()
+    }
+
+    /// Units that were opened, and those that are open.
+    #[must_use]
+    pub const fn units(&self) -> (u64, u64) {
+        (self.summary.opened, self.summary.open)
     }
 
     /// Bytes it holds, roughly.
@@ -281,7 +287,7 @@ impl Comparator {
         let awaits = unit.awaits(closed.class);
         if unit.drill {
             self.drill_open -= 1;
-            *self.summary.drill.entry(summary::name(&closed)).or_default() += 1;
+            self.summary.close_drill(&closed);
         } else {
             self.summary.open -= 1;
             self.summary.close(&closed);
