@@ -294,7 +294,9 @@ impl App {
         let recorder = Arc::clone(&self.recorder);
         let finished = tokio::task::spawn_blocking(move || recorder.stop());
         let _a_slow_disk_is_not_waited_for = tokio::time::timeout(Duration::from_secs(1), finished).await;
-        self.desk.finish();
+        let desk = Arc::clone(&self.desk);
+        let finished = tokio::task::spawn_blocking(move || desk.finish());
+        let _it_waits_a_bounded_time = finished.await;
         drop(self.broker);
         info!("stopped");
     }

@@ -6,8 +6,11 @@ mod evidence;
 mod log;
 mod recorder;
 mod shelf;
+mod view;
+mod writer;
 
-pub use desk::{Desk, DeskSettings, SummaryView};
+pub use desk::{Desk, DeskSettings};
 pub use drill::{DrillError, DrillReport, drill};
 pub use recorder::{Recorder, RecorderLimits};
 pub use shelf::{Filter, Page};
+pub use view::SummaryView;

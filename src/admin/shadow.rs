@@ -70,13 +70,13 @@ pub(super) async fn stream(
 }
 
 pub(super) async fn drill(State(admin): State<Arc<Admin>>) -> Response {
-    match run_drill(&admin.hub, &*admin.desk, &admin.tenant, admin.window).await {
-        Ok(report) => {
-            admin.desk.drilled(&report);
-            Json(report).into_response()
-        }
+    match run_drill(&admin.hub, &admin.desk, &admin.tenant, admin.window).await {
+        Ok(report) => Json(report).into_response(),
         Err(error @ DrillError::NothingCompared(_)) => {
             failure(409, json!({"error": "nothing_compared", "message": error.to_string()}))
+        }
+        Err(error @ DrillError::Running) => {
+            failure(409, json!({"error": "drill_running", "message": error.to_string()}))
         }
         Err(error) => failure(503, json!({"error": "unavailable", "message": error.to_string()})),
     }

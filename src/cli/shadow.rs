@@ -2,6 +2,7 @@
 
 mod report;
 mod source;
+mod tally;
 
 use std::path::PathBuf;
 
@@ -94,12 +95,19 @@ pub(super) struct FilterArgs {
     /// A JSON Pointer at or below which the copies differ.
     #[arg(long)]
     field: Option<String>,
-    /// At or after this time (ISO-8601, UTC).
-    #[arg(long)]
+    /// At or after this time (ISO-8601; UTC where it names no zone).
+    #[arg(long, value_parser = moment)]
     since: Option<String>,
-    /// Before this time (ISO-8601, UTC).
-    #[arg(long)]
+    /// Before this time (ISO-8601; UTC where it names no zone).
+    #[arg(long, value_parser = moment)]
     until: Option<String>,
+}
+
+/// A time as records spell it.
+fn moment(text: &str) -> Result<String, String> {
+    let utc = |time: jiff::civil::DateTime| jiff::tz::TimeZone::UTC.to_timestamp(time);
+    let at = text.parse::<jiff::Timestamp>().or_else(|_| text.parse().and_then(utc));
+    at.map(|at| format!("{at:.3}")).map_err(|_| "must be a time such as 2026-01-31T12:00:00Z".into())
 }
 
 impl FilterArgs {
@@ -184,4 +192,19 @@ async fn tail(shown: &Shown, filter: &Filter) -> Result<(), Failure> {
         Err::<(), Failure>(Failure::Code(1, format!("{}: the stream has ended", node.url)))
     });
     futures::future::try_join_all(streams).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::moment;
+
+    #[test]
+    fn a_time_is_spelled_as_records_spell_it_and_anything_else_is_refused() {
+        for text in ["2026-01-31", "2026-01-31T00:00:00Z", "2026-01-31T00:00", "2026-01-31T02:00:00.000+02:00"] {
+            assert_eq!(moment(text).as_deref(), Ok("2026-01-31T00:00:00.000Z"), "{text}");
+        }
+        for garbage in ["", "yesterday", "2026-13-01", "12"] {
+            assert!(moment(garbage).is_err(), "{garbage}");
+        }
+    }
 }

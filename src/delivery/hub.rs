@@ -69,6 +69,12 @@ pub struct Served {
     pub rollout: Rollout,
 }
 
+/// A POST on its way.
+pub(super) struct OpenPost {
+    pub(super) since: Millis,
+    pub(super) dialog: DialogId,
+}
+
 /// Users, sockets, rooms, and both paths to them.
 pub struct Hub {
     pub(super) settings: HubSettings,
@@ -88,8 +94,8 @@ pub struct Hub {
     /// When the session was lost; 0 while it is up or never was.
     pub(super) session_lost_at: AtomicU64,
     pub(super) dialogs: Dialogs,
-    /// POSTs forwarded to Chat3 and not yet answered, by number, with their start.
-    pub(super) posts_open: DashMap<u64, Millis>,
+    /// POSTs forwarded to Chat3 and not yet answered, by number.
+    pub(super) posts_open: DashMap<u64, OpenPost>,
     /// Number of the next one.
     pub(super) posts: AtomicU64,
     /// Messages accepted here that somebody here is to see, and updates received.

@@ -9,7 +9,7 @@ use bridge_core::update::LegacyMessage;
 use bridge_core::{DialogId, Key, MessageId, Millis, Path, UserId};
 use serde_json::value::RawValue;
 
-use super::hub::Hub;
+use super::hub::{Hub, OpenPost};
 use super::user::{Copy, LegacyCopy, State, User};
 
 /// One accepted message on its way to a room.
@@ -25,7 +25,7 @@ impl Hub {
     /// A POST is about to be forwarded to Chat3; returns its number.
     pub fn post_started(&self, dialog: &DialogId, sender: &UserId) -> u64 {
         let post = self.posts.fetch_add(1, Ordering::Relaxed);
-        self.posts_open.insert(post, self.now());
+        self.posts_open.insert(post, OpenPost { since: self.now(), dialog: dialog.clone() });
         let fact = Fact::PostStarted { post, dialog: dialog.clone(), sender: sender.clone() };
         self.tap.fact(self.now(), fact);
         post
@@ -33,12 +33,13 @@ impl Hub {
 
     /// Chat3 accepted it: the broadcast leaves before this returns.
     pub fn post_accepted(&self, post: u64, dialog: &DialogId, sender: &UserId, data: Arc<RawValue>) {
-        // The answer to a POST that was given up may come after all; it began before anything that matters now.
-        let since = self.posts_open.remove(&post).map_or(Millis(0), |(_, since)| since);
         let read = LegacyMessage::read(&data);
+        // While it is open, or mapped: an update looks for its dialog in both.
         if let Some(mongo) = &read.dialog_mongo {
             self.dialogs.learn(mongo, dialog);
         }
+        // The answer to a POST that was given up may come after all; it began before anything that matters now.
+        let since = self.posts_open.remove(&post).map_or(Millis(0), |(_, open)| open.since);
         let Some(key) = read.message.key(&self.settings.tenant) else {
             // Chat3's client lets no answer without an id pass.
             self.tap.fact(self.now(), Fact::PostUnknown { post });

@@ -106,6 +106,14 @@ impl Hub {
             *self.lag.lock() = (now, now.since(published));
         }
         let stage = state.gate.stage();
+        if state.subscribed(kind).is_empty() {
+            // Nobody asked for it: the queue of the instance has it anyway, that of a user for a moment after its last
+            // subscriber left. In no topology it is an observation.
+            if update.message.is_some() && stage.shadow_mode() {
+                self.tap.fact(now, Fact::Unwanted { user: user.id.clone(), key: update.key.clone() });
+            }
+            return;
+        }
         let arrival = Arrival {
             path: Path::Rabbitmq,
             key: update.key.clone(),
@@ -153,7 +161,13 @@ impl Hub {
         update: &Arc<Update>,
         sockets: bridge_core::gate::Sockets,
     ) -> Seen {
-        let dialog = self.dialog_of(update);
+        let mut dialog = self.dialog_of(update);
+        let mut rooms = Vec::new();
+        if dialog.is_none() && update.message.is_some() {
+            rooms = self.rooms_of_open_posts(state);
+            // Answered meanwhile, it is mapped.
+            dialog = self.dialog_of(update);
+        }
         let joined = dialog.as_ref().map(|dialog| state.joined(dialog));
         Seen {
             at,
@@ -167,7 +181,7 @@ impl Hub {
             stage: state.gate.stage(),
             sockets,
             present: state.present(),
-            rooms: if dialog.is_none() && update.message.is_some() { state.rooms() } else { Vec::new() },
+            rooms,
             joined,
             subscribed: state.subscribed("message"),
             routing_key: Some(Arc::clone(&delivery.routing_key)),
@@ -179,6 +193,18 @@ impl Hub {
             dialog,
             payload: Payload::Update(Arc::clone(update)),
         }
+    }
+
+    /// Rooms of the user in which a POST is open: a message of an unmapped dialog that was posted here is in one of
+    /// them, or in none of the user's. All rooms may be thousands.
+    fn rooms_of_open_posts(&self, state: &State) -> Vec<DialogId> {
+        let mut rooms = Vec::new();
+        for post in &self.posts_open {
+            if !rooms.contains(&post.dialog) && !state.joined(&post.dialog).is_empty() {
+                rooms.push(post.dialog.clone());
+            }
+        }
+        rooms
     }
 
     fn dialog_of(&self, update: &Update) -> Option<DialogId> {

@@ -93,12 +93,6 @@ impl State {
         self.pick(|socket| socket.selection.wants(kind))
     }
 
-    /// All rooms of its sockets.
-    pub(crate) fn rooms(&self) -> Vec<DialogId> {
-        let rooms: BTreeSet<&DialogId> = self.sockets.values().flat_map(|socket| &socket.rooms).collect();
-        rooms.into_iter().cloned().collect()
-    }
-
     /// Those that an update of `kind` reaches.
     pub(crate) fn reached(&self, kind: &str) -> Sockets {
         self.pick(|socket| socket.selection.wants(kind) && !socket.unreached)

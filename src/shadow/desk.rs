@@ -1,15 +1,16 @@
 //! Where the comparator works, and where people ask it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use bridge_core::Millis;
-use bridge_core::compare::{Class, Closed, Comparator, Event, IgnoreRule, Limits, Record, Summary};
-use bridge_core::verdict::{Target, Verdict};
+use bridge_core::compare::{Class, Closed, Comparator, Event, IgnoreRule, Limits, Record};
+use bridge_core::verdict::Target;
 use hdrhistogram::Histogram;
 use metrics::{Counter, Gauge, counter, gauge, histogram};
 use parking_lot::Mutex;
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -17,6 +18,8 @@ use super::drill::DrillReport;
 use super::evidence::Gathered;
 use super::log::ShadowLog;
 use super::shelf::{Filter, Page, Shelf};
+use super::view::{Skew, SummaryView, numbers, shown};
+use super::writer::{Lost, Writer};
 use crate::clock::{Clock, iso};
 use crate::config::Shadow;
 
@@ -38,80 +41,31 @@ pub struct DeskSettings {
     pub shadow: Shadow,
 }
 
-/// `GET /admin/shadow/summary`.
-#[derive(Clone, Debug, Serialize)]
-pub struct SummaryView {
-    /// Since when it counts, ISO-8601.
-    pub since: String,
-    #[serde(flatten)]
-    summary: SummaryNumbers,
-    /// Rabbitmq minus legacy, of pairs.
-    pub skew_ms: Skew,
-    /// The verdict.
-    pub verdict: VerdictView,
-    /// The latest drill.
-    pub drill: Value,
-    /// Share of closed units that are indeterminate.
-    pub indeterminate_share: f64,
-    /// The share above which a report says so.
-    pub indeterminate_max: f64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct SummaryNumbers {
-    opened: u64,
-    closed: u64,
-    open: u64,
-    classes: BTreeMap<String, u64>,
-    causes: BTreeMap<String, u64>,
-    modifiers: BTreeMap<String, u64>,
-    rules: BTreeMap<String, u64>,
-    shed: u64,
-}
-
-/// Percentiles of the skew, in ms; `null` without a pair.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Skew {
-    p50: Option<i64>,
-    p95: Option<i64>,
-    p99: Option<i64>,
-}
-
-/// The verdict, as it is shown.
-#[derive(Clone, Debug, Serialize)]
-pub struct VerdictView {
-    /// `SAFE`, `NOT_SAFE`, `INCONCLUSIVE` or `STALE`.
-    pub value: &'static str,
-    #[serde(flatten)]
-    verdict: VerdictNumbers,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct VerdictNumbers {
-    missing: Vec<String>,
-    upper_bound: f64,
-    rule_of_three: Option<f64>,
-    messages: u64,
-    bad: u64,
-    eta: Option<u64>,
-}
-
 /// The desk.
 pub struct Desk {
     clock: Clock,
     settings: DeskSettings,
     since: Millis,
     inner: Mutex<Inner>,
+    writer: Writer,
+    /// What the guard and an audit entry want to know, of the latest look: neither waits for the comparison.
+    glance: ArcSwap<Glance>,
+    drilling: AtomicBool,
     follow: broadcast::Sender<(u64, Arc<Record>)>,
     opened: Counter,
     open: Gauge,
     memory: Gauge,
 }
 
+#[derive(Default)]
+struct Glance {
+    totals: (u64, u64),
+    evidence: Value,
+}
+
 struct Inner {
     comparator: Comparator,
     evidence: Gathered,
-    log: ShadowLog,
     shelf: Shelf,
     /// Skews by sign: the histogram takes no negative numbers.
     ahead: Histogram<u64>,
@@ -161,22 +115,24 @@ impl Desk {
     /// A desk that has seen nothing but the evidence of earlier runs.
     ///
     /// # Errors
-    /// When a histogram can't be made.
-    pub fn new(settings: DeskSettings, clock: Clock) -> Result<Arc<Self>, hdrhistogram::CreationError> {
+    /// When a histogram can't be made, or the system gives no thread.
+    pub fn new(settings: DeskSettings, clock: Clock) -> std::io::Result<Arc<Self>> {
         let shadow = &settings.shadow;
         let memory = usize::try_from(shadow.max_memory.as_u64()).unwrap_or(usize::MAX);
         let mut comparator = Comparator::new(Limits { window: millis(shadow.window), memory: memory / 2 });
         comparator.set_ignore(ignore(shadow));
-        let evidence = settings.dir.join("evidence.json");
-        let evidence = Gathered::open(evidence, target(shadow), &fingerprint(shadow), millis(shadow.window));
-        let log = ShadowLog::new(&settings.dir, &settings.instance, shadow.rotate.as_u64(), shadow.keep);
+        let kept = settings.dir.join("evidence.json");
+        let evidence = Gathered::open(&kept, target(shadow), &fingerprint(shadow), millis(shadow.window));
+        let lost = Lost::new();
+        let rotate = shadow.rotate.as_u64();
+        let log = ShadowLog::new(&settings.dir, &settings.instance, rotate, shadow.keep, lost.clone());
+        let histogram = || Histogram::new_with_max(600_000, 3).map_err(std::io::Error::other);
         let inner = Inner {
             comparator,
             evidence,
-            log,
             shelf: Shelf::default(),
-            ahead: Histogram::new_with_max(600_000, 3)?,
-            behind: Histogram::new_with_max(600_000, 3)?,
+            ahead: histogram()?,
+            behind: histogram()?,
             closed: HashMap::new(),
             drill: None,
             drill_units: HashMap::new(),
@@ -188,7 +144,10 @@ impl Desk {
             clock,
             since: clock.now(),
             settings,
+            glance: ArcSwap::from_pointee(inner.glance(clock.now())),
             inner: Mutex::new(inner),
+            drilling: AtomicBool::new(false),
+            writer: Writer::start(log, kept, lost)?,
             follow: broadcast::Sender::new(FOLLOW),
             opened: counter!("bridge_shadow_opened_total"),
             open: gauge!("bridge_shadow_open"),
@@ -211,33 +170,39 @@ impl Desk {
         events.for_each(|event| inner.comparator.observe(event));
     }
 
-    /// Closes what is due, and writes it.
+    /// Closes what is due, and has it written.
     pub(super) fn expire(&self, now: Millis) {
-        let mut inner = self.inner.lock();
-        // What the gates release when a window closes is noted before the unit is judged.
-        let closed = inner.comparator.expire(Millis(now.0.saturating_sub(GRACE)));
-        for closed in &closed {
-            self.record(&mut inner, closed, now);
+        let mut records = Vec::new();
+        let evidence = {
+            let mut inner = self.inner.lock();
+            // What the gates release when a window closes is noted before the unit is judged.
+            let closed = inner.comparator.expire(Millis(now.0.saturating_sub(GRACE)));
+            records.extend(closed.iter().filter_map(|closed| self.record(&mut inner, closed, now)));
+            let evidence = inner.evidence.tick(now);
+            let (opened, open) = inner.comparator.units();
+            self.opened.increment(opened - inner.seen_opened);
+            inner.seen_opened = opened;
+            self.open.set(gauge_value(open));
+            self.memory.set(gauge_value(u64::try_from(inner.comparator.bytes()).unwrap_or(u64::MAX)));
+            self.glance.store(Arc::new(inner.glance(now)));
+            evidence
+        };
+        records.iter().for_each(|record| self.writer.record(record));
+        if let Some(text) = evidence {
+            self.writer.evidence(text);
         }
-        inner.evidence.tick(now);
-        if !closed.is_empty() {
-            inner.log.flush();
-        }
-        let summary = inner.comparator.summary();
-        self.opened.increment(summary.opened - inner.seen_opened);
-        inner.seen_opened = summary.opened;
-        self.open.set(gauge_value(summary.open));
-        self.memory.set(gauge_value(u64::try_from(inner.comparator.bytes()).unwrap_or(u64::MAX)));
     }
 
-    /// Writes what would be lost at the end of the process.
+    /// Writes what would be lost at the end of the process, and waits a bounded time for it.
     pub fn finish(&self) {
-        let mut inner = self.inner.lock();
-        inner.log.flush();
-        inner.evidence.write();
+        let evidence = self.inner.lock().evidence.text();
+        if !self.writer.finish(evidence) {
+            tracing::warn!("the disk did not take the shadow log in time: its end is lost");
+        }
     }
 
-    fn record(&self, inner: &mut Inner, closed: &Closed, now: Millis) {
+    /// Notes a closed unit; the record is returned when it is to be written.
+    fn record(&self, inner: &mut Inner, closed: &Closed, now: Millis) -> Option<Arc<Record>> {
         let record = Arc::new(closed.record(&self.settings.instance, iso, inner.reveal));
         let drill = closed.modifiers.contains(&bridge_core::compare::Modifier::Drill);
         if drill {
@@ -259,28 +224,28 @@ impl Desk {
                 histogram!("bridge_shadow_skew_seconds").record(skew.unsigned_abs() as f64 / 1_000.0);
             }
         }
-        if closed.class.is_bad() || closed.class == Class::Indeterminate || sampled(closed.key, inner.sample) {
-            inner.log.write(&*record);
-        }
         let number = inner.shelf.put(Arc::clone(&record));
-        let _nobody_may_follow = self.follow.send((number, record));
+        let _nobody_may_follow = self.follow.send((number, Arc::clone(&record)));
+        // What it amends stands in the log, as a rule: it must not stand there alone.
+        let always = closed.class.is_bad() || closed.class == Class::Indeterminate || closed.amends.is_some();
+        (always || sampled(closed.key, inner.sample)).then_some(record)
     }
 
     /// Numbers of one moment.
     #[must_use]
     pub fn summary(&self) -> SummaryView {
         let now = self.clock.now();
-        let inner = self.inner.lock();
-        let summary = inner.comparator.summary();
+        let (summary, skew_ms, drill, (evidence, target)) = {
+            let inner = self.inner.lock();
+            (inner.comparator.summary(), inner.skew(), inner.drill.clone(), inner.evidence.copy())
+        };
         let indeterminate = summary.classes.get(Class::Indeterminate.name()).copied().unwrap_or(0);
         SummaryView {
             since: iso(self.since),
-            skew_ms: inner.skew(),
-            verdict: shown(inner.evidence.verdict(now)),
-            drill: match &inner.drill {
-                Some(report) => json!({"last": report, "units": summary.drill}),
-                None => Value::Null,
-            },
+            skew_ms,
+            verdict: shown(evidence.verdict(&target, now)),
+            drill: drill.map_or(Value::Null, |report| json!({"last": report, "units": summary.drill})),
+            log_lost: self.writer.lost(),
             indeterminate_share: gauge_value(indeterminate) / gauge_value(summary.closed.max(1)),
             indeterminate_max: self.settings.shadow.indeterminate_max,
             summary: numbers(summary),
@@ -290,21 +255,19 @@ impl Desk {
     /// The verdict's name.
     #[must_use]
     pub fn verdict(&self) -> &'static str {
-        self.inner.lock().evidence.verdict(self.clock.now()).value.name()
+        self.inner.lock().evidence.value(self.clock.now()).name()
     }
 
-    /// What an audit entry says of the evidence.
+    /// What an audit entry says of the evidence, as of the latest look. A rollback asks, so nothing is waited for.
     #[must_use]
     pub fn evidence(&self) -> Value {
-        let view = self.summary();
-        json!({"verdict": view.verdict.value, "messages": view.verdict.verdict.messages,
-            "opened": view.summary.opened, "closed": view.summary.closed, "classes": view.summary.classes})
+        self.glance.load().evidence.clone()
     }
 
     /// Messages compared so far, and of these how many had no update for somebody: what the guard looks at.
     #[must_use]
     pub fn missing(&self) -> (u64, u64) {
-        self.inner.lock().evidence.totals()
+        self.glance.load().totals
     }
 
     /// Records in memory.
@@ -319,21 +282,44 @@ impl Desk {
         self.follow.subscribe()
     }
 
+    /// `None` while another drill runs.
+    pub(super) fn begin_drill(desk: &Arc<Self>) -> Option<DrillPass> {
+        let runs = desk.drilling.swap(true, Ordering::AcqRel);
+        (!runs).then(|| DrillPass(Arc::clone(desk)))
+    }
+
+    /// `class` or `class/cause` of every unit of a drill's user that has closed.
+    pub(super) fn units_of_drill(&self, user: &str) -> Vec<String> {
+        self.inner.lock().drill_units.get(user).cloned().unwrap_or_default()
+    }
+
     /// A drill ended.
-    pub(crate) fn drilled(&self, report: &DrillReport) {
+    pub(super) fn drilled(&self, report: &DrillReport) {
         let mut inner = self.inner.lock();
-        inner.evidence.drilled(self.clock.now(), report.ok);
+        let now = self.clock.now();
+        inner.evidence.drilled(now, report.ok);
         inner.drill = Some(report.clone());
+        self.glance.store(Arc::new(inner.glance(now)));
     }
 }
 
-impl super::drill::Closed for Desk {
-    fn of_user(&self, user: &str) -> Vec<String> {
-        self.inner.lock().drill_units.get(user).cloned().unwrap_or_default()
+/// The right to run a drill: one at a time.
+pub(super) struct DrillPass(Arc<Desk>);
+
+impl Drop for DrillPass {
+    fn drop(&mut self) {
+        self.0.drilling.store(false, Ordering::Release);
     }
 }
 
 impl Inner {
+    fn glance(&self, now: Millis) -> Glance {
+        let summary = self.comparator.summary();
+        let evidence = json!({"verdict": self.evidence.value(now).name(), "messages": self.evidence.messages(),
+            "opened": summary.opened, "closed": summary.closed, "classes": summary.classes});
+        Glance { totals: self.evidence.totals(), evidence }
+    }
+
     /// Percentiles over both signs: a rank below the number of negative skews is one of these, largest first.
     fn skew(&self) -> Skew {
         let (ahead, behind) = (self.ahead.len(), self.behind.len());
@@ -372,17 +358,6 @@ fn count(inner: &mut Inner, closed: &Closed) {
 fn sampled(key: u128, share: f64) -> bool {
     let place = u32::try_from(key % 1_000_000).unwrap_or(0);
     f64::from(place) < share * 1_000_000.0
-}
-
-fn numbers(summary: Summary) -> SummaryNumbers {
-    let Summary { opened, closed, open, classes, causes, modifiers, rules, shed, drill: _ } = summary;
-    SummaryNumbers { opened, closed, open, classes, causes, modifiers, rules, shed }
-}
-
-fn shown(verdict: Verdict) -> VerdictView {
-    let Verdict { value, missing, upper_bound, rule_of_three, messages, bad, eta } = verdict;
-    let verdict = VerdictNumbers { missing, upper_bound, rule_of_three, messages, bad, eta };
-    VerdictView { value: value.name(), verdict }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts for people")]

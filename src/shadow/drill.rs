@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::desk::Desk;
 use crate::broker::Delivery;
 use crate::delivery::{DrillSocket, Hub};
 
@@ -115,21 +116,19 @@ pub enum DrillError {
     /// The synthetic users could not be made.
     #[error("the drill's users could not be signed on: {0}")]
     Users(String),
+    /// The process ends.
+    #[error("the drill was interrupted")]
+    Interrupted,
 }
 
-/// The class and cause of a closed unit of a drill's user.
-pub trait Closed: Send + Sync {
-    /// `class` or `class/cause` of every unit of `user` that has closed.
-    fn of_user(&self, user: &str) -> Vec<String>;
-}
-
-/// Plants every fault, waits for the window, and looks for each.
+/// Plants every fault, waits for the window, and looks for each. It runs to its end without its caller, and what it
+/// found is noted at the desk.
 ///
 /// # Errors
 /// [`DrillError`] when it can't run.
 pub async fn drill(
-    hub: &Hub,
-    closed: &dyn Closed,
+    hub: &Arc<Hub>,
+    desk: &Arc<Desk>,
     tenant: &str,
     window: Duration,
 ) -> Result<DrillReport, DrillError> {
@@ -137,23 +136,37 @@ pub async fn drill(
     if !stage.shadow_mode() {
         return Err(DrillError::NothingCompared(stage));
     }
+    let pass = Desk::begin_drill(desk).ok_or(DrillError::Running)?;
+    let (hub, desk, tenant) = (Arc::clone(hub), Arc::clone(desk), tenant.to_owned());
+    let task = tokio::spawn(async move {
+        let report = plant_and_look(&hub, &desk, &tenant, window).await?;
+        desk.drilled(&report);
+        drop(pass);
+        Ok(report)
+    });
+    task.await.unwrap_or(Err(DrillError::Interrupted))
+}
+
+async fn plant_and_look(
+    hub: &Hub,
+    desk: &Desk,
+    tenant: &str,
+    window: Duration,
+) -> Result<DrillReport, DrillError> {
     let run = Run { hub, tenant, tag: tag() };
     let mut planted = Vec::new();
     for fault in Fault::ALL {
         planted.push((fault, run.plant(fault)?));
     }
     tokio::time::sleep(window + Duration::from_millis(800)).await;
-    let faults: Vec<Found> = planted.iter().map(|(fault, user)| judge(*fault, user, closed)).collect();
-    for fault in Fault::ALL {
-        run.users(fault).iter().for_each(|user| hub.drill_sign_off(user));
-    }
+    let faults: Vec<Found> = planted.iter().map(|(fault, user)| judge(*fault, user, desk)).collect();
     let ok = faults.iter().all(|found| found.ok);
     Ok(DrillReport { ok, at: crate::clock::iso(hub.now()), faults })
 }
 
-fn judge(fault: Fault, user: &UserId, closed: &dyn Closed) -> Found {
+fn judge(fault: Fault, user: &UserId, desk: &Desk) -> Found {
     let (class, cause) = fault.expected();
-    let found = closed.of_user(user.as_str());
+    let found = desk.units_of_drill(user.as_str());
     let wanted = cause.map_or_else(|| class.to_owned(), |cause| format!("{class}/{cause}"));
     let is_wanted = |unit: &String| *unit == wanted || (cause.is_none() && unit.split('/').next() == Some(class));
     // A leaked update opens a unit beside the one of the message; nothing else may be there.
@@ -165,6 +178,15 @@ struct Run<'a> {
     hub: &'a Hub,
     tenant: &'a str,
     tag: String,
+}
+
+/// However it ends, its users go.
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        for fault in Fault::ALL {
+            self.users(fault).iter().for_each(|user| self.hub.drill_sign_off(user));
+        }
+    }
 }
 
 impl Run<'_> {

@@ -1,11 +1,11 @@
 //! The verdict's evidence: gathered by message, kept over a restart.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::path::Path;
 
 use bridge_core::Millis;
 use bridge_core::compare::{Class, Closed};
-use bridge_core::verdict::{Evidence, Target, Verdict};
+use bridge_core::verdict::{Evidence, Target, Value};
 
 /// Between two writes of the evidence, in ms.
 const WRITE: u64 = 10_000;
@@ -24,7 +24,6 @@ pub(super) struct Gathered {
     counted_order: VecDeque<(Millis, u128)>,
     /// Messages since the start, and of these how many had no update for somebody.
     totals: (u64, u64),
-    path: PathBuf,
     written: Millis,
 }
 
@@ -37,8 +36,8 @@ struct Seen {
 
 impl Gathered {
     /// The evidence of `path`, as far as it was seen under `fingerprint`.
-    pub(super) fn open(path: PathBuf, target: Target, fingerprint: &str, window: u64) -> Self {
-        let stored = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Evidence>(&text).ok());
+    pub(super) fn open(path: &Path, target: Target, fingerprint: &str, window: u64) -> Self {
+        let stored = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Evidence>(&text).ok());
         let evidence = match stored {
             Some(stored) => stored.under(fingerprint, target.rate),
             None => Evidence::new(fingerprint, target.rate),
@@ -52,7 +51,6 @@ impl Gathered {
             counted: HashSet::new(),
             counted_order: VecDeque::new(),
             totals: (0, 0),
-            path,
             written: Millis(0),
         }
     }
@@ -95,8 +93,8 @@ impl Gathered {
         self.totals
     }
 
-    /// Time passes.
-    pub(super) fn tick(&mut self, now: Millis) {
+    /// Time passes; what is to be written now is returned.
+    pub(super) fn tick(&mut self, now: Millis) -> Option<Vec<u8>> {
         while let Some((due, key)) = self.order.front().copied() {
             if due > now {
                 break;
@@ -117,10 +115,11 @@ impl Gathered {
             self.counted_order.pop_front();
             self.counted.remove(&key);
         }
-        if now.since(self.written) >= WRITE {
-            self.written = now;
-            self.write();
+        if now.since(self.written) < WRITE {
+            return None;
         }
+        self.written = now;
+        Some(self.text())
     }
 
     /// A drill ended.
@@ -128,17 +127,23 @@ impl Gathered {
         self.evidence.drilled(now, ok);
     }
 
-    /// The answer.
-    pub(super) fn verdict(&self, now: Millis) -> Verdict {
-        self.evidence.verdict(&self.target, now)
+    /// The answer, without the reasons.
+    pub(super) fn value(&self, now: Millis) -> Value {
+        self.evidence.value(&self.target, now)
     }
 
-    /// Losing it costs time, no message: a disk that does not take it is no error.
-    pub(super) fn write(&self) {
-        let Ok(text) = serde_json::to_vec(&self.evidence) else { return };
-        let new = self.path.with_extension("new");
-        if let Err(error) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &self.path)) {
-            tracing::debug!(path = %self.path.display(), %error, "the evidence can't be written");
-        }
+    /// What the answer comes from: reasons and estimates are worked out without keeping anybody waiting.
+    pub(super) fn copy(&self) -> (Evidence, Target) {
+        (self.evidence.clone(), self.target.clone())
+    }
+
+    /// Messages in the evidence.
+    pub(super) const fn messages(&self) -> u64 {
+        self.evidence.messages()
+    }
+
+    /// As it is written.
+    pub(super) fn text(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.evidence).unwrap_or_default()
     }
 }

@@ -7,8 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use metrics::{Counter, counter};
-use serde::Serialize;
+use super::writer::Lost;
 
 /// A longer record is not written, and counted as lost; records are bounded far below.
 const LONGEST: usize = 256 * 1024;
@@ -21,21 +20,20 @@ pub(super) struct ShadowLog {
     rotate: u64,
     keep: u32,
     failing: bool,
-    lost: Counter,
+    lost: Lost,
 }
 
 impl ShadowLog {
     /// A log at `{dir}/shadow-{instance}.jsonl`, moved to `….jsonl.1` and so on when it has `rotate` bytes; at most
     /// `keep` such files stay. It is opened at the first record.
-    pub(super) fn new(dir: &Path, instance: &str, rotate: u64, keep: u32) -> Self {
+    pub(super) fn new(dir: &Path, instance: &str, rotate: u64, keep: u32, lost: Lost) -> Self {
         let path = dir.join(format!("shadow-{instance}.jsonl"));
-        let lost = counter!("bridge_shadow_log_lost_total");
         Self { path, file: None, written: 0, rotate: rotate.max(1), keep, failing: false, lost }
     }
 
-    /// Appends one record. A full disk costs records, which are counted, and nothing else.
-    pub(super) fn write(&mut self, record: &impl Serialize) {
-        let written = self.try_write(record);
+    /// Appends one line. A full disk costs records, which are counted, and nothing else.
+    pub(super) fn write(&mut self, line: &[u8]) {
+        let written = self.try_write(line);
         self.note(written);
     }
 
@@ -47,10 +45,8 @@ impl ShadowLog {
         }
     }
 
-    fn try_write(&mut self, record: &impl Serialize) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
-        if line.len() > LONGEST {
+    fn try_write(&mut self, line: &[u8]) -> std::io::Result<()> {
+        if line.is_empty() || line.len() > LONGEST {
             return Err(std::io::Error::other("the record is too long"));
         }
         if self.written >= self.rotate {
@@ -60,8 +56,9 @@ impl ShadowLog {
             Some(file) => file,
             None => self.file.insert(open(&self.path, &mut self.written)?),
         };
-        file.write_all(&line)?;
-        self.written += line.len() as u64;
+        file.write_all(line)?;
+        file.write_all(b"\n")?;
+        self.written += line.len() as u64 + 1;
         Ok(())
     }
 
@@ -84,7 +81,7 @@ impl ShadowLog {
         match result {
             Ok(()) => self.failing = false,
             Err(error) => {
-                self.lost.increment(1);
+                self.lost.one();
                 if !self.failing {
                     tracing::error!(path = %self.path.display(), %error, "the shadow log can't be written");
                 }
@@ -118,9 +115,9 @@ mod tests {
     #[test]
     fn it_rotates_by_size_keeps_by_count_and_survives_a_directory_that_can_not_be_written() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = ShadowLog::new(dir.path(), "a", 100, 2);
+        let mut log = ShadowLog::new(dir.path(), "a", 100, 2, Lost::new());
         for n in 0..40 {
-            log.write(&serde_json::json!({"n": n, "pad": "x".repeat(20)}));
+            log.write(serde_json::json!({"n": n, "pad": "x".repeat(20)}).to_string().as_bytes());
         }
         log.flush();
         let mut names: Vec<String> = std::fs::read_dir(dir.path())
@@ -135,8 +132,8 @@ mod tests {
 
         let blocked = dir.path().join("file");
         std::fs::write(&blocked, "").unwrap();
-        let mut log = ShadowLog::new(&blocked, "a", 100, 2);
-        log.write(&1);
-        assert!(log.failing);
+        let mut log = ShadowLog::new(&blocked, "a", 100, 2, Lost::new());
+        log.write(b"1");
+        assert!(log.failing && log.lost.total() == 1);
     }
 }

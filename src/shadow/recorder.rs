@@ -123,10 +123,11 @@ impl Recorder {
 /// Bytes that an event keeps alive, roughly: the payload is shared with the delivery, but may outlive it here.
 fn weight(event: &Event) -> usize {
     let seen = |seen: &Seen| {
-        512 + match &seen.payload {
-            Payload::Legacy(data) => data.get().len(),
-            Payload::Update(update) => update.body.get().len(),
-        }
+        512 + seen.list_bytes()
+            + match &seen.payload {
+                Payload::Legacy(data) => data.get().len(),
+                Payload::Update(update) => update.body.get().len(),
+            }
     };
     match event {
         Event::Seen(it) | Event::Leak(it) => seen(it),

@@ -1,5 +1,6 @@
 //! The comparison, over a real broker.
 
+use std::io::Write as _;
 use std::process::Command;
 
 use serde_json::json;
@@ -70,6 +71,15 @@ fn faults_are_found_and_a_user_with_fifty_dialogs_has_none() {
     let log = logs.iter().find(|entry| entry.file_name().to_string_lossy().ends_with(".jsonl")).unwrap().path();
     let (code, _) = report(&["report", log.to_str().unwrap()]);
     assert_eq!(code, Some(4 + 8 + 16));
+    let no_log = bridge.state.path().join("no.jsonl");
+    for text in ["", "garbage\n", "{}\n"] {
+        std::fs::write(&no_log, text).unwrap();
+        for command in ["report", "records"] {
+            assert_eq!(report(&[command, no_log.to_str().unwrap()]), (Some(2), String::new()), "{command} {text}");
+        }
+    }
+    let (code, text) = report(&["records", "--since", "garbage", log.to_str().unwrap()]);
+    assert_eq!((code, text.as_str()), (Some(2), ""));
     for text in [std::fs::read_to_string(&log).unwrap(), bridge.log()] {
         assert!(!text.contains("secret text") && !text.contains("altered"), "text of people");
     }
@@ -86,4 +96,30 @@ fn a_drill_finds_every_planted_fault() {
         assert_eq!((&summary["opened"], &summary["drill"]["last"]["ok"]), (&json!(0), &json!(true)));
         assert_eq!(bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1, json!({"sessions": []}));
     }
+}
+
+#[test]
+fn a_drill_runs_to_its_end_without_its_caller_alone_and_leaves_no_user() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("shadow").start().ready();
+    let mut caller = std::net::TcpStream::connect(bridge.admin.trim_start_matches("http://")).unwrap();
+    let token = "an admin token of some length";
+    write!(
+        caller,
+        "POST /admin/drill HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"
+    )
+    .unwrap();
+    std::thread::sleep(s(1) / 3);
+    // It hangs up.
+    drop(caller);
+    std::thread::sleep(s(1) / 3);
+    let (status, refusal) = bridge.admin(reqwest::Method::POST, "/admin/drill", None);
+    assert_eq!((status, &refusal["error"]), (409, &json!("drill_running")));
+    let summary = eventually("the drill's end", s(10), || {
+        let summary = bridge.summary();
+        (!summary["drill"].is_null()).then_some(summary)
+    });
+    assert_eq!(summary["drill"]["last"]["ok"], true, "{summary}");
+    assert_eq!(bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1, json!({"sessions": []}));
+    assert_eq!(bridge.admin(reqwest::Method::POST, "/admin/drill", None).0, 200);
 }

@@ -6,7 +6,7 @@ use updates_bridge::demo::{StandInOptions, Version};
 use crate::kit::js::Js;
 use crate::kit::rabbit::{Rabbit, shared};
 use crate::kit::world::World;
-use crate::kit::{Turn, s};
+use crate::kit::{Turn, eventually, s};
 
 #[test]
 fn every_topology_delivers_compares_and_leaves_nothing() {
@@ -73,5 +73,31 @@ fn a_queue_of_the_instance_that_is_deleted_is_made_anew() {
         }
         assert_ne!(queue(), deleted);
         assert_eq!(bridge.log().matches("broker session is up").count(), 1, "{topology}: the session lived on");
+    }
+}
+
+#[test]
+fn a_user_who_wants_no_messages_is_compared_alike_in_every_topology() {
+    for topology in ["per_user", "per_instance", "firehose"] {
+        let world = World::shared(StandInOptions { version: Version::June, ..StandInOptions::default() });
+        let [a, b] = ["a", "b"].map(|who| format!("deaf_{topology}_{who}"));
+        let dialog = world.chat3.add_dialog(&[&a, &b]);
+        let bridge = world.setup("shadow").env("BRIDGE_RABBITMQ__TOPOLOGY", topology).start().ready();
+        let mut js = Js::start();
+        for user in [&a, &b] {
+            assert_eq!(js.sign_on(user, &bridge, user)["ready"], true);
+            js.call(user, "subscribe", &[json!([if *user == a { "message" } else { "nothing" }])]);
+            js.join(user, &dialog);
+        }
+        for n in 0..5 {
+            bridge.say(&a, &dialog, &format!("{n}"));
+        }
+        let summary = eventually("all closed", s(10), || {
+            let summary = bridge.summary();
+            (summary["open"] == 0 && summary["closed"].as_u64() >= Some(10)).then_some(summary)
+        });
+        assert_eq!(summary["opened"], 10, "{topology}: {summary}");
+        assert_eq!(summary["classes"]["match"], 5, "{topology}: {summary}");
+        assert_eq!(summary["causes"]["missing_in_rabbitmq_expected/not_subscribed"], 5, "{topology}: {summary}");
     }
 }

@@ -4,7 +4,7 @@ mod canonical;
 mod diff;
 mod redact;
 
-pub use canonical::compare;
+pub use canonical::{compare, compare_raw};
 pub(crate) use redact::is_below;
 pub use redact::redact;
 

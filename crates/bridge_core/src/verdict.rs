@@ -183,28 +183,43 @@ impl Evidence {
         self.messages > 0 && count(self.bad) < p * count(self.messages) && self.log_against(p) >= limit
     }
 
-    /// The answer at `now`.
+    /// Messages in it.
     #[must_use]
-    pub fn verdict(&self, target: &Target, now: Millis) -> Verdict {
+    pub const fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Whether what was seen refutes every rate from the target up.
+    fn is_enough(&self, target: &Target) -> bool {
+        let observed = count(self.bad) / count(self.messages.max(1));
+        self.messages > 0 && observed < target.rate && self.refutes(target.rate, target.confidence)
+    }
+
+    /// The answer at `now`, without reasons and estimates, which cost more.
+    #[must_use]
+    pub fn value(&self, target: &Target, now: Millis) -> Value {
         let observed = if self.messages == 0 { 0.0 } else { count(self.bad) / count(self.messages) };
         let decided = self.messages > 0 && self.refutes(target.rate, target.confidence);
-        let not_safe = self.leaks > 0 || (decided && observed > target.rate);
-        let needed = self.needed(target);
-        let missing = self.missing(target, needed, now);
-        let old = self.last.is_some_and(|last| now.since(last) >= target.stale_after);
-        let value = if old {
+        if self.last.is_some_and(|last| now.since(last) >= target.stale_after) {
             Value::Stale
-        } else if not_safe {
+        } else if self.leaks > 0 || (decided && observed > target.rate) {
             Value::NotSafe
-        } else if missing.is_empty() && decided {
+        } else if self.is_enough(target) && self.unseen(target, now).is_empty() {
             Value::Safe
         } else if self.outdated {
             Value::Stale
         } else {
             Value::Inconclusive
-        };
+        }
+    }
+
+    /// The answer at `now`.
+    #[must_use]
+    pub fn verdict(&self, target: &Target, now: Millis) -> Verdict {
+        let needed = self.needed(target);
+        let missing = self.missing(target, needed, now);
         Verdict {
-            value,
+            value: self.value(target, now),
             missing,
             upper_bound: self.upper_bound(target.confidence),
             rule_of_three: (self.bad == 0 && self.messages > 0).then(|| (3.0 / count(self.messages)).min(1.0)),
@@ -217,11 +232,7 @@ impl Evidence {
     /// Messages, without another bad one, until the target is reached; `None` when no number is enough for an estimate.
     fn needed(&self, target: &Target) -> Option<u64> {
         let mut ahead = self.clone();
-        let enough = |evidence: &Self| {
-            let observed = count(evidence.bad) / count(evidence.messages.max(1));
-            evidence.messages > 0 && observed < target.rate && evidence.refutes(target.rate, target.confidence)
-        };
-        if enough(self) {
+        if self.is_enough(target) {
             return Some(0);
         }
         // In steps of a hundredth: an estimate is for people.
@@ -231,17 +242,18 @@ impl Evidence {
             more += step;
             ahead.log_mixture += ahead.log_of_good(step);
             ahead.messages += step;
-            if enough(&ahead) {
+            if ahead.is_enough(target) {
                 return Some(more);
             }
         }
         None
     }
 
-    /// ln of the mixture's share for `many` more good messages.
+    /// ln of the mixture's share for `many` more good messages, taken as alike: at most a hundredth of what is there.
     fn log_of_good(&self, many: u64) -> f64 {
         let (good, all) = (count(self.messages - self.bad), count(self.messages));
-        (0..many).map(|n| ((self.prior + good + count(n)) / (1.0 + self.prior + all + count(n))).ln()).sum()
+        let middle = count(many - 1) / 2.0;
+        count(many) * ((self.prior + good + middle) / (1.0 + self.prior + all + middle)).ln()
     }
 
     fn missing(&self, target: &Target, needed: Option<u64>, now: Millis) -> Vec<String> {
@@ -251,6 +263,13 @@ impl Evidence {
             Some(more) => missing.push(format!("about {more} more messages without a bad one")),
             None => missing.push("a rate of bad messages below the target".into()),
         }
+        missing.extend(self.unseen(target, now));
+        missing
+    }
+
+    /// Events and drills that are asked for and were not seen.
+    fn unseen(&self, target: &Target, now: Millis) -> Vec<String> {
+        let mut missing = Vec::new();
         for event in &target.events {
             if !self.events.contains_key(event) {
                 missing.push(format!("a compared {event}"));

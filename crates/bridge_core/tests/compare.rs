@@ -142,6 +142,11 @@ fn a_recorded_fact_makes_a_missing_update_expected() {
     assert_eq!(verdict(vec![see(outsider)]), expected(Cause::NotMember));
     let deaf = Seen { subscribed: Sockets::new(), broker_up: false, ..legacy(10, 1) };
     assert_eq!(verdict(vec![see(deaf)]), expected(Cause::NotSubscribed));
+    // It unsubscribed between the two copies, and the update came all the same.
+    let unwanted = |to: &str| fact(20, Fact::Unwanted { user: user(to), key: legacy(10, 1).key });
+    assert_eq!(verdict(vec![see(legacy(10, 1)), unwanted("u")]), expected(Cause::NotSubscribed));
+    let of_another = verdict(vec![see(legacy(10, 1)), unwanted("v")]);
+    assert_eq!(of_another, (Class::MissingInRabbitmq, Some(Cause::NoUpdate)));
 }
 
 #[test]
@@ -218,6 +223,36 @@ fn duplicates_mismatches_and_audiences_are_found() {
 }
 
 #[test]
+fn a_side_that_is_nested_too_deep_to_be_read_equals_nothing() {
+    let deep = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    let ours = |depth: usize, content: &str| {
+        let data = format!(
+            r#"{{"messageId":"msg_1","dialogId":"dlg_1","senderId":"sender","type":"internal.text","content":"{content}","meta":{{"deep":{}}}}}"#,
+            deep(depth)
+        );
+        Seen { payload: Payload::Legacy(RawValue::from_string(data).unwrap().into()), ..legacy(10, 1) }
+    };
+    let theirs = |depth: usize| {
+        let body = format!(
+            r#"{{"tenantId":"t","userId":"u","entityId":"msg_1","eventId":"e","eventType":"message.create","data":{{"message":{{"messageId":"msg_1","dialogId":"dlg_1","senderId":"sender","type":"internal.text","content":"hello","meta":{{"deep":{}}}}}}}}}"#,
+            deep(depth)
+        );
+        Seen { payload: Payload::Update(Update::read(body.as_bytes(), 0).unwrap().into()), ..rabbitmq(20, 1) }
+    };
+    let told = |ours: Seen, theirs: Seen| {
+        let (_, mut closed) = run(vec![up(1), see(ours), see(theirs)]);
+        let closed = closed.remove(0);
+        (closed.class, closed.diff.into_iter().map(|difference| difference.path).collect::<Vec<_>>())
+    };
+    let mismatch = |path: &str| (Class::PayloadMismatch, vec![path.to_owned()]);
+    assert_eq!(told(ours(100, "hello"), theirs(100)), (Class::Match, vec![]));
+    assert_eq!(told(ours(100, "altered"), theirs(100)), mismatch("/content"));
+    for (one, other) in [(140, 140), (140, 1), (1, 140)] {
+        assert_eq!(told(ours(one, "altered"), theirs(other)), mismatch(""), "{one} and {other}");
+    }
+}
+
+#[test]
 fn what_could_not_be_seen_is_indeterminate_and_goes_before_mismatch_but_after_duplicate() {
     let pair = || vec![see(legacy(10, 1)), see(rabbitmq(20, 1))];
     let with = |event: Event| verdict(pair().into_iter().chain([event]).collect());
@@ -284,6 +319,15 @@ fn a_copy_too_many_is_a_duplicate_after_the_window_too_and_a_redelivery_is_none(
 }
 
 #[test]
+fn a_post_whose_end_was_shed_explains_nothing_for_ever() {
+    let (mut comparator, _) = run(vec![up(1), started(5, 1), Event::Shed(Millis(10), 1)]);
+    let late = Millis(1_000_000);
+    comparator.observe(see(Seen { at: late, ..rabbitmq(0, 7) }));
+    let closed = comparator.expire(late.plus(WINDOW));
+    assert_eq!((closed[0].class, closed[0].cause), (Class::MissingInLegacyExpected, Some(Cause::PostedElsewhere)));
+}
+
+#[test]
 fn another_order_of_the_same_dialog_is_noted() {
     let (_, closed) =
         run(vec![up(1), see(legacy(10, 1)), see(legacy(11, 2)), see(rabbitmq(20, 2)), see(rabbitmq(21, 1))]);
@@ -312,6 +356,27 @@ fn over_its_memory_it_sheds_and_says_so() {
     assert!(shed > 0);
     let closed = comparator.expire(Millis(100_000));
     assert!(closed.iter().any(|closed| closed.cause == Some(Cause::Shed)));
+}
+
+#[test]
+fn lists_of_sockets_and_rooms_count_and_go_when_memory_is_short() {
+    let memory = 1 << 20;
+    let mut comparator = Comparator::new(Limits { window: WINDOW, memory });
+    comparator.observe(up(1));
+    let crowd: Sockets = (0..2_000).map(SocketId).collect();
+    let rooms: Vec<DialogId> = (0..100).map(|n| DialogId::new(&format!("dlg_{n}")).unwrap()).collect();
+    for n in 0..500 {
+        let (sockets, present) = (crowd.clone(), crowd.clone());
+        let heavy = Seen { sockets, present, dialog: None, joined: None, rooms: rooms.clone(), ..rabbitmq(10, n) };
+        assert!(heavy.list_bytes() > 32_000);
+        comparator.observe(see(heavy));
+        comparator.observe(see(legacy(11, n)));
+        assert!(comparator.bytes() <= memory + 64 * 1_024, "{}", comparator.bytes());
+    }
+    assert!(comparator.summary().shed > 0);
+    let closed = comparator.expire(Millis(100_000));
+    assert!(closed.iter().all(|closed| closed.rabbitmq.as_ref().is_some_and(|side| side.sockets == 2_000)));
+    assert_eq!(comparator.bytes(), 0);
 }
 
 /// One thing that may happen to a stream.

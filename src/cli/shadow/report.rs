@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bridge_core::compare::{Class, Modifier, Record};
+use bridge_core::compare::Class;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::source::{Source, each_record, records_of};
+use super::tally::{Counted, Tally};
 use crate::cli::{Failure, print};
 use crate::shadow::Filter;
 
@@ -49,13 +50,12 @@ impl Report {
     pub(super) async fn of(source: &Source) -> Result<Self, Failure> {
         match source {
             Source::Files(files) => {
-                let mut report = Self::empty();
+                let mut tally = Tally::new(Self::empty());
                 for file in files {
-                    report.sources.push(file.display().to_string());
-                    each_record(file, |record| report.count(&record))?;
+                    tally.report.sources.push(file.display().to_string());
+                    each_record(file, |record| tally.count(&record))?;
                 }
-                report.finish();
-                Ok(report)
+                Ok(tally.finish())
             }
             Source::Nodes(nodes) => {
                 let mut report = Self::empty();
@@ -84,41 +84,40 @@ impl Report {
         {
             return Ok(report);
         }
-        let mut report = Self::empty();
-        report.sources.push(file.display().to_string());
-        each_record(file, |record| report.count(&record))?;
-        if report.closed == 0 {
-            return Err(Failure::Usage(format!("{}: neither a report nor a shadow log", file.display())));
-        }
-        report.finish();
-        Ok(report)
+        let mut tally = Tally::new(Self::empty());
+        tally.report.sources.push(file.display().to_string());
+        each_record(file, |record| tally.count(&record))?;
+        Ok(tally.finish())
     }
 
-    fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         let classes = Class::ALL.map(|class| (class.name().to_owned(), 0)).into();
         Self { classes, indeterminate_max: 0.01, ..Self::default() }
     }
 
-    /// A line of a log. An amendment counts instead of what it amends, which the log does not name.
-    fn count(&mut self, record: &Record) {
-        if record.modifiers.contains(&Modifier::Drill) {
-            return;
+    /// Counts a line of a log, or (`by` is -1) takes it back.
+    pub(super) fn count(&mut self, unit: &Counted, by: i64) {
+        let class = unit.class.name();
+        self.opened = self.opened.saturating_add_signed(by);
+        self.closed = self.closed.saturating_add_signed(by);
+        let add = |counts: &mut Counts, name: String| {
+            let count = counts.entry(name).or_default();
+            *count = count.saturating_add_signed(by);
+        };
+        add(&mut self.classes, class.into());
+        if let Some(cause) = unit.cause {
+            add(&mut self.causes, format!("{class}/{}", cause.name()));
         }
-        let class = record.class.name();
-        self.opened += 1;
-        self.closed += 1;
-        *self.classes.entry(class.into()).or_default() += 1;
-        if let Some(cause) = record.cause {
-            *self.causes.entry(format!("{class}/{}", cause.name())).or_default() += 1;
+        for modifier in &unit.modifiers {
+            add(&mut self.modifiers, modifier.name().into());
         }
-        for modifier in &record.modifiers {
-            *self.modifiers.entry(modifier.name().into()).or_default() += 1;
+        for rule in &unit.rules {
+            add(&mut self.rules, rule.clone());
         }
-        for rule in &record.rules {
-            *self.rules.entry(rule.clone()).or_default() += 1;
-        }
-        if let Ok(record) = serde_json::to_value(record) {
-            self.differences(&record);
+        if by < 0 {
+            for field in self.fields.iter_mut().filter(|field| unit.paths.contains(&field.path)) {
+                field.count = field.count.saturating_sub(1);
+            }
         }
     }
 
@@ -144,7 +143,7 @@ impl Report {
         self.indeterminate_max = summary["indeterminate_max"].as_f64().unwrap_or(self.indeterminate_max);
     }
 
-    fn differences(&mut self, record: &Value) {
+    pub(super) fn differences(&mut self, record: &Value) {
         for difference in record["diff"].as_array().into_iter().flatten() {
             let path = difference["path"].as_str().unwrap_or_default();
             match self.fields.iter_mut().find(|field| field.path == path) {
@@ -158,7 +157,8 @@ impl Report {
         }
     }
 
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
+        self.fields.retain(|field| field.count > 0);
         self.fields.sort_by_key(|field| std::cmp::Reverse(field.count));
         self.fields.truncate(FIELDS);
     }

@@ -64,15 +64,22 @@ async fn records_of_node(node: &Node, filter: &Filter, limit: usize) -> Result<V
     Ok(records)
 }
 
-/// Reads a log; a line that is none (the last one of an instance that was killed) is left out.
+/// Reads a log; a line that is none (the last one of an instance that was killed) is left out. A file without a single
+/// record is something else than a log.
 pub(super) fn each_record(file: &Path, mut take: impl FnMut(Record)) -> Result<(), Failure> {
     let open = std::fs::File::open(file);
     let open = open.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-    for line in std::io::BufReader::new(open).lines() {
+    let mut found = false;
+    for line in std::io::BufReader::new(open).split(b'\n') {
         let line = line.map_err(|error| Failure::Code(1, format!("{}: {error}", file.display())))?;
-        if let Ok(record) = serde_json::from_str::<Record>(&line) {
+        if let Ok(record) = serde_json::from_slice::<Record>(&line) {
+            found = true;
             take(record);
         }
     }
-    Ok(())
+    if found {
+        Ok(())
+    } else {
+        Err(Failure::Usage(format!("{}: no record of a shadow log is in it", file.display())))
+    }
 }

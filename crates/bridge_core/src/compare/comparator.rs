@@ -9,7 +9,7 @@ use super::event::{Event, Fact, Payload, Seen};
 use super::known::{Known, Recent};
 use super::order::Order;
 use super::record::{Closed, IgnoreRule};
-use super::summary::{self, Summary};
+use super::summary::{Counts, Summary};
 use super::unit::{Side, Unit};
 use crate::gate::Why;
 use crate::message::{self, Comparison};
@@ -20,6 +20,9 @@ use crate::{DialogId, Millis, UserId};
 const LATE: u64 = 60_000;
 /// Most closed units of which no more is remembered than that they were: some minutes at thousands a second.
 const PAST: usize = 500_000;
+
+/// Lists of sockets and rooms with more bytes go too when memory is short, and with them the comparison.
+const HEAVY: usize = 1_024;
 
 /// What the comparator may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub struct Comparator {
     past: Recent<u64, (bool, bool)>,
     known: Known,
     order: Order,
-    summary: Summary,
+    summary: Counts,
     drill_open: u64,
     bytes: usize,
     next: u64,
@@ -68,7 +71,7 @@ impl Comparator {
             past: Recent::bounded(PAST),
             known: Known::default(),
             order: Order::default(),
-            summary: Summary::default(),
+            summary: Counts::default(),
             drill_open: 0,
             bytes: 0,
             next: 0,
@@ -85,7 +88,13 @@ impl Comparator {
     /// What was counted so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        self.summary.clone()
+        self.summary.shown()
+    }
+
+    /// Units that were opened, and those that are open.
+    #[must_use]
+    pub const fn units(&self) -> (u64, u64) {
+        (self.summary.opened, self.summary.open)
     }
 
     /// Bytes it holds, roughly.
@@ -102,7 +111,7 @@ impl Comparator {
             Event::Fact(at, fact) => self.fact(at, fact),
             Event::Shed(at, count) => {
                 self.summary.shed += count;
-                self.known.shed_at = Some(at);
+                self.known.shed(at);
             }
         }
     }
@@ -210,8 +219,7 @@ impl Comparator {
             return;
         };
         let dialog = unit.dialog.as_ref().map_or("", DialogId::as_str);
-        let data = serde_json::from_str(data.get()).unwrap_or_default();
-        unit.compared = Some(message::compare(&data, dialog, &update));
+        unit.compared = Some(message::compare_raw(&data, dialog, &update));
         if let (Some(compared), at) = (&mut unit.compared, seen.at) {
             ignored(compared, ignore, at);
         }
@@ -279,7 +287,7 @@ impl Comparator {
         let awaits = unit.awaits(closed.class);
         if unit.drill {
             self.drill_open -= 1;
-            *self.summary.drill.entry(summary::name(&closed)).or_default() += 1;
+            self.summary.close_drill(&closed);
         } else {
             self.summary.open -= 1;
             self.summary.close(&closed);
@@ -341,9 +349,13 @@ impl Comparator {
             }
             let Some(unit) = self.units.get_mut(&number) else { continue };
             let before = unit.weight();
-            if unit.payload.take().is_some() {
-                unit.shed |= unit.closed.is_none();
-                self.summary.shed += u64::from(unit.closed.is_none());
+            let waits = unit.payload.take().is_some();
+            if unit.closed.is_none() && (waits || unit.lists() > HEAVY) {
+                unit.strip();
+                self.summary.shed += u64::from(!unit.shed);
+                unit.shed = true;
+                self.bytes = (self.bytes + unit.weight()).saturating_sub(before);
+            } else if waits {
                 self.bytes = (self.bytes + unit.weight()).saturating_sub(before);
             } else if unit.closed.is_some() {
                 self.forget(number);

@@ -50,16 +50,36 @@ fn indeterminate(unit: &Unit, known: &Known, window: u64) -> Option<Cause> {
     if unit.shed || known.shed_at.is_some_and(|at| at >= near) {
         return Some(Cause::Shed);
     }
-    let again = known.session_again.is_some_and(|at| at >= unit.opened);
-    if again || Known::since(&known.renewed, &unit.user, unit.opened) {
+    let began = began(unit, known, near);
+    // A new session or queue loses updates. Legacy's copy does not come that way.
+    let lost = if unit.rabbitmq.is_none() { began } else { unit.opened };
+    if known.session_again.is_some_and(|at| at >= lost) || Known::since(&known.renewed, &unit.user, lost) {
         return Some(Cause::Reconnected);
     }
-    if Known::since(&known.paths, &unit.user, unit.opened) {
+    if Known::since(&known.paths, &unit.user, began) {
         return Some(Cause::StageChanged);
     }
     let unknown = |post: &Post| post.state == PostState::Unknown && post.at >= near;
     let lacks_legacy = unit.legacy.is_none() && unit.key.is_creation() && !is_accepted(unit, known);
     (lacks_legacy && suspects(unit, known).any(unknown)).then_some(Cause::PostUnknown)
+}
+
+/// Since when a copy of it may have been on its way. The one copy of a one-sided unit may have opened it after the other
+/// had passed unseen: then the message is as old as its POST, or, where nobody knows that, as `near`. With both copies
+/// there, or with no twin due, it is as old as the unit.
+fn began(unit: &Unit, known: &Known, near: Millis) -> Millis {
+    let one_sided = unit.legacy.is_some() != unit.rabbitmq.is_some();
+    if !one_sided || !unit.key.is_creation() {
+        return unit.opened;
+    }
+    let accepted = unit.key.ids().iter().find_map(|id| known.accepted.get(id).copied());
+    let began = match (accepted, &unit.legacy) {
+        (Some(began), _) => began.unwrap_or(near),
+        (None, Some(_)) => near,
+        // One in flight may be its POST. Without any it was posted elsewhere, and has no twin.
+        (None, None) => suspects(unit, known).map(|post| post.began).min().unwrap_or(unit.opened),
+    };
+    began.min(unit.opened)
 }
 
 fn both(unit: &Unit, legacy: &Side, rabbitmq: &Side) -> Decision {
@@ -77,7 +97,9 @@ fn only_legacy(unit: &Unit, legacy: &Side, known: &Known) -> Decision {
     if legacy.member == Some(false) {
         return because(Class::MissingInRabbitmqExpected, Cause::NotMember);
     }
-    if !legacy.sockets.iter().any(|socket| legacy.subscribed.contains(socket)) {
+    let unwanted = |id: &u128| known.unwanted.get(&(unit.user.clone(), *id)).is_some();
+    let deaf = !legacy.sockets.iter().any(|socket| legacy.subscribed.contains(socket));
+    if deaf || unit.key.ids().iter().any(unwanted) {
         return because(Class::MissingInRabbitmqExpected, Cause::NotSubscribed);
     }
     let named = unit.message.iter().flat_map(|id| id.message.iter().chain(&id.mongo));

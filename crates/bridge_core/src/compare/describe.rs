@@ -17,8 +17,7 @@ pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now
     let ignored = compared.map_or(&[][..], |compared| &compared.ignored);
     let rules =
         rules.iter().chain(&decision.rule).map(|rule| rule.name().to_owned()).chain(ignored.iter().cloned());
-    let side =
-        |side: &Side| ClosedSide { at: side.at, sockets: side.sockets.len(), redelivered: side.redelivered };
+    let side = |side: &Side| ClosedSide { at: side.at, sockets: side.reached, redelivered: side.redelivered };
     let mapped = unit.dialog_mongo.as_ref().and_then(|mongo| known.dialogs.get(mongo.as_ref()));
     Closed {
         id: name(number, unit),

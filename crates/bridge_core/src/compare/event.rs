@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::gate::Sockets;
 use crate::key::{Key, MessageId};
@@ -57,6 +58,21 @@ pub struct Seen {
     pub drill: bool,
     /// The copy.
     pub payload: Payload,
+}
+
+impl Seen {
+    /// Bytes of its lists: a user may have thousands of sockets, and rooms.
+    #[must_use]
+    pub fn list_bytes(&self) -> usize {
+        let joined = self.joined.as_ref().map_or(0, SmallVec::len);
+        let sockets = self.sockets.len() + self.present.len() + self.subscribed.len() + joined;
+        list_bytes(sockets, self.rooms.len())
+    }
+}
+
+/// Bytes of lists with so many sockets and rooms, roughly: what a short list needs is counted with its owner.
+pub(super) const fn list_bytes(sockets: usize, rooms: usize) -> usize {
+    sockets * 8 + rooms * 64
 }
 
 /// A copy, as cheap to clone as a pointer.
@@ -129,6 +145,13 @@ pub enum Fact {
         user: Option<Arc<str>>,
         /// Header `entityId`.
         entity: Option<Arc<str>>,
+    },
+    /// An update of a message came that no socket of the user was subscribed to: no observation.
+    Unwanted {
+        /// The user.
+        user: UserId,
+        /// The message's key.
+        key: Key,
     },
     /// A held copy went out after all.
     Released {

@@ -24,6 +24,7 @@ pub(super) struct Post {
     pub(super) dialog: DialogId,
     pub(super) sender: UserId,
     pub(super) state: PostState,
+    pub(super) began: Millis,
     /// When it began, and from then on when its state changed.
     pub(super) at: Millis,
 }
@@ -77,6 +78,10 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         self.map.get_mut(key)
     }
 
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.map.values_mut()
+    }
+
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.map.values()
     }
@@ -104,13 +109,15 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
 pub(super) struct Known {
     /// Those in flight, and those without a readable answer.
     pub(super) posts: Recent<u64, Post>,
-    /// Keys of messages that were accepted here.
-    pub(super) accepted: Recent<u128, ()>,
+    /// Keys of messages that were accepted here, with the start of their POST, where that is known.
+    pub(super) accepted: Recent<u128, Option<Millis>>,
     pub(super) dialogs: Recent<Arc<str>, DialogId>,
     /// Users, at most two, who had an update of a message.
     pub(super) fanout: Recent<u128, SmallVec<[UserId; 2]>>,
     /// Messages that an update named which was rejected.
     pub(super) rejected: Recent<Arc<str>, ()>,
+    /// Messages whose update came when no socket of the user was subscribed to it.
+    pub(super) unwanted: Recent<(UserId, u128), ()>,
     pub(super) churn: Recent<UserId, Millis>,
     pub(super) renewed: Recent<UserId, Millis>,
     pub(super) paths: Recent<UserId, Millis>,
@@ -126,7 +133,7 @@ impl Known {
     pub(super) fn note(&mut self, at: Millis, fact: Fact) -> Option<(UserId, Key, Why)> {
         match fact {
             Fact::PostStarted { post, dialog, sender } => {
-                self.posts.insert(at, post, Post { dialog, sender, state: PostState::InFlight, at });
+                self.posts.insert(at, post, Post { dialog, sender, state: PostState::InFlight, began: at, at });
             }
             Fact::PostAccepted { post, key, dialog_mongo } => {
                 if let Some(mongo) = dialog_mongo
@@ -134,8 +141,9 @@ impl Known {
                 {
                     self.dialogs.insert(at, mongo, dialog);
                 }
+                let began = self.posts.get(&post).map(|post| post.began);
                 for id in key.ids() {
-                    self.accepted.insert(at, *id, ());
+                    self.accepted.insert(at, *id, began);
                 }
                 self.posts.remove(&post);
             }
@@ -165,6 +173,11 @@ impl Known {
                     self.rejected.insert(at, entity, ());
                 }
             }
+            Fact::Unwanted { user, key } => {
+                for id in key.ids() {
+                    self.unwanted.insert(at, (user.clone(), *id), ());
+                }
+            }
             Fact::Released { user, key, why } => return Some((user, key, why)),
         }
         None
@@ -182,16 +195,25 @@ impl Known {
         }
     }
 
+    /// Something was not seen: it may have been the end of any POST that seems to be in flight.
+    pub(super) fn shed(&mut self, at: Millis) {
+        self.shed_at = Some(at);
+        for post in self.posts.values_mut().filter(|post| post.state == PostState::InFlight) {
+            (post.state, post.at) = (PostState::Unknown, at);
+        }
+    }
+
     /// Whether something happened to the user at or after `since`.
     pub(super) fn since(map: &Recent<UserId, Millis>, user: &UserId, since: Millis) -> bool {
         map.get(user).is_some_and(|at| *at >= since)
     }
 
     pub(super) fn expire(&mut self, before: Millis) {
-        self.posts.expire(before, |post| post.state == PostState::InFlight);
-        self.accepted.expire(before, |()| false);
+        self.posts.expire(before, |_| false);
+        self.accepted.expire(before, |_| false);
         self.fanout.expire(before, |_| false);
         self.rejected.expire(before, |()| false);
+        self.unwanted.expire(before, |()| false);
         for map in [&mut self.churn, &mut self.renewed, &mut self.paths, &mut self.flips] {
             map.expire(before, |at| *at >= before);
         }

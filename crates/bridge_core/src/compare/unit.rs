@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::class::{Cause, Class, Modifier};
-use super::event::{Payload, Seen};
+use super::event::{Payload, Seen, list_bytes};
 use crate::gate::Sockets;
 use crate::key::{Key, MessageId};
 use crate::message::Comparison;
@@ -16,6 +18,8 @@ use crate::{DialogId, Millis, UserId};
 pub(super) struct Side {
     pub(super) at: Millis,
     pub(super) sequence: u64,
+    /// How many sockets it reaches.
+    pub(super) reached: usize,
     pub(super) sockets: Sockets,
     pub(super) present: Sockets,
     pub(super) subscribed: Sockets,
@@ -100,7 +104,19 @@ impl Unit {
             None => 0,
         };
         let diff = self.compared.as_ref().map_or(0, |found| found.diff.len() * 256);
-        1_024 + payload + diff
+        1_024 + payload + diff + self.lists()
+    }
+
+    /// Bytes of its sides' lists.
+    pub(super) fn lists(&self) -> usize {
+        self.legacy.iter().chain(&self.rabbitmq).map(Side::list_bytes).sum()
+    }
+
+    /// Lets go what only a decision needs: the unit was shed.
+    pub(super) fn strip(&mut self) {
+        for side in self.legacy.iter_mut().chain(&mut self.rabbitmq) {
+            side.strip();
+        }
     }
 
     /// Whether a twin may still come after it closed in `class`. A message that was posted elsewhere, or whose
@@ -140,6 +156,7 @@ impl Side {
         Self {
             at: seen.at,
             sequence,
+            reached: seen.sockets.len(),
             sockets: seen.sockets.clone(),
             present: seen.present.clone(),
             subscribed: seen.subscribed.clone(),
@@ -149,6 +166,20 @@ impl Side {
             broker_up: seen.broker_up,
             queue_ready: seen.queue_ready,
             member: seen.member,
+        }
+    }
+
+    fn list_bytes(&self) -> usize {
+        let joined = self.joined.as_ref().map_or(0, SmallVec::len);
+        let sockets = self.sockets.len() + self.present.len() + self.subscribed.len() + joined;
+        list_bytes(sockets, self.rooms.len())
+    }
+
+    fn strip(&mut self) {
+        self.joined = None;
+        self.rooms = Vec::new();
+        for list in [&mut self.sockets, &mut self.present, &mut self.subscribed] {
+            *list = Sockets::new();
         }
     }
 }

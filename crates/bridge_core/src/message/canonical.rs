@@ -1,22 +1,45 @@
 //! The canonical form, field by field (`CHAT3.md` §5). A rule is named only when it was needed.
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::diff::{difference, same};
-use super::{Comparison, Rule};
+use super::{Comparison, DiffKind, Difference, Rule};
 use crate::update::Update;
 
 /// Chat3 cuts an update's content at this many UTF-16 units.
 const CUT: usize = 4_096;
 
 /// Compares Chat3's createMessage `data`, posted to dialog `dialog`, with an update of the same message. Fields that
-/// the canonical form does not name are not compared.
+/// the canonical form does not name are not compared. A side that can't be read, because it is no object or is nested
+/// deeper than the parser goes, equals nothing: it differs at the root.
+#[must_use]
+pub fn compare_raw(legacy: &RawValue, dialog: &str, update: &Update) -> Comparison {
+    let legacy = read(Some(legacy));
+    let part = read(update.message_part());
+    match (&legacy, part) {
+        (Some(legacy), Some(part)) => canonical(legacy, dialog, Side { update, part: &part }),
+        (legacy, part) => {
+            let told = |read: bool| Value::from(if read { "readable" } else { "unreadable" });
+            let (legacy, rabbitmq) = (told(legacy.is_some()), told(part.is_some()));
+            let root = Difference { path: String::new(), kind: DiffKind::Value, legacy, rabbitmq };
+            Comparison { diff: vec![root], ..Comparison::default() }
+        }
+    }
+}
+
+/// As [`compare_raw`], of an answer that was read already.
 #[must_use]
 pub fn compare(legacy: &Value, dialog: &str, update: &Update) -> Comparison {
-    let empty = Map::new();
-    let part = update.message_part().and_then(|part| serde_json::from_str::<Value>(part.get()).ok());
-    let legacy = legacy.as_object().unwrap_or(&empty);
-    let update = Side { update, part: part.as_ref().and_then(Value::as_object).unwrap_or(&empty) };
+    let raw = serde_json::value::to_raw_value(legacy).unwrap_or_default();
+    compare_raw(&raw, dialog, update)
+}
+
+fn read(side: Option<&RawValue>) -> Option<Map<String, Value>> {
+    serde_json::from_str(side?.get()).ok()
+}
+
+fn canonical(legacy: &Map<String, Value>, dialog: &str, update: Side<'_>) -> Comparison {
     let mut found = Comparison::default();
     id(&mut found, legacy, &update);
     dialog_id(&mut found, legacy, dialog, &update);

@@ -1,0 +1,238 @@
+//! The only thread of the comparison that waits for a disk.
+//!
+//! A disk may hang for ever. Nobody waits for it here: what the thread can't take at once is lost, and counted. Records
+//! stay in memory, in the stream and in the numbers all the same.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bridge_core::compare::Record;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use metrics::{Counter, counter};
+
+use super::log::ShadowLog;
+
+/// Most jobs, and most bytes of them, that wait for the disk.
+const JOBS: usize = 16_384;
+const BYTES: usize = 16 << 20;
+/// How long the end of the process waits for it.
+const FINISH: Duration = Duration::from_secs(1);
+
+/// Records that are in no file.
+#[derive(Clone)]
+pub(super) struct Lost {
+    total: Arc<AtomicU64>,
+    counter: Counter,
+}
+
+impl Lost {
+    pub(super) fn new() -> Self {
+        Self { total: Arc::default(), counter: counter!("bridge_shadow_log_lost_total") }
+    }
+
+    pub(super) fn one(&self) {
+        self.total.fetch_add(1, Ordering::Relaxed);
+        self.counter.increment(1);
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+}
+
+enum Job {
+    Line(Vec<u8>),
+    Evidence(Vec<u8>),
+    Stop(Sender<()>),
+}
+
+/// The comparator's end.
+pub(super) struct Writer {
+    sender: Sender<Job>,
+    waiting: Arc<AtomicUsize>,
+    lost: Lost,
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(log: ShadowLog, evidence: PathBuf, lost: Lost) -> std::io::Result<Self> {
+        let (sender, receiver) = bounded(JOBS);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let worker = Worker { receiver, waiting: Arc::clone(&waiting), log, evidence };
+        std::thread::Builder::new().name("shadow-log".into()).spawn(move || worker.run())?;
+        Ok(Self { sender, waiting, lost })
+    }
+
+    /// One record for the log.
+    pub(super) fn record(&self, record: &Record) {
+        let line = serde_json::to_vec(record).unwrap_or_default();
+        let bytes = line.len();
+        let room = self.waiting.load(Ordering::Relaxed) + bytes <= BYTES;
+        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        if !room || self.sender.try_send(Job::Line(line)).is_err() {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            self.lost.one();
+        }
+    }
+
+    /// The evidence as it is to be found after a restart. Losing it costs time, no message.
+    pub(super) fn evidence(&self, text: Vec<u8>) {
+        let _the_next_one_comes_soon = self.sender.try_send(Job::Evidence(text));
+    }
+
+    /// Records that are in no file.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.total()
+    }
+
+    /// Writes what waits, and the evidence; `false` when the disk did not take it in time.
+    pub(super) fn finish(&self, evidence: Vec<u8>) -> bool {
+        let until = Instant::now() + FINISH;
+        let (done, ended) = bounded(1);
+        self.sender.send_deadline(Job::Evidence(evidence), until).is_ok()
+            && self.sender.send_deadline(Job::Stop(done), until).is_ok()
+            && ended.recv_deadline(until).is_ok()
+    }
+}
+
+struct Worker {
+    receiver: Receiver<Job>,
+    waiting: Arc<AtomicUsize>,
+    log: ShadowLog,
+    evidence: PathBuf,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Ok(first) = self.receiver.recv() {
+            let mut stop = None;
+            let jobs = std::iter::once(first).chain(self.receiver.try_iter().take(JOBS));
+            for job in jobs {
+                match job {
+                    Job::Line(line) => {
+                        self.log.write(&line);
+                        self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+                    }
+                    Job::Evidence(text) => keep(&self.evidence, &text),
+                    Job::Stop(done) => stop = Some(done),
+                }
+            }
+            self.log.flush();
+            if let Some(done) = stop {
+                let _nobody_may_wait = done.send(());
+            }
+        }
+    }
+}
+
+fn keep(path: &std::path::Path, text: &[u8]) {
+    let new = path.with_extension("new");
+    if let Err(error) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path)) {
+        tracing::debug!(path = %path.display(), %error, "the evidence can't be written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use bridge_core::compare::{Event, Fact, Payload, Seen};
+    use bridge_core::gate::Sockets;
+    use bridge_core::update::LegacyMessage;
+    use bridge_core::{DialogId, Millis, Path, SocketId, Stage, UserId};
+    use serde_json::value::RawValue;
+
+    use crate::clock::Clock;
+    use crate::config::Settings;
+    use crate::shadow::{Desk, DeskSettings, Filter};
+
+    fn desk(dir: &std::path::Path) -> std::sync::Arc<Desk> {
+        let settings = DeskSettings { instance: "a".into(), dir: dir.into(), shadow: Settings::default().shadow };
+        Desk::new(settings, Clock::default()).unwrap()
+    }
+
+    /// A message that only legacy brings, seen at `at`.
+    fn lonely(at: Millis, n: u64) -> Event {
+        let data = format!(r#"{{"messageId":"msg_{n}","dialogId":"dlg_1"}}"#);
+        let data: std::sync::Arc<RawValue> = RawValue::from_string(data).unwrap().into();
+        let id = LegacyMessage::read(&data).message;
+        let sockets = Sockets::from_slice(&[SocketId(1)]);
+        Event::Seen(Box::new(Seen {
+            at,
+            path: Path::Legacy,
+            user: UserId::new("u").unwrap(),
+            tenant: "t".into(),
+            key: id.key("t").unwrap(),
+            message: Some(id),
+            dialog: DialogId::new("dlg_1").ok(),
+            event: "message.create".into(),
+            sender: None,
+            stage: Stage::Shadow,
+            sockets: sockets.clone(),
+            present: sockets.clone(),
+            joined: Some(sockets.clone()),
+            rooms: Vec::new(),
+            subscribed: sockets,
+            routing_key: None,
+            redelivered: false,
+            broker_up: true,
+            queue_ready: true,
+            member: None,
+            drill: false,
+            payload: Payload::Legacy(data),
+        }))
+    }
+
+    fn feed(desk: &Desk, from: u64, count: u64) {
+        let now = Clock::default().now();
+        desk.observe(std::iter::once(Event::Fact(now, Fact::Session { up: true })));
+        desk.observe((from..from + count).map(|n| lonely(now, n)));
+        desk.expire(now.plus(60_000));
+    }
+
+    #[test]
+    fn records_are_in_the_file_when_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let desk = desk(dir.path());
+        feed(&desk, 0, 100);
+        let log = dir.path().join("shadow-a.jsonl");
+        let lines = || std::fs::read_to_string(&log).map_or(0, |text| text.lines().count());
+        let until = Instant::now() + Duration::from_millis(500);
+        while lines() < 100 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(lines(), 100);
+        desk.finish();
+        assert!(dir.path().join("evidence.json").exists());
+        assert_eq!(desk.summary().log_lost, 0);
+    }
+
+    #[test]
+    fn a_disk_that_hangs_holds_nobody_up_and_what_it_does_not_take_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        // To open a FIFO that nobody reads waits for ever.
+        for name in ["shadow-a.jsonl", "evidence.new"] {
+            assert!(Command::new("mkfifo").arg(dir.path().join(name)).status().unwrap().success());
+        }
+        let desk = desk(dir.path());
+        let started = Instant::now();
+        for round in 0..3 {
+            feed(&desk, round * 10_000, 10_000);
+        }
+        let summary = serde_json::to_value(desk.summary()).unwrap();
+        assert_eq!((&summary["closed"], &summary["open"]), (&30_000.into(), &0.into()));
+        assert!(summary["log_lost"].as_u64().unwrap() > 0, "{summary}");
+        assert_eq!(summary["shed"], 0, "every unit was compared");
+        assert_eq!(desk.evidence()["closed"], 30_000);
+        assert_eq!(desk.records(&Filter::default(), None, 10).records.len(), 10);
+        let ending = Instant::now();
+        desk.finish();
+        assert!(ending.elapsed() < Duration::from_secs(2) && started.elapsed() < Duration::from_secs(20));
+    }
+}
