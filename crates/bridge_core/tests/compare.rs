@@ -350,7 +350,7 @@ fn over_its_memory_it_sheds_and_says_so() {
     comparator.observe(up(1));
     for n in 0..2_000 {
         comparator.observe(see(legacy(10, n)));
-        assert!(comparator.bytes() < 4 << 20, "{}", comparator.bytes());
+        assert!(comparator.bytes() <= 72 * 1024, "{}", comparator.bytes());
     }
     let shed = comparator.summary().shed;
     assert!(shed > 0);

@@ -43,6 +43,8 @@ pub struct Comparator {
     by_id: HashMap<(UserId, u128), u64>,
     /// Open units, in the order in which they close.
     open: VecDeque<(Millis, u64)>,
+    /// All units in the order in which they opened, some of them gone.
+    oldest: VecDeque<(Millis, u64)>,
     /// Closed units that a late twin may amend.
     closed: VecDeque<(Millis, u64)>,
     /// Digests of all other closed units, and whether legacy and rabbitmq were seen: one more copy is one too many.
@@ -67,6 +69,7 @@ impl Comparator {
             units: HashMap::new(),
             by_id: HashMap::new(),
             open: VecDeque::new(),
+            oldest: VecDeque::new(),
             closed: VecDeque::new(),
             past: Recent::bounded(PAST),
             known: Known::default(),
@@ -133,6 +136,9 @@ impl Comparator {
             self.closed.pop_front();
             self.forget(number);
         }
+        while self.oldest.front().is_some_and(|(_, number)| !self.units.contains_key(number)) {
+            self.oldest.pop_front();
+        }
         let before = Millis(now.0.saturating_sub(LATE + 2 * self.limits.window));
         self.known.expire(before);
         self.order.expire(before);
@@ -168,6 +174,12 @@ impl Comparator {
                 true
             }
         };
+        if found.is_none() && self.bytes > self.limits.memory {
+            // All that could be let go is gone.
+            self.summary.shed += 1;
+            self.known.shed(seen.at);
+            return;
+        }
         let number = found.unwrap_or_else(|| self.open(seen));
         self.sequence += 1;
         let sequence = self.sequence;
@@ -199,7 +211,7 @@ impl Comparator {
         if unit.closed.is_some() {
             self.amend(number, seen.at);
         }
-        self.shed_payloads();
+        self.shed();
     }
 
     /// Compares with the waiting copy, or waits.
@@ -265,6 +277,7 @@ impl Comparator {
             self.summary.open += 1;
         }
         self.units.insert(number, unit);
+        self.oldest.push_back((seen.at, number));
         // Units open in the order of time, but for the few ms that observers differ by.
         let closes = seen.at.plus(self.limits.window);
         let closes = self.open.back().map_or(closes, |(last, _)| closes.max(*last));
@@ -337,28 +350,24 @@ impl Comparator {
         self.amended.push(after);
     }
 
-    /// Over its memory: the oldest waiting copies go, and with them the comparison.
-    fn shed_payloads(&mut self) {
+    /// Over its memory: the oldest units go first, those that are open with all they hold, and are not judged.
+    fn shed(&mut self) {
         if self.bytes <= self.limits.memory {
             return;
         }
-        let order: Vec<u64> = self.closed.iter().chain(&self.open).map(|(_, number)| *number).collect();
-        for number in order {
-            if self.bytes <= self.limits.memory / 4 * 3 {
-                return;
-            }
+        while self.bytes > self.limits.memory / 4 * 3 {
+            let Some((at, number)) = self.oldest.pop_front() else { return };
             let Some(unit) = self.units.get_mut(&number) else { continue };
+            if unit.closed.is_some() {
+                self.bury(number, at);
+                continue;
+            }
             let before = unit.weight();
-            let waits = unit.payload.take().is_some();
-            if unit.closed.is_none() && (waits || unit.lists() > HEAVY) {
+            if unit.payload.is_some() || unit.lists() > HEAVY {
                 unit.strip();
                 self.summary.shed += u64::from(!unit.shed);
                 unit.shed = true;
                 self.bytes = (self.bytes + unit.weight()).saturating_sub(before);
-            } else if waits {
-                self.bytes = (self.bytes + unit.weight()).saturating_sub(before);
-            } else if unit.closed.is_some() {
-                self.forget(number);
             }
         }
     }
