@@ -6,9 +6,11 @@ mod control;
 mod disk;
 mod preflight;
 mod store;
+mod view;
 
 pub use audit::{Audit, AuditEntry, Verification, verify};
 pub use change::{Action, ChangeRequest, Plan, Refusal};
-pub use control::{Control, ControlSettings, FlagView, Outcome, Transition};
+pub use control::{Control, ControlSettings};
 pub use preflight::{Preflight, PreflightReport};
 pub use store::{Configured, Override, Store, StoreError};
+pub use view::{FlagView, Outcome, Transition};

@@ -3,6 +3,7 @@
 mod desk;
 mod drill;
 mod evidence;
+mod fault;
 mod log;
 mod recorder;
 mod shelf;
@@ -10,7 +11,8 @@ mod view;
 mod writer;
 
 pub use desk::{Desk, DeskSettings};
-pub use drill::{DrillError, DrillReport, drill};
+pub use drill::{DrillError, drill};
+pub use fault::DrillReport;
 pub use recorder::{Recorder, RecorderLimits};
 pub use shelf::{Filter, Page};
 pub use view::SummaryView;

@@ -1,5 +1,7 @@
 //! `flag show`, `flag set`, `flag rollback`, `flag history`.
 
+mod history;
+
 use std::time::{Duration, Instant};
 
 use bridge_core::Stage;
@@ -9,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::node::{Answer, Node, NodeArgs, said};
 use super::{Failure, print};
-use crate::flag::verify;
 
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 all instances agree; 1 failure, or `history --verify` found a \
     changed line; 2 bad usage; 3 refused by preflight or order; 4 an instance unreachable or lagging (what the others \
@@ -107,7 +108,7 @@ pub(super) async fn run(command: Flag) -> Result<(), Failure> {
             let answers = ask(&nodes, Method::POST, "/admin/rollback", Some(body), ASK).await;
             finish(&nodes, answers, shown.json)
         }
-        Flag::History { shown, verify } => history(&shown, verify).await,
+        Flag::History { shown, verify } => history::show(&shown, verify).await,
     }
 }
 
@@ -356,46 +357,6 @@ fn code(nodes: &[Node], answers: &[Answer], agree: bool) -> Result<(), Failure> 
         )),
         None => Ok(()),
     }
-}
-
-async fn history(shown: &Shown, verified: bool) -> Result<(), Failure> {
-    let nodes = shown.nodes.resolve().await?;
-    let answers = ask(&nodes, Method::GET, "/admin/audit", None, ASK).await;
-    if shown.json {
-        print_json(&nodes, &answers);
-    }
-    let mut bad = Vec::new();
-    for (node, answer) in nodes.iter().zip(&answers) {
-        let Answer::Ok(audit) = answer else { continue };
-        let entries = audit["entries"].as_array().cloned().unwrap_or_default();
-        if !shown.json {
-            print::data(&node.url);
-            let mut table = print::table(&["at", "from", "to", "percent", "source", "actor", "reason", ""]);
-            for entry in &entries {
-                let flags = [("forced", "forced"), ("automatic", "automatic")];
-                let flags = flags.into_iter().filter(|(key, _)| entry[*key] == true).map(|(_, name)| name);
-                let refused = entry.get("refused").map(|_| "refused");
-                let notes: Vec<&str> = flags.chain(refused).collect();
-                let cells = ["at", "from", "to"].map(|key| text(&entry[key]));
-                let rest = ["source", "actor", "reason"].map(|key| text(&entry[key]));
-                let percent = text(&entry["rollout"]["percent"]);
-                table.add_row(cells.into_iter().chain([percent]).chain(rest).chain([notes.join(", ")]));
-            }
-            print::data(&table.to_string());
-        }
-        if verified {
-            let verification = verify(&entries);
-            match (verification.ok, verification.line, verification.problem) {
-                (true, ..) => print::say(&format!("{}: the chain of {} entries holds", node.url, entries.len())),
-                (false, line, problem) => {
-                    let line = line.map_or_else(|| "a line".into(), |line| format!("line {line}"));
-                    bad.push(format!("{}: audit.jsonl, {line}: {}", node.url, problem.unwrap_or_default()));
-                }
-            }
-        }
-    }
-    code(&nodes, &answers, false)?;
-    if bad.is_empty() { Ok(()) } else { Err(Failure::Code(1, bad.join("\n"))) }
 }
 
 fn line(answer: &Answer) -> String {

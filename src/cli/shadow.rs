@@ -14,7 +14,6 @@ use super::node::NodeArgs;
 use super::{Failure, print};
 use crate::shadow::Filter;
 
-use report::Report;
 use source::{Source, records_of};
 
 const EXIT_CODES: &str = "Exit code: 0, or the sum of 4 mismatch (payload, audience), 8 missing (either side, not the \
@@ -120,7 +119,7 @@ impl FilterArgs {
 pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
     match command {
         Shadow::Report { shown, files } => {
-            let report = Report::of(&source(&shown, files).await?).await?;
+            let report = tally::report_of(&source(&shown, files).await?).await?;
             if shown.json {
                 print::json(&report);
             } else {
@@ -139,7 +138,7 @@ pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
         }
         Shadow::Tail { shown, filter } => tail(&shown, &filter.filter()).await,
         Shadow::Diff { a, b, json } => {
-            let (before, after) = (Report::read(&a)?, Report::read(&b)?);
+            let (before, after) = (tally::read(&a)?, tally::read(&b)?);
             report::diff(&before, &after, json);
             Ok(())
         }

@@ -14,12 +14,12 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use super::drill::DrillReport;
 use super::evidence::Gathered;
-use super::log::ShadowLog;
+use super::fault::DrillReport;
+use super::log::{Lost, ShadowLog};
 use super::shelf::{Filter, Page, Shelf};
 use super::view::{Skew, SummaryView, numbers, shown};
-use super::writer::{Lost, Writer};
+use super::writer::Writer;
 use crate::clock::{Clock, iso};
 use crate::config::Shadow;
 

@@ -6,11 +6,35 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::writer::Lost;
+use metrics::{Counter, counter};
 
 /// A longer record is not written, and counted as lost; records are bounded far below.
 const LONGEST: usize = 256 * 1024;
+
+/// Records that are in no file.
+#[derive(Clone)]
+pub(super) struct Lost {
+    total: Arc<AtomicU64>,
+    counter: Counter,
+}
+
+impl Lost {
+    pub(super) fn new() -> Self {
+        Self { total: Arc::default(), counter: counter!("bridge_shadow_log_lost_total") }
+    }
+
+    pub(super) fn one(&self) {
+        self.total.fetch_add(1, Ordering::Relaxed);
+        self.counter.increment(1);
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+}
 
 /// An open log.
 pub(super) struct ShadowLog {

@@ -5,42 +5,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_core::compare::Record;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use metrics::{Counter, counter};
 
-use super::log::ShadowLog;
+use super::log::{Lost, ShadowLog};
 
 /// Most jobs, and most bytes of them, that wait for the disk.
 const JOBS: usize = 16_384;
 const BYTES: usize = 16 << 20;
 /// How long the end of the process waits for it.
 const FINISH: Duration = Duration::from_secs(1);
-
-/// Records that are in no file.
-#[derive(Clone)]
-pub(super) struct Lost {
-    total: Arc<AtomicU64>,
-    counter: Counter,
-}
-
-impl Lost {
-    pub(super) fn new() -> Self {
-        Self { total: Arc::default(), counter: counter!("bridge_shadow_log_lost_total") }
-    }
-
-    pub(super) fn one(&self) {
-        self.total.fetch_add(1, Ordering::Relaxed);
-        self.counter.increment(1);
-    }
-
-    pub(super) fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
-    }
-}
 
 enum Job {
     Line(Vec<u8>),

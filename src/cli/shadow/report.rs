@@ -1,16 +1,12 @@
 //! The report: numbers of one or many instances, of files, and their difference.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use bridge_core::compare::Class;
+use bridge_core::compare::{Cause, Class, Modifier};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::source::{Source, each_record, records_of};
-use super::tally::{Counted, Tally};
-use crate::cli::{Failure, print};
-use crate::shadow::Filter;
+use crate::cli::print;
 
 type Counts = BTreeMap<String, u64>;
 
@@ -36,6 +32,17 @@ pub(super) struct Report {
     fields: Vec<Field>,
 }
 
+/// What was counted of a record, to be taken back when another one amends it.
+pub(super) struct Counted {
+    pub(super) at: String,
+    pub(super) amends: bool,
+    pub(super) class: Class,
+    pub(super) cause: Option<Cause>,
+    pub(super) modifiers: Vec<Modifier>,
+    pub(super) rules: Vec<String>,
+    pub(super) paths: Vec<String>,
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Field {
     path: String,
@@ -47,47 +54,9 @@ struct Field {
 const FIELDS: usize = 10;
 
 impl Report {
-    pub(super) async fn of(source: &Source) -> Result<Self, Failure> {
-        match source {
-            Source::Files(files) => {
-                let mut tally = Tally::new(Self::empty());
-                for file in files {
-                    tally.report.sources.push(file.display().to_string());
-                    each_record(file, |record| tally.count(&record))?;
-                }
-                Ok(tally.finish())
-            }
-            Source::Nodes(nodes) => {
-                let mut report = Self::empty();
-                for node in nodes {
-                    let summary = node.get("/admin/shadow/summary").await;
-                    let summary = summary.map_err(|error| Failure::Code(1, error))?;
-                    report.sources.push(node.url.clone());
-                    report.add(&summary);
-                }
-                let differing = Filter { class: Some("payload_mismatch".into()), ..Filter::default() };
-                for record in records_of(source, &differing, 10_000).await? {
-                    report.differences(&record);
-                }
-                report.finish();
-                Ok(report)
-            }
-        }
-    }
-
-    /// A report that was printed with `--json`, or a log.
-    pub(super) fn read(file: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(file);
-        let text = text.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-        if let Ok(report) = serde_json::from_str::<Self>(&text)
-            && !report.classes.is_empty()
-        {
-            return Ok(report);
-        }
-        let mut tally = Tally::new(Self::empty());
-        tally.report.sources.push(file.display().to_string());
-        each_record(file, |record| tally.count(&record))?;
-        Ok(tally.finish())
+    /// It was one: any JSON object reads as a report.
+    pub(super) fn has_classes(&self) -> bool {
+        !self.classes.is_empty()
     }
 
     pub(super) fn empty() -> Self {
@@ -121,7 +90,7 @@ impl Report {
         }
     }
 
-    fn add(&mut self, summary: &Value) {
+    pub(super) fn add(&mut self, summary: &Value) {
         let number = |key: &str| summary[key].as_u64().unwrap_or(0);
         self.opened += number("opened");
         self.closed += number("closed");

@@ -2,21 +2,14 @@
 //! order they stand, and also where the first one was not sampled.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
-use bridge_core::compare::{Cause, Class, Modifier, Record};
+use bridge_core::compare::{Class, Modifier, Record};
 
-use super::report::Report;
-
-/// What was counted of a record, to be taken back when another one amends it.
-pub(super) struct Counted {
-    at: String,
-    amends: bool,
-    pub(super) class: Class,
-    pub(super) cause: Option<Cause>,
-    pub(super) modifiers: Vec<Modifier>,
-    pub(super) rules: Vec<String>,
-    pub(super) paths: Vec<String>,
-}
+use super::report::{Counted, Report};
+use super::source::{Source, each_record, records_of};
+use crate::cli::Failure;
+use crate::shadow::Filter;
 
 /// A report that grows.
 pub(super) struct Tally {
@@ -71,6 +64,46 @@ impl Tally {
         self.report.finish();
         self.report
     }
+}
+
+/// The report of running instances, or of log files.
+pub(super) async fn report_of(source: &Source) -> Result<Report, Failure> {
+    let nodes = match source {
+        Source::Files(files) => return of_logs(files),
+        Source::Nodes(nodes) => nodes,
+    };
+    let mut report = Report::empty();
+    for node in nodes {
+        let summary = node.get("/admin/shadow/summary").await;
+        let summary = summary.map_err(|error| Failure::Code(1, error))?;
+        report.sources.push(node.url.clone());
+        report.add(&summary);
+    }
+    let differing = Filter { class: Some("payload_mismatch".into()), ..Filter::default() };
+    for record in records_of(source, &differing, 10_000).await? {
+        report.differences(&record);
+    }
+    report.finish();
+    Ok(report)
+}
+
+/// A report that was printed with `--json`, or a log.
+pub(super) fn read(file: &Path) -> Result<Report, Failure> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+    match serde_json::from_str::<Report>(&text) {
+        Ok(report) if report.has_classes() => Ok(report),
+        _ => of_logs(&[file.to_owned()]),
+    }
+}
+
+fn of_logs(files: &[PathBuf]) -> Result<Report, Failure> {
+    let mut tally = Tally::new(Report::empty());
+    for file in files {
+        tally.report.sources.push(file.display().to_string());
+        each_record(file, |record| tally.count(&record))?;
+    }
+    Ok(tally.finish())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The state machine: units open, meet their twin, and close.
 
+mod memory;
+
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -20,9 +22,6 @@ use crate::{DialogId, Millis, UserId};
 const LATE: u64 = 60_000;
 /// Most closed units of which no more is remembered than that they were: some minutes at thousands a second.
 const PAST: usize = 500_000;
-
-/// Lists of sockets and rooms with more bytes go too when memory is short, and with them the comparison.
-const HEAVY: usize = 1_024;
 
 /// What the comparator may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -348,42 +347,6 @@ impl Comparator {
             self.summary.amend(&Closed { rules, ..before }, &after);
         }
         self.amended.push(after);
-    }
-
-    /// Over its memory: the oldest units go first, those that are open with all they hold, and are not judged.
-    fn shed(&mut self) {
-        if self.bytes <= self.limits.memory {
-            return;
-        }
-        while self.bytes > self.limits.memory / 4 * 3 {
-            let Some((at, number)) = self.oldest.pop_front() else { return };
-            let Some(unit) = self.units.get_mut(&number) else { continue };
-            if unit.closed.is_some() {
-                self.bury(number, at);
-                continue;
-            }
-            let before = unit.weight();
-            if unit.payload.is_some() || unit.lists() > HEAVY {
-                unit.strip();
-                self.summary.shed += u64::from(!unit.shed);
-                unit.shed = true;
-                self.bytes = (self.bytes + unit.weight()).saturating_sub(before);
-            }
-        }
-    }
-
-    fn forget(&mut self, number: u64) {
-        if let Some(unit) = self.units.remove(&number) {
-            self.bytes = self.bytes.saturating_sub(unit.weight());
-            if !unit.leak {
-                for id in unit.key.ids() {
-                    let name = (unit.user.clone(), *id);
-                    if self.by_id.get(&name) == Some(&number) {
-                        self.by_id.remove(&name);
-                    }
-                }
-            }
-        }
     }
 }
 

@@ -1,0 +1,48 @@
+//! `flag history`: every change of an instance, and whether its chain of hashes holds.
+
+use http::Method;
+
+use super::super::node::Answer;
+use super::super::{Failure, print};
+use super::{ASK, Shown, ask, code, print_json, text};
+use crate::flag::verify;
+
+pub(super) async fn show(shown: &Shown, verified: bool) -> Result<(), Failure> {
+    let nodes = shown.nodes.resolve().await?;
+    let answers = ask(&nodes, Method::GET, "/admin/audit", None, ASK).await;
+    if shown.json {
+        print_json(&nodes, &answers);
+    }
+    let mut bad = Vec::new();
+    for (node, answer) in nodes.iter().zip(&answers) {
+        let Answer::Ok(audit) = answer else { continue };
+        let entries = audit["entries"].as_array().cloned().unwrap_or_default();
+        if !shown.json {
+            print::data(&node.url);
+            let mut table = print::table(&["at", "from", "to", "percent", "source", "actor", "reason", ""]);
+            for entry in &entries {
+                let flags = [("forced", "forced"), ("automatic", "automatic")];
+                let flags = flags.into_iter().filter(|(key, _)| entry[*key] == true).map(|(_, name)| name);
+                let refused = entry.get("refused").map(|_| "refused");
+                let notes: Vec<&str> = flags.chain(refused).collect();
+                let cells = ["at", "from", "to"].map(|key| text(&entry[key]));
+                let rest = ["source", "actor", "reason"].map(|key| text(&entry[key]));
+                let percent = text(&entry["rollout"]["percent"]);
+                table.add_row(cells.into_iter().chain([percent]).chain(rest).chain([notes.join(", ")]));
+            }
+            print::data(&table.to_string());
+        }
+        if verified {
+            let verification = verify(&entries);
+            match (verification.ok, verification.line, verification.problem) {
+                (true, ..) => print::say(&format!("{}: the chain of {} entries holds", node.url, entries.len())),
+                (false, line, problem) => {
+                    let line = line.map_or_else(|| "a line".into(), |line| format!("line {line}"));
+                    bad.push(format!("{}: audit.jsonl, {line}: {}", node.url, problem.unwrap_or_default()));
+                }
+            }
+        }
+    }
+    code(&nodes, &answers, false)?;
+    if bad.is_empty() { Ok(()) } else { Err(Failure::Code(1, bad.join("\n"))) }
+}
