@@ -174,3 +174,73 @@ impl Worker {
         }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::UserId;
+    use bridge_core::compare::Fact;
+
+    use super::*;
+
+    const THREADS: u64 = 4;
+    const EVENTS: u64 = 50_000;
+
+    /// A recorder whose comparator takes nothing.
+    fn stalled(limits: RecorderLimits) -> (Recorder, Receiver<(usize, Event)>) {
+        let (sender, receiver) = bounded(limits.events);
+        let recorder = Recorder {
+            sender,
+            waiting: Arc::default(),
+            clock: Clock::default(),
+            limit_bytes: limits.bytes,
+            shed_total: counter!("bridge_shadow_shed_total"),
+            stop: Arc::default(),
+            thread: parking_lot::Mutex::default(),
+        };
+        (recorder, receiver)
+    }
+
+    #[test]
+    fn a_comparer_that_is_stalled_holds_nobody_up_and_everything_shed_is_counted() {
+        for limits in [
+            RecorderLimits { events: 1_000, bytes: 1 << 30 },
+            RecorderLimits { events: 1 << 20, bytes: 64 * 1024 },
+        ] {
+            let (recorder, receiver) = stalled(limits);
+            let churn = || Event::Fact(recorder.clock.now(), Fact::Churn { user: UserId::new("u").unwrap() });
+            let longest = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..THREADS)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let timed = |_| {
+                                let started = Instant::now();
+                                recorder.event(churn());
+                                started.elapsed()
+                            };
+                            (0..EVENTS).map(timed).max().unwrap()
+                        })
+                    })
+                    .collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+            });
+            assert!(longest < Duration::from_millis(500), "{longest:?}: only the scheduler may hold a thread up");
+            assert!(recorder.waiting.bytes.load(Ordering::Relaxed) <= limits.bytes);
+            let (mut taken, mut shed) = (0, 0);
+            let mut count = || {
+                for (bytes, event) in receiver.try_iter() {
+                    recorder.waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                    match event {
+                        Event::Shed(_, more) => shed += more,
+                        _ => taken += 1,
+                    }
+                }
+            };
+            count();
+            // It goes on: the next event says first what was shed.
+            recorder.event(churn());
+            count();
+            assert_eq!(taken + shed, THREADS * EVENTS + 1);
+            assert!(shed > 0);
+        }
+    }
+}

@@ -1,121 +1,25 @@
 //! The comparator: each class and cause once, their order of precedence, and sums that add up whatever happens.
 
+#[path = "kit/seen.rs"]
+mod seen;
+
 use std::sync::Arc;
 
-use bridge_core::compare::{Cause, Class, Closed, Comparator, Event, Fact, Limits, Modifier, Payload, Seen};
+use bridge_core::compare::{Cause, Class, Comparator, Event, Fact, Limits, Modifier, Payload, Seen};
 use bridge_core::gate::Sockets;
-use bridge_core::update::{LegacyMessage, Update};
-use bridge_core::{DialogId, Millis, Path, SocketId, Stage, UserId};
+use bridge_core::update::Update;
+use bridge_core::{DialogId, Millis, Path, Stage};
 use proptest::prelude::*;
+use seen::*;
 use serde_json::json;
 use serde_json::value::RawValue;
-
-const WINDOW: u64 = 1_000;
-const A: SocketId = SocketId(1);
-const B: SocketId = SocketId(2);
-
-fn user(name: &str) -> UserId {
-    UserId::new(name).unwrap()
-}
-
-fn dialog() -> DialogId {
-    DialogId::new("dlg_1").unwrap()
-}
-
-fn update(to: &str, n: u32, content: &str, event: &str) -> Arc<Update> {
-    let body = json!({"tenantId": "t", "userId": to, "entityId": format!("msg_{n}"), "eventId": format!("evt_{n}"),
-        "eventType": event, "data": {"message": {"messageId": format!("msg_{n}"), "dialogId": "dlg_1",
-            "senderId": "sender", "type": "internal.text", "content": content}}});
-    Arc::new(Update::read(body.to_string().as_bytes(), 0).unwrap())
-}
-
-fn answer(n: u32) -> Arc<RawValue> {
-    let data = json!({"messageId": format!("msg_{n}"), "dialogId": "dlg_1", "senderId": "sender",
-        "type": "internal.text", "content": "hello", "meta": {}});
-    RawValue::from_string(data.to_string()).unwrap().into()
-}
-
-fn seen(at: u64, path: Path, to: &str, n: u32) -> Seen {
-    let sockets = Sockets::from_slice(&[A]);
-    let payload = match path {
-        Path::Legacy => Payload::Legacy(answer(n)),
-        Path::Rabbitmq => Payload::Update(update(to, n, "hello", "message.create")),
-    };
-    let id = LegacyMessage::read(&answer(n)).message;
-    Seen {
-        at: Millis(at),
-        path,
-        user: user(to),
-        tenant: "t".into(),
-        key: id.key("t").unwrap(),
-        message: Some(id),
-        dialog: Some(dialog()),
-        event: "message.create".into(),
-        sender: Some("sender".into()),
-        stage: Stage::Shadow,
-        sockets: sockets.clone(),
-        present: sockets.clone(),
-        joined: Some(sockets.clone()),
-        rooms: Vec::new(),
-        subscribed: sockets,
-        routing_key: None,
-        redelivered: false,
-        broker_up: true,
-        queue_ready: true,
-        member: None,
-        drill: false,
-        payload,
-    }
-}
-
-fn legacy(at: u64, n: u32) -> Seen {
-    seen(at, Path::Legacy, "u", n)
-}
-
-fn rabbitmq(at: u64, n: u32) -> Seen {
-    seen(at, Path::Rabbitmq, "u", n)
-}
-
-fn see(seen: Seen) -> Event {
-    Event::Seen(Box::new(seen))
-}
-
-fn fact(at: u64, fact: Fact) -> Event {
-    Event::Fact(Millis(at), fact)
-}
-
-fn up(at: u64) -> Event {
-    fact(at, Fact::Session { up: true })
-}
-
-fn started(at: u64, post: u64) -> Event {
-    fact(at, Fact::PostStarted { post, dialog: dialog(), sender: user("sender") })
-}
-
-fn accepted(at: u64, post: u64, n: u32) -> Event {
-    let key = LegacyMessage::read(&answer(n)).message.key("t").unwrap();
-    fact(at, Fact::PostAccepted { post, key, dialog_mongo: None })
-}
-
-/// Everything that closes of `events`, with the comparator.
-fn run(events: Vec<Event>) -> (Comparator, Vec<Closed>) {
-    let mut comparator = Comparator::new(Limits { window: WINDOW, memory: 1 << 20 });
-    events.into_iter().for_each(|event| comparator.observe(event));
-    let closed = comparator.expire(Millis(1_000_000));
-    (comparator, closed)
-}
-
-/// Class and cause of the only unit of `events`, in a session that is up.
-fn verdict(events: Vec<Event>) -> (Class, Option<Cause>) {
-    let (_, closed) = run(std::iter::once(up(1)).chain(events).collect());
-    assert_eq!(closed.len(), 1, "{closed:?}");
-    (closed[0].class, closed[0].cause)
-}
 
 #[test]
 fn both_equal_is_a_match_in_either_order() {
     assert_eq!(verdict(vec![see(legacy(10, 1)), see(rabbitmq(20, 1))]), (Class::Match, None));
     assert_eq!(verdict(vec![see(rabbitmq(10, 1)), see(legacy(20, 1))]), (Class::Match, None));
+    let (_, closed) = run(vec![up(1), see(legacy(10, 1)), see(rabbitmq(20, 1))]);
+    assert_eq!(closed[0].rules, ["empty_dropped"], "the only thing that had to be smoothed");
 }
 
 #[test]
@@ -299,35 +203,6 @@ fn a_unit_closes_at_the_end_of_its_window_and_a_late_twin_amends_it() {
 }
 
 #[test]
-fn a_copy_too_many_is_a_duplicate_after_the_window_too_and_a_redelivery_is_none() {
-    let pair = vec![up(1), see(legacy(10, 1)), see(rabbitmq(20, 1))];
-    let (mut comparator, closed) = run(pair);
-    assert_eq!((closed[0].class, comparator.bytes()), (Class::Match, 0), "of a match nothing is kept");
-    let late = Millis(1_000_000);
-    comparator.observe(see(Seen { redelivered: true, at: late, ..rabbitmq(0, 1) }));
-    assert_eq!(comparator.summary().opened, 1);
-    comparator.observe(see(Seen { at: late, ..rabbitmq(0, 1) }));
-    let again = comparator.expire(late.plus(WINDOW));
-    assert_eq!((again.len(), again[0].class), (1, Class::Duplicate));
-    assert!(again[0].modifiers.contains(&Modifier::Late) && again[0].amends.is_none());
-
-    // Posted elsewhere, as it seemed; then its answer comes after all.
-    let (mut comparator, closed) = run(vec![up(1), see(rabbitmq(10, 1))]);
-    assert_eq!(closed[0].cause, Some(Cause::PostedElsewhere));
-    comparator.observe(see(Seen { at: late, ..legacy(0, 1) }));
-    assert!(comparator.expire(late.plus(WINDOW)).is_empty());
-}
-
-#[test]
-fn a_post_whose_end_was_shed_explains_nothing_for_ever() {
-    let (mut comparator, _) = run(vec![up(1), started(5, 1), Event::Shed(Millis(10), 1)]);
-    let late = Millis(1_000_000);
-    comparator.observe(see(Seen { at: late, ..rabbitmq(0, 7) }));
-    let closed = comparator.expire(late.plus(WINDOW));
-    assert_eq!((closed[0].class, closed[0].cause), (Class::MissingInLegacyExpected, Some(Cause::PostedElsewhere)));
-}
-
-#[test]
 fn another_order_of_the_same_dialog_is_noted() {
     let (_, closed) =
         run(vec![up(1), see(legacy(10, 1)), see(legacy(11, 2)), see(rabbitmq(20, 2)), see(rabbitmq(21, 1))]);
@@ -342,41 +217,6 @@ fn a_drills_units_count_nowhere_else() {
     let summary = comparator.summary();
     assert_eq!((closed.len(), summary.opened, summary.closed), (1, 0, 0));
     assert_eq!(summary.drill["missing_in_rabbitmq/no_update"], 1);
-}
-
-#[test]
-fn over_its_memory_it_sheds_and_says_so() {
-    let mut comparator = Comparator::new(Limits { window: WINDOW, memory: 64 * 1024 });
-    comparator.observe(up(1));
-    for n in 0..2_000 {
-        comparator.observe(see(legacy(10, n)));
-        assert!(comparator.bytes() <= 72 * 1024, "{}", comparator.bytes());
-    }
-    let shed = comparator.summary().shed;
-    assert!(shed > 0);
-    let closed = comparator.expire(Millis(100_000));
-    assert!(closed.iter().any(|closed| closed.cause == Some(Cause::Shed)));
-}
-
-#[test]
-fn lists_of_sockets_and_rooms_count_and_go_when_memory_is_short() {
-    let memory = 1 << 20;
-    let mut comparator = Comparator::new(Limits { window: WINDOW, memory });
-    comparator.observe(up(1));
-    let crowd: Sockets = (0..2_000).map(SocketId).collect();
-    let rooms: Vec<DialogId> = (0..100).map(|n| DialogId::new(&format!("dlg_{n}")).unwrap()).collect();
-    for n in 0..500 {
-        let (sockets, present) = (crowd.clone(), crowd.clone());
-        let heavy = Seen { sockets, present, dialog: None, joined: None, rooms: rooms.clone(), ..rabbitmq(10, n) };
-        assert!(heavy.list_bytes() > 32_000);
-        comparator.observe(see(heavy));
-        comparator.observe(see(legacy(11, n)));
-        assert!(comparator.bytes() <= memory + 64 * 1_024, "{}", comparator.bytes());
-    }
-    assert!(comparator.summary().shed > 0);
-    let closed = comparator.expire(Millis(100_000));
-    assert!(closed.iter().all(|closed| closed.rabbitmq.as_ref().is_some_and(|side| side.sockets == 2_000)));
-    assert_eq!(comparator.bytes(), 0);
 }
 
 /// One thing that may happen to a stream.

@@ -51,7 +51,6 @@ pub struct Comparator {
     known: Known,
     order: Order,
     summary: Counts,
-    drill_open: u64,
     bytes: usize,
     next: u64,
     sequence: u64,
@@ -74,7 +73,6 @@ impl Comparator {
             known: Known::default(),
             order: Order::default(),
             summary: Counts::default(),
-            drill_open: 0,
             bytes: 0,
             next: 0,
             sequence: 0,
@@ -269,9 +267,7 @@ impl Comparator {
         self.next += 1;
         let unit = Unit::open(seen, !self.known.session_began);
         self.bytes += unit.weight();
-        if unit.drill {
-            self.drill_open += 1;
-        } else {
+        if !unit.drill {
             self.summary.opened += 1;
             self.summary.open += 1;
         }
@@ -298,7 +294,6 @@ impl Comparator {
         unit.closed = Some((closed.class, closed.cause));
         let awaits = unit.awaits(closed.class);
         if unit.drill {
-            self.drill_open -= 1;
             self.summary.close_drill(&closed);
         } else {
             self.summary.open -= 1;
