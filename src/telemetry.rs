@@ -1,5 +1,7 @@
 //! Log and metrics of the process.
 
+mod names;
+
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::names::{Kind, METRICS};
 use crate::config::{Log, LogFormat};
 
 /// Begins to log to stderr. A second call changes nothing.
@@ -30,9 +33,17 @@ pub fn log(settings: &Log) {
 /// When a recorder is installed already.
 pub fn metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
     const SECONDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
-    PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
-        .install_recorder()
+        .install_recorder()?;
+    for (name, kind, help) in METRICS {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(name, help),
+            Kind::Gauge => metrics::describe_gauge!(name, help),
+            Kind::Histogram => metrics::describe_histogram!(name, help),
+        }
+    }
+    Ok(handle)
 }
 
 /// Keeps the metrics' memory bounded; never ends.

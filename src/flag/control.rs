@@ -133,6 +133,7 @@ impl Control {
             }
         }
         hub.flip(state.stage, &state.rollout);
+        show_stage(state.stage);
         let mut files = Files { store, audit };
         if let Some(from) = dropped {
             state.version += 1;
@@ -339,6 +340,7 @@ impl Control {
 
     /// The new flag, in memory.
     fn take(&self, state: &mut State, to: Stage, rollout: &Rollout, (actor, reason, source): (&str, &str, &str)) {
+        show_stage(to);
         state.stage = to;
         state.rollout = rollout.clone();
         state.version += 1;
@@ -346,6 +348,12 @@ impl Control {
         state.actor = Some(actor.into());
         state.reason = Some(reason.into());
         state.changed_at = crate::clock::iso(self.hub.now());
+    }
+}
+
+fn show_stage(stage: Stage) {
+    for each in Stage::ALL {
+        metrics::gauge!("bridge_stage", "stage" => each.name()).set(if each == stage { 1.0 } else { 0.0 });
     }
 }
 
