@@ -286,3 +286,25 @@ proptest! {
         prop_assert_eq!(comparator.summary().classes["match"], delays.len() as u64);
     }
 }
+
+#[test]
+fn a_post_of_unknown_end_explains_only_what_it_may_have_made() {
+    let unknown = || vec![started(5, 9), fact(6, Fact::PostUnknown { post: 9 })];
+    let with = |events: Vec<Event>| verdict(unknown().into_iter().chain(events).collect());
+    assert_eq!(with(vec![see(rabbitmq(10, 1))]), (Class::Indeterminate, Some(Cause::PostUnknown)));
+    assert_eq!(with(vec![see(legacy(10, 1)), see(rabbitmq(11, 1))]), (Class::Match, None), "it has its copy");
+    let accepted_here = vec![started(7, 1), accepted(8, 1, 1)];
+    let absent = Seen { joined: Some(Sockets::new()), ..rabbitmq(10, 1) };
+    let events = accepted_here.into_iter().chain([see(absent)]).collect();
+    assert_eq!(with(events), (Class::MissingInLegacyExpected, Some(Cause::NotJoined)), "another POST made it");
+    let other = Seen { key: bridge_core::Key::of_numbers(&[7], false), message: None, ..rabbitmq(10, 1) };
+    let due = (Class::MissingInLegacyExpected, Some(Cause::EventNotInLegacy));
+    assert_eq!(with(vec![see(other)]), due, "no POST makes it");
+    let stranger = Seen { sender: Some("somebody else".into()), ..rabbitmq(10, 1) };
+    assert_eq!(with(vec![see(stranger)]), (Class::MissingInLegacyExpected, Some(Cause::PostedElsewhere)));
+    let later = Seen { at: Millis(6 + WINDOW + 1), ..rabbitmq(0, 1) };
+    assert_eq!(with(vec![see(later)]), (Class::MissingInLegacyExpected, Some(Cause::PostedElsewhere)), "long ago");
+    let dialog = DialogId::new("dlg_2").ok();
+    let elsewhere = Seen { dialog, ..rabbitmq(10, 1) };
+    assert_eq!(with(vec![see(elsewhere)]), (Class::MissingInLegacyExpected, Some(Cause::PostedElsewhere)));
+}

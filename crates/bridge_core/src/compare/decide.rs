@@ -36,7 +36,7 @@ pub(super) fn decide(unit: &Unit, known: &Known, window: u64) -> Decision {
     match (&unit.legacy, &unit.rabbitmq) {
         (Some(legacy), Some(rabbitmq)) => both(unit, legacy, rabbitmq),
         (Some(legacy), None) => only_legacy(unit, legacy, known),
-        (None, Some(rabbitmq)) => only_rabbitmq(unit, rabbitmq, known, window),
+        (None, Some(rabbitmq)) => only_rabbitmq(unit, rabbitmq, known),
         (None, None) => because(Class::Indeterminate, Cause::Shed),
     }
 }
@@ -119,16 +119,13 @@ fn only_legacy(unit: &Unit, legacy: &Side, known: &Known) -> Decision {
     because(Class::MissingInRabbitmq, cause)
 }
 
-fn only_rabbitmq(unit: &Unit, rabbitmq: &Side, known: &Known, window: u64) -> Decision {
+fn only_rabbitmq(unit: &Unit, rabbitmq: &Side, known: &Known) -> Decision {
     let expected = |cause| because(Class::MissingInLegacyExpected, cause);
     if !unit.key.is_creation() {
         return expected(Cause::EventNotInLegacy);
     }
-    let near = Millis(unit.opened.0.saturating_sub(window));
-    let open = |post: &Post| match post.state {
-        PostState::InFlight => true,
-        PostState::Unknown => post.at >= near,
-    };
+    // Of one that ended unknown the question was asked before.
+    let open = |post: &Post| post.state == PostState::InFlight;
     if !is_accepted(unit, known) && !suspects(unit, known).any(open) {
         return expected(Cause::PostedElsewhere);
     }

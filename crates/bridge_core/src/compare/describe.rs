@@ -12,7 +12,6 @@ use crate::{DialogId, Millis};
 pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now: Millis) -> Closed {
     let decision = decide(unit, known, window);
     let compared = unit.compared.as_ref();
-    let both = unit.legacy.is_some() && unit.rabbitmq.is_some();
     let rules = compared.map_or(&[][..], |compared| &compared.rules);
     let ignored = compared.map_or(&[][..], |compared| &compared.ignored);
     let rules =
@@ -35,7 +34,7 @@ pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now
         event_id: unit.event_id.clone(),
         legacy: unit.legacy.as_ref().map(side),
         rabbitmq: unit.rabbitmq.as_ref().map(side),
-        rules: if both { rules.collect() } else { Vec::new() },
+        rules: rules.collect(),
         diff: compared.map(|compared| compared.diff.clone()).unwrap_or_default(),
         routing_key: unit.routing_key.clone(),
         key: unit.key.first(),
