@@ -156,7 +156,7 @@ impl Comparator {
 
     fn seen(&mut self, seen: &Seen) {
         if seen.path == Path::Rabbitmq && seen.key.is_creation() {
-            self.known.had_update(seen.at, &seen.key, &seen.user);
+            self.known.had_update(seen.at, &seen.key);
         }
         let found = self.find(seen);
         let past = || seen.key.ids().iter().find_map(|id| self.past.get(&digest(&seen.user, *id)).copied());

@@ -104,14 +104,15 @@ fn only_legacy(unit: &Unit, legacy: &Side, known: &Known) -> Decision {
     }
     let named = unit.message.iter().flat_map(|id| id.message.iter().chain(&id.mongo));
     let dropped = named.into_iter().any(|id| known.rejected.get(id.as_ref()).is_some());
-    let users = |id: &u128| known.fanout.get(id).is_some_and(|users| users.iter().any(|user| *user != unit.user));
+    // This user had none: it was another.
+    let fanout = |id: &u128| known.fanout.get(id).is_some();
     let cause = if !legacy.broker_up {
         Cause::BrokerDown
     } else if !legacy.queue_ready {
         Cause::QueueNotReady
     } else if dropped {
         Cause::Dropped
-    } else if unit.key.ids().iter().any(users) {
+    } else if unit.key.ids().iter().any(fanout) {
         Cause::PartialFanout
     } else {
         Cause::NoUpdate

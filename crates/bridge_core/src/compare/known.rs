@@ -4,8 +4,6 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::event::Fact;
 use crate::gate::Why;
 use crate::key::Key;
@@ -112,8 +110,8 @@ pub(super) struct Known {
     /// Keys of messages that were accepted here, with the start of their POST, where that is known.
     pub(super) accepted: Recent<u128, Option<Millis>>,
     pub(super) dialogs: Recent<Arc<str>, DialogId>,
-    /// Users, at most two, who had an update of a message.
-    pub(super) fanout: Recent<u128, SmallVec<[UserId; 2]>>,
+    /// Messages of which somebody had an update.
+    pub(super) fanout: Recent<u128, ()>,
     /// Messages that an update named which was rejected.
     pub(super) rejected: Recent<Arc<str>, ()>,
     /// Messages whose update came when no socket of the user was subscribed to it.
@@ -183,15 +181,9 @@ impl Known {
         None
     }
 
-    pub(super) fn had_update(&mut self, at: Millis, key: &Key, user: &UserId) {
+    pub(super) fn had_update(&mut self, at: Millis, key: &Key) {
         for id in key.ids() {
-            if let Some(users) = self.fanout.get_mut(id) {
-                if users.len() < 2 && !users.contains(user) {
-                    users.push(user.clone());
-                }
-            } else {
-                self.fanout.insert(at, *id, SmallVec::from_iter([user.clone()]));
-            }
+            self.fanout.insert(at, *id, ());
         }
     }
 
@@ -211,7 +203,7 @@ impl Known {
     pub(super) fn expire(&mut self, before: Millis) {
         self.posts.expire(before, |_| false);
         self.accepted.expire(before, |_| false);
-        self.fanout.expire(before, |_| false);
+        self.fanout.expire(before, |()| false);
         self.rejected.expire(before, |()| false);
         self.unwanted.expire(before, |()| false);
         for map in [&mut self.churn, &mut self.renewed, &mut self.paths, &mut self.flips] {
