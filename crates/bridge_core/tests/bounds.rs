@@ -65,7 +65,10 @@ fn a_copy_too_many_is_a_duplicate_after_the_window_too_and_a_redelivery_is_none(
 
 #[test]
 fn a_post_whose_end_was_shed_explains_nothing_for_ever() {
-    let (mut comparator, _) = run(vec![up(1), started(5, 1), Event::Shed(Millis(10), 1)]);
+    let (mut comparator, _) = run_until(11, vec![up(1), started(5, 1), Event::Shed(Millis(10), 1)]);
+    let soon = Millis(10 + WINDOW + 1);
+    comparator.observe(see(Seen { at: soon, ..rabbitmq(0, 6) }));
+    assert_eq!(comparator.expire(soon.plus(WINDOW))[0].cause, Some(Cause::PostedElsewhere), "a window later");
     let late = Millis(1_000_000);
     comparator.observe(see(Seen { at: late, ..rabbitmq(0, 7) }));
     let closed = comparator.expire(late.plus(WINDOW));

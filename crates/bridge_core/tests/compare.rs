@@ -308,3 +308,14 @@ fn a_post_of_unknown_end_explains_only_what_it_may_have_made() {
     let elsewhere = Seen { dialog, ..rabbitmq(10, 1) };
     assert_eq!(with(vec![see(elsewhere)]), (Class::MissingInLegacyExpected, Some(Cause::PostedElsewhere)));
 }
+
+#[test]
+fn a_unit_that_is_open_while_the_authority_changes_is_in_flip() {
+    let in_flip = |from, to| {
+        let change = fact(15, Fact::StageChanged { user: user("u"), from, to });
+        let (_, closed) = run(vec![up(1), see(legacy(10, 1)), change, see(rabbitmq(20, 1))]);
+        closed[0].modifiers.contains(&Modifier::InFlip)
+    };
+    assert!(in_flip(Stage::Shadow, Stage::Live) && in_flip(Stage::Live, Stage::Legacy));
+    assert!(!in_flip(Stage::Live, Stage::Complete) && !in_flip(Stage::Legacy, Stage::Shadow));
+}
