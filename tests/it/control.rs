@@ -280,3 +280,34 @@ fn a_flip_without_a_broker_is_refused_and_a_second_one_meanwhile_too() {
     assert_eq!(code, Some(4));
     assert!(out.contains("legacy") && out.contains("UNREACHABLE"), "{out}");
 }
+
+#[test]
+fn a_node_that_dies_in_a_flip_is_named_and_the_others_finish() {
+    let world = World::shared(StandInOptions::default());
+    // A broker that takes the connection and says nothing: this node goes on warming.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = format!("amqp://127.0.0.1:{}", mute.local_addr().unwrap().port());
+    let state = tempfile::tempdir().unwrap();
+    let kept = state.path().to_owned();
+    let dying = world.setup("legacy").rabbit(&broker).state(state).start();
+    let other = world.setup("legacy").start();
+    let set = ["flag", "set", "shadow", "--force", "--actor", "a", "--reason", "r", "--node", &dying.admin];
+    std::thread::scope(|scope| {
+        let moving = scope.spawn(|| cli(&other, &set));
+        eventually("warming", s(5), || (dying.flag()["transition"]["phase"] == "warming").then_some(()));
+        eventually("moved", s(10), || (other.flag()["stage"] == "shadow").then_some(()));
+        dying.signal("-KILL");
+        let (code, out, err) = moving.join().unwrap();
+        assert_eq!(code, Some(4), "{out}{err}");
+        assert!(err.contains(&dying.admin), "{err}");
+        assert!(out.contains("UNREACHABLE") && out.contains("shadow"), "{out}");
+    });
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["flag.json", "audit.jsonl"] {
+        if let Ok(text) = std::fs::read(kept.join(name)) {
+            std::fs::write(copy.path().join(name), text).unwrap();
+        }
+    }
+    let again = world.setup("legacy").rabbit(&broker).state(copy).start();
+    assert_eq!(again.flag()["stage"], "legacy", "what was not reached is not on its disk");
+}
