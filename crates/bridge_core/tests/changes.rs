@@ -1,58 +1,18 @@
 //! Changes of stages and queues under traffic: a message that both paths carried without a fault never closes in a bad
 //! class, wherever the change falls; and a message that began after the change is judged as strictly as ever.
 
-use std::sync::Arc;
+#[path = "kit/seen.rs"]
+mod kit;
 
-use bridge_core::compare::{Cause, Class, Closed, Comparator, Event, Fact, Limits, Payload, Seen};
-use bridge_core::gate::Sockets;
-use bridge_core::update::{LegacyMessage, Update};
-use bridge_core::{DialogId, Millis, Path, SocketId, Stage, UserId};
+use bridge_core::compare::{Cause, Class, Closed, Comparator, Event, Fact, Limits, Seen};
+use bridge_core::{Millis, Path, Stage};
+use kit::user;
 use proptest::prelude::*;
-use serde_json::json;
-use serde_json::value::RawValue;
 
 const WINDOW: u64 = 100;
 
-fn user(name: &str) -> UserId {
-    UserId::new(name).unwrap()
-}
-
 fn seen(at: u64, path: Path, stage: Stage) -> Seen {
-    let message =
-        json!({"messageId": "msg_1", "dialogId": "dlg_1", "senderId": "s", "type": "text", "content": "x"});
-    let body = json!({"tenantId": "t", "userId": "u", "entityId": "msg_1", "eventId": "e",
-        "eventType": "message.create", "data": {"message": message}});
-    let data: Arc<RawValue> = RawValue::from_string(message.to_string()).unwrap().into();
-    let id = LegacyMessage::read(&data).message;
-    let sockets = Sockets::from_slice(&[SocketId(1)]);
-    let payload = match path {
-        Path::Legacy => Payload::Legacy(data),
-        Path::Rabbitmq => Payload::Update(Update::read(body.to_string().as_bytes(), 0).unwrap().into()),
-    };
-    Seen {
-        at: Millis(at),
-        path,
-        user: user("u"),
-        tenant: "t".into(),
-        key: id.key("t").unwrap(),
-        message: Some(id),
-        dialog: DialogId::new("dlg_1").ok(),
-        event: "message.create".into(),
-        sender: Some("s".into()),
-        stage,
-        sockets: sockets.clone(),
-        present: sockets.clone(),
-        joined: Some(sockets.clone()),
-        rooms: Vec::new(),
-        subscribed: sockets,
-        routing_key: None,
-        redelivered: false,
-        broker_up: true,
-        queue_ready: true,
-        member: None,
-        drill: false,
-        payload,
-    }
+    Seen { stage, ..kit::seen(at, path, "u", 1) }
 }
 
 /// What happens to one message at which moment.
