@@ -163,23 +163,24 @@ async fn set(args: SetArgs) -> Result<(), Failure> {
             "dry_run": args.dry_run, "force": args.force});
         if let Some(percent) = args.percent {
             // What is left out of a rollout takes its default: the lists are sent along.
-            let mut rollout = match before.get(place) {
-                Some(Answer::Ok(view)) => view["rollout"].clone(),
-                _ => json!({}),
-            };
-            rollout["percent"] = percent.into();
-            body["rollout"] = rollout;
+            let Some(Answer::Ok(view)) = before.get(place) else { return None };
+            body["rollout"] = view["rollout"].clone();
+            body["rollout"]["percent"] = percent.into();
         }
-        body
+        Some(body)
     };
     if !args.dry_run {
         print::say(&format!("moving {} instance(s) to {} …", nodes.len(), args.stage));
     }
     let calls = nodes.iter().enumerate().map(|(place, node)| {
-        let body = body(place);
+        let (body, asked) = (body(place), before.get(place));
         let dry = args.dry_run;
         async move {
-            let answer = node.call(Method::PUT, "/admin/flag", Some(body), FLIP).await;
+            let answer = match (body, asked) {
+                // What its lists are is not known: nothing is sent that would empty them.
+                (None, Some(failed)) => failed.clone(),
+                (body, _) => node.call(Method::PUT, "/admin/flag", body, FLIP).await,
+            };
             if !dry {
                 told(node, &answer);
             }

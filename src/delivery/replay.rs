@@ -42,6 +42,11 @@ impl Replay {
         if !handed || self.unsent > 0 {
             self.unsent += 1;
         }
+        self.shrink(bounds, now);
+    }
+
+    /// Lets go what is too old or too much by now.
+    pub(crate) fn shrink(&mut self, bounds: Bounds, now: Millis) {
         let old = |at: Millis| now.since(at) > bounds.age;
         while self.bytes > bounds.bytes
             || (self.sent.len() > self.unsent && self.sent.front().is_some_and(|(at, _)| old(*at)))

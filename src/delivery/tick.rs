@@ -84,6 +84,8 @@ impl Hub {
                     let now = self.now();
                     let owed = state.gate.tick(now);
                     self.release(&user.id, &mut state, now, owed);
+                    let bounds = self.bounds();
+                    state.sockets.values_mut().for_each(|socket| socket.replay.shrink(bounds, now));
                 }
                 tokio::task::yield_now().await;
             }

@@ -181,6 +181,9 @@ impl Control {
 
     /// All audit entries, newest first; `None` when the disk does not answer.
     pub async fn history(&self) -> Option<Vec<Value>> {
+        if self.disk.hangs() {
+            return None;
+        }
         self.disk.run(DISK * 5, |files| files.audit.entries()).await
     }
 
@@ -252,6 +255,10 @@ impl Control {
 
     /// The configured value after a reload. It wins over an override when it has changed.
     pub async fn configure(self: &Arc<Self>, configured: Configured, origin: &str) {
+        let pre_empts = self.state.lock().change.as_ref().is_some_and(|change| configured.stage < change.to);
+        if pre_empts && self.supersede("the configuration") && !self.stage().runs_rabbitmq() {
+            self.begin_cool();
+        }
         let _one_at_a_time = self.configuring.lock().await;
         let before = self.state.lock().configured.clone();
         if before == configured {
@@ -274,10 +281,7 @@ impl Control {
         match self.set(request, origin).await {
             Ok(_) => {
                 tracing::info!(stage = %configured.stage, "the configured stage is in force");
-                if self.state.lock().version == version {
-                    self.note_dropped(from, origin).await;
-                }
-                self.drop_override(origin).await;
+                self.note_dropped(from, version, origin).await;
             }
             Err(refusal) => {
                 if !matches!(refusal, Refusal::Superseded { .. }) {

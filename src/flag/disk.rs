@@ -1,10 +1,10 @@
 //! The disk of `state_dir`, behind one thread of its own: a disk that hangs holds up nothing but what waits for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::audit::Audit;
@@ -12,6 +12,8 @@ use super::store::Store;
 
 /// Most pieces of work that wait for the disk.
 const WAITING: usize = 256;
+/// A piece of work that takes longer is hanging.
+const HANGS: Duration = Duration::from_secs(1);
 
 /// What is written.
 pub(super) struct Files {
@@ -24,7 +26,8 @@ type Work = Box<dyn FnOnce(&mut Files) + Send>;
 /// Does one piece of work after the other.
 pub(super) struct Disk {
     work: SyncSender<Work>,
-    open: Arc<AtomicUsize>,
+    /// Since when the thread is at one piece of work.
+    busy: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Disk {
@@ -32,15 +35,16 @@ impl Disk {
     /// When the system gives no thread.
     pub(super) fn start(mut files: Files) -> std::io::Result<Self> {
         let (work, waiting): (SyncSender<Work>, Receiver<Work>) = sync_channel(WAITING);
-        let open = Arc::<AtomicUsize>::default();
-        let left = Arc::clone(&open);
+        let busy = Arc::<Mutex<Option<Instant>>>::default();
+        let since = Arc::clone(&busy);
         std::thread::Builder::new().name("flag-disk".into()).spawn(move || {
             for work in waiting {
+                *since.lock() = Some(Instant::now());
                 work(&mut files);
-                left.fetch_sub(1, Ordering::AcqRel);
+                *since.lock() = None;
             }
         })?;
-        Ok(Self { work, open })
+        Ok(Self { work, busy })
     }
 
     /// Waits at most `limit`; the work is done all the same when the disk answers again. `None` when it was not done in
@@ -54,9 +58,7 @@ impl Disk {
         let work = Box::new(move |files: &mut Files| {
             let _nobody_may_wait = done.send(work(files));
         });
-        self.open.fetch_add(1, Ordering::AcqRel);
         if self.work.try_send(work).is_err() {
-            self.open.fetch_sub(1, Ordering::AcqRel);
             metrics::counter!("bridge_state_writes_lost_total").increment(1);
             tracing::error!("the disk of state_dir hangs, and too much waits for it: a write is lost");
             return None;
@@ -64,8 +66,8 @@ impl Disk {
         tokio::time::timeout(limit, answer).await.ok()?.ok()
     }
 
-    /// Something still waits for the disk.
-    pub(super) fn is_behind(&self) -> bool {
-        self.open.load(Ordering::Acquire) > 0
+    /// It hangs: who can do without it should not wait in its line.
+    pub(super) fn hangs(&self) -> bool {
+        self.busy.lock().is_some_and(|since| since.elapsed() > HANGS)
     }
 }

@@ -58,6 +58,7 @@ async fn accept(api: &Arc<Api>, dialog: &str, headers: &HeaderMap, body: Body) -
     let caller = caller(api, headers)?;
     let dialog = DialogId::new(dialog).map_err(|error| Failure::new(StatusCode::NOT_FOUND, error.to_string()))?;
     let (mut fields, bytes) = fields(api, body).await?;
+    let _in_flight = api.in_flight.token();
     let place = place(api, bytes)?;
     let sender = match caller {
         Some(user) => user,
@@ -66,7 +67,6 @@ async fn accept(api: &Arc<Api>, dialog: &str, headers: &HeaderMap, body: Body) -
             UserId::new(id).map_err(|error| bad(&error.to_string()))?
         }
     };
-    let _in_flight = api.in_flight.token();
     let message = message(api, &mut fields, &sender)?;
     let deadline = Instant::now() + api.chat3_timeout;
     timeout_at(deadline, check_membership(api, &dialog, &sender)).await.map_err(|_| too_slow())??;
@@ -191,12 +191,13 @@ async fn forward(
     message: NewMessage,
     (deadline, place): (Instant, OwnedSemaphorePermit),
 ) -> Result<Arc<RawValue>, Failure> {
+    let in_flight = api.in_flight.token();
     let post = api.hub.post_started(&dialog, &sender);
     let progress = Arc::new(Mutex::new(Progress::Open));
     let (answer, answered) = oneshot::channel();
     let (task, seen) = (Arc::clone(api), Arc::clone(&progress));
     tokio::spawn(async move {
-        let _until_its_end = place;
+        let _until_its_end = (place, in_flight);
         let created = timeout(FORWARD, task.chat3.create_message(&dialog, &message)).await;
         let created = created.unwrap_or_else(|_| Err(Chat3Error::Failed("no answer in time".into())));
         let before = std::mem::replace(&mut *seen.lock(), Progress::Answered);

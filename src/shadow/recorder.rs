@@ -106,10 +106,10 @@ impl Tap for Recorder {
 impl Recorder {
     fn pass(&self, event: Event) -> bool {
         let bytes = weight(&event);
-        if self.waiting.bytes.load(Ordering::Relaxed) + bytes > self.limit_bytes {
+        if self.waiting.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit_bytes {
+            self.waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
             return false;
         }
-        self.waiting.bytes.fetch_add(bytes, Ordering::Relaxed);
         match self.sender.try_send((bytes, event)) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
@@ -157,13 +157,23 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if expired.elapsed() >= EXPIRE {
+                self.tell_shed();
                 self.desk.expire(self.clock.now());
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
                 self.bytes.set(self.waiting.bytes.load(Ordering::Relaxed) as f64);
                 expired = Instant::now();
             }
         }
+        self.tell_shed();
         self.desk.expire(self.clock.now());
+    }
+
+    /// What was shed is usually said by the next event; there may be none before units close.
+    fn tell_shed(&self) {
+        let shed = self.waiting.shed.swap(0, Ordering::AcqRel);
+        if shed > 0 {
+            self.desk.observe(std::iter::once(Event::Shed(self.clock.now(), shed)));
+        }
     }
 
     fn take(&self, first: (usize, Event)) {

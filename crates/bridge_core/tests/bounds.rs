@@ -123,6 +123,30 @@ fn a_late_twin_counts_up_to_a_minute_after_the_window() {
 }
 
 #[test]
+fn an_amendment_takes_back_what_was_counted_and_nothing_else() {
+    let mut comparator = Comparator::new(Limits { window: WINDOW, memory: 1 << 20 });
+    let pairs = [up(1), see(legacy(9, 2)), see(Seen { redelivered: true, ..rabbitmq(9, 2) }), see(legacy(10, 1))];
+    pairs.into_iter().for_each(|event| comparator.observe(event));
+    comparator.expire(Millis(10 + WINDOW));
+    assert_eq!(comparator.summary().modifiers["redelivered"], 1);
+    comparator.observe(see(Seen { redelivered: true, ..rabbitmq(10 + WINDOW + 5, 1) }));
+    let summary = comparator.summary();
+    assert_eq!((summary.modifiers["redelivered"], summary.modifiers["late"]), (2, 1));
+    assert_eq!((summary.classes["match"], summary.classes["missing_in_rabbitmq"]), (2, 0));
+}
+
+#[test]
+fn what_was_shed_is_not_kept_for_a_twin_that_could_not_help() {
+    let (mut comparator, _) = run_until(1, vec![up(1), see(legacy(10, 1)), Event::Shed(Millis(11), 1)]);
+    let kept = comparator.expire(Millis(10 + WINDOW));
+    assert_eq!(kept[0].cause, Some(Cause::Shed));
+    let mut small = Comparator::new(Limits { window: WINDOW, memory: 2 * 1_024 });
+    [up(1), see(legacy(10, 1)), see(legacy(10, 2))].into_iter().for_each(|event| small.observe(event));
+    small.expire(Millis(10 + WINDOW));
+    assert_eq!(small.bytes(), 0);
+}
+
+#[test]
 fn a_leak_weighs_and_is_counted_like_any_unit() {
     let mut comparator = Comparator::new(Limits { window: WINDOW, memory: 1 << 20 });
     comparator.observe(up(1));

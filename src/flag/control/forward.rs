@@ -30,9 +30,10 @@ impl Control {
             let mut state = self.state.lock();
             // A way back that came between the look at the flag and the claim has made the plan stale.
             if state.stage != plan.from || state.rollout != *before {
-                if !change.superseded.is_cancelled() {
-                    state.change = None;
+                if change.superseded.is_cancelled() {
+                    return Err(Refusal::Superseded { by: change.by.lock().clone() });
                 }
+                state.change = None;
                 return Ok(None);
             }
         }

@@ -41,8 +41,10 @@ impl Control {
     /// Stores the flag as it is and appends `entry`; `false` when the disk did not take both in time. What it did not
     /// take waits in memory and is tried again.
     pub(super) async fn persist(self: &Arc<Self>, entry: AuditEntry) -> bool {
-        let stored = stored(&self.state.lock());
+        let control = Arc::clone(self);
         self.on_disk(move |disk| {
+            // Asked for at the last moment: what is written last must be what is so.
+            let stored = stored(&control.state.lock());
             let written = disk.store.write(stored);
             if let Err(error) = &written {
                 tracing::error!(%error, "THE FLAG COULD NOT BE STORED: a restart would not know of this change");
@@ -78,21 +80,15 @@ impl Control {
         }
     }
 
-    /// The configured value is in force: nothing overrides it.
-    pub(super) async fn drop_override(self: &Arc<Self>, origin: &str) {
-        let stored = {
-            let mut state = self.state.lock();
-            state.source = origin.into();
-            Stored { version: state.version, over: None }
-        };
-        self.on_disk(move |disk| disk.store.write(stored).is_ok()).await;
-    }
-
     /// The configured value is what an override had already set: only the override goes.
-    pub(super) async fn note_dropped(self: &Arc<Self>, from: Stage, origin: &str) {
+    /// With a change since `version` there is nothing left to say.
+    pub(super) async fn note_dropped(self: &Arc<Self>, from: Stage, version: u64, origin: &str) {
         let reason = "the configured value is now what had been changed at run time";
         {
             let mut state = self.state.lock();
+            if state.version != version {
+                return;
+            }
             let (to, rollout) = (state.stage, state.rollout.clone());
             self.take(&mut state, to, &rollout, ("configuration", reason, origin));
         }
@@ -110,11 +106,12 @@ impl Control {
 
     /// Tries again what the disk did not take; whether nothing is left.
     pub async fn retry_disk(self: &Arc<Self>) -> bool {
-        if self.disk.is_behind() {
+        if self.disk.hangs() {
             return false;
         }
-        let stored = stored(&self.state.lock());
+        let control = Arc::clone(self);
         self.on_disk(move |disk| {
+            let stored = stored(&control.state.lock());
             let flushed = disk.audit.flush();
             let known = *disk.store.stored() == stored;
             (known || disk.store.write(stored).is_ok()) && flushed

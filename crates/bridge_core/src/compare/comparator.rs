@@ -246,7 +246,9 @@ impl Comparator {
         let sequence = self.sequence;
         if let Some(unit) = self.units.get_mut(&number) {
             unit.leak = true;
+            let before = unit.weight();
             unit.rabbitmq = Some(Side::of(seen, sequence));
+            self.bytes += unit.weight() - before;
         }
     }
 
@@ -291,7 +293,7 @@ impl Comparator {
             unit.modifiers.insert(Modifier::InChurn);
         }
         let closed = describe(number, unit, &self.known, window, now);
-        unit.closed = Some((closed.class, closed.cause));
+        unit.closed = Some((closed.class, closed.cause, closed.modifiers.clone()));
         let awaits = unit.awaits(closed.class);
         if unit.drill {
             self.summary.close_drill(&closed);
@@ -322,8 +324,8 @@ impl Comparator {
     fn amend(&mut self, number: u64, at: Millis) {
         let window = self.limits.window;
         let Some(unit) = self.units.get_mut(&number) else { return };
-        let Some((class, cause)) = unit.closed else { return };
-        let before = Closed { class, cause, ..describe(number, unit, &self.known, window, at) };
+        let Some((class, cause, modifiers)) = unit.closed.clone() else { return };
+        let before = Closed { class, cause, modifiers, ..describe(number, unit, &self.known, window, at) };
         unit.modifiers.insert(Modifier::Late);
         let mut after = describe(number, unit, &self.known, window, at);
         if after.class == Class::Indeterminate && class != Class::Indeterminate {
@@ -333,7 +335,7 @@ impl Comparator {
             return;
         }
         after.amends = Some(class);
-        unit.closed = Some((after.class, after.cause));
+        unit.closed = Some((after.class, after.cause, after.modifiers.clone()));
         if !unit.drill {
             // One side alone needs no rules, and counted none.
             let was_both = !matches!(class, Class::MissingInRabbitmq | Class::MissingInRabbitmqExpected)

@@ -59,8 +59,8 @@ pub(super) struct Unit {
     /// It was opened before the first broker session was live.
     pub(super) early: bool,
     pub(super) modifiers: BTreeSet<Modifier>,
-    /// Set when it closes.
-    pub(super) closed: Option<(Class, Option<Cause>)>,
+    /// Set when it closes: what was counted of it.
+    pub(super) closed: Option<(Class, Option<Cause>, Vec<Modifier>)>,
 }
 
 impl Unit {
@@ -130,7 +130,7 @@ impl Unit {
                 | Class::MissingInLegacyUnexpected
                 | Class::Indeterminate
         );
-        one_sided && open && self.key.is_creation()
+        one_sided && open && self.key.is_creation() && !self.shed
     }
 
     /// What the two sides say of it, together.

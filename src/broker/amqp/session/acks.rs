@@ -55,9 +55,13 @@ impl Tags {
         }
     }
 
-    /// What is missing before the others will not come.
+    /// What is missing before the others will not come. One that is being rejected will: it must not be acknowledged
+    /// before.
     fn skip(&mut self) {
-        if let Some(first) = self.beyond.pop_first() {
+        if let Some(first) = self.beyond.first().copied()
+            && self.rejected.range(self.next..first).next().is_none()
+        {
+            self.beyond.remove(&first);
             self.next = first;
             self.advance();
         }
@@ -199,6 +203,11 @@ mod tests {
         assert_eq!(tags.take(), Some(2));
         assert!(tags.handled(4));
         assert_eq!((tags.take(), tags.rejected.len()), (Some(4), 0));
+        assert!(tags.rejected(5) && !tags.handled(6));
+        tags.skip();
+        assert_eq!(tags.take(), None, "the reject is on its way");
+        assert!(tags.handled(5));
+        assert_eq!(tags.take(), Some(6));
     }
 
     proptest! {
