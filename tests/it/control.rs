@@ -189,6 +189,35 @@ fn a_signal_takes_a_configured_move_back_and_nothing_unrelated_brings_it_again()
 }
 
 #[test]
+fn a_configured_way_back_does_not_wait_for_a_configured_way_forward() {
+    let world = World::shared(StandInOptions::default());
+    let state = tempfile::tempdir().unwrap();
+    std::fs::create_dir(state.path().join("config")).unwrap();
+    let file = state.path().join("config/default.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    // A broker that takes the connection and says nothing: what goes forward waits for its preflight.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = format!("amqp://127.0.0.1:{}", mute.local_addr().unwrap().port());
+    write("[flag]\nshadow_mode = false\n");
+    let setup = world.setup("legacy").unset(&["USE_RABBITMQ_UPDATES", "SHADOW_MODE"]).rabbit(broker);
+    let bridge = setup.state(state).start();
+    write("[flag]\nshadow_mode = true\n");
+    let noticed = |times: usize| {
+        eventually("noticed", s(6), || {
+            (bridge.log().matches("the configuration has changed").count() == times).then_some(())
+        });
+    };
+    noticed(1);
+    write("[flag]\nshadow_mode = false\n");
+    noticed(2);
+    eventually("in force", s(2), || bridge.log().contains("superseded by the configuration").then_some(()));
+    eventually("legacy is in force", s(2), || {
+        bridge.log().contains("the configured stage is in force stage=legacy").then_some(())
+    });
+    assert_eq!(bridge.flag()["stage"], "legacy");
+}
+
+#[test]
 fn without_a_token_pages_of_other_addresses_may_not_ask() {
     let world = World::shared(StandInOptions::default());
     let bridge = world.setup("shadow").unset(&["BRIDGE_ADMIN__TOKEN"]).start();
