@@ -274,7 +274,7 @@ impl Session {
         tokio::spawn(async move { close(&session.connection).await });
     }
 
-    /// Deletes what this session made, and closes.
+    /// Deletes what it made, and closes.
     async fn leave(self: &Arc<Self>) {
         let made = std::mem::take(&mut *self.made.lock());
         let mut deletions = JoinSet::new();

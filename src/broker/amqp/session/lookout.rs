@@ -1,6 +1,6 @@
 //! Are the bindings still there? An exchange that is deleted and declared anew has lost them, and nothing says so.
 //!
-//! A queue of this session's own is bound before any other, and each look publishes to it: what comes back, or does
+//! A queue of the broker session's own is bound before any other, and each look publishes to it: what comes back, or does
 //! not arrive, tells that all bindings are gone. The probe goes out on a connection of its own, because an alarm of
 //! the broker blocks a connection that ever published, with all its acknowledgements.
 
