@@ -153,7 +153,7 @@ impl App {
         let server_settings =
             ServerSettings { socket: settings.socket.clone(), handshake: settings.auth.handshake };
         let routes = options.routes.merge(http::router(api));
-        let front = Arc::clone(&hub) as Arc<dyn crate::delivery::Front>;
+        let front = Arc::clone(&hub) as Arc<dyn crate::sockets::Front>;
         let server = Arc::new(Server::new(listener, routes, cors, front, auth, &server_settings));
         let admin_state = Arc::new(Admin {
             control: Arc::clone(&control),

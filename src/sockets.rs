@@ -1,6 +1,7 @@
 //! Sockets of clients: Socket.IO and plain WebSocket behind one kind of link.
 
 mod connection;
+mod front;
 mod meter;
 mod outbox;
 mod server;
@@ -8,6 +9,7 @@ mod socketio;
 mod websocket;
 mod wire;
 
+pub use front::{Front, Refused, Resume, SignOn, Signed};
 pub use server::{Server, ServerSettings};
 
 use std::sync::Arc;

@@ -12,7 +12,8 @@ use crate::broker::{AmqpBroker, Broker, EmbeddedBroker, Inbox};
 use crate::chat3::{MemberAnswer, Membership};
 use crate::clock::Clock;
 use crate::config::{MembershipMode, Settings};
-use crate::delivery::{Hub, HubSettings, Members, Refused, Served};
+use crate::delivery::{Hub, HubSettings, Members, Served};
+use crate::sockets::Refused;
 
 /// Questions about members that are asked at once, so that all rooms are seen to within the cache time.
 const AT_ONCE: usize = 16;

@@ -11,12 +11,13 @@ use bridge_core::update::LegacyMessage;
 use bridge_core::{DialogId, SocketId, Stage, UserId};
 use serde_json::value::RawValue;
 
+use super::form_of;
 use super::hub::Hub;
 use super::replay::Replay;
 use super::selection::Selection;
 use super::user::Socket;
-use super::{Refused, form_of};
 use crate::broker::{Delivery, Disposition, GapReason, Inbox};
+use crate::sockets::Refused;
 
 /// How a synthetic socket is set up.
 #[derive(Clone, Debug, Default)]

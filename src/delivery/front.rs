@@ -9,12 +9,12 @@ use serde_json::value::to_raw_value;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
+use super::form_of;
 use super::hub::{Hub, precise, wanted};
 use super::selection::Selection;
 use super::user::{Owed, Socket, State, User};
-use super::{Front, Refused, Resume, SignOn, Signed, form_of};
 use crate::broker::QueueState;
-use crate::sockets::{Cut, Link, Packet};
+use crate::sockets::{Cut, Front, Link, Packet, Refused, Resume, SignOn, Signed};
 
 /// Most rooms of one socket.
 const MOST_ROOMS: usize = 10_000;

@@ -16,7 +16,6 @@ use dashmap::DashMap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use super::Refused;
 use super::dialogs::Dialogs;
 use super::metrics::DeliveryMetrics;
 use super::replay::Bounds;
@@ -27,6 +26,7 @@ use super::unreadable::Unreadable;
 use super::user::{Copy, State, User};
 use crate::broker::{Broker, GapReason, Types};
 use crate::clock::Clock;
+use crate::sockets::Refused;
 
 /// Who is a member of a dialog, as far as delivery wants to know.
 #[async_trait::async_trait]

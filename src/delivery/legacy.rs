@@ -97,6 +97,7 @@ impl Hub {
             twin_due: state.queue_live,
             since: broadcast.since,
             payload: Copy::Legacy(Arc::clone(&broadcast.copy)),
+            bytes: broadcast.copy.data.get().len(),
         };
         let decision = state.gate.arrive(now, &arrival);
         if decision.emit.is_empty() {

@@ -121,6 +121,7 @@ impl Hub {
             twin_due: update.message.is_some() && !self.posts_open.is_empty(),
             since: now,
             payload: Copy::Update(Arc::clone(update)),
+            bytes: update.body.get().len(),
         };
         let decision = state.gate.arrive(now, &arrival);
         if decision.emit.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Refused;
+use crate::sockets::Refused;
 
 /// Most types one socket may name.
 const MOST: usize = 100;

@@ -35,6 +35,8 @@ pub struct HubLoad {
     pub ledger_keys: usize,
     /// Most copies in one ring.
     pub ring_copies: usize,
+    /// Bytes in the ring that holds most.
+    pub ring_bytes: usize,
     /// Copies and keys that had to be let go early, since the start.
     pub overflow: u64,
 }
@@ -107,9 +109,10 @@ impl Hub {
         let mut load = HubLoad { users: self.users.len(), ..HubLoad::default() };
         for user in self.everyone() {
             let state = user.state.lock();
-            let Load { ledger_keys, ring_copies, ledger_overflow, ring_overflow } = state.gate.load();
+            let Load { ledger_keys, ring_copies, ring_bytes, ledger_overflow, ring_overflow } = state.gate.load();
             load.ledger_keys = load.ledger_keys.max(ledger_keys);
             load.ring_copies = load.ring_copies.max(ring_copies);
+            load.ring_bytes = load.ring_bytes.max(ring_bytes);
             load.overflow += ledger_overflow + ring_overflow;
             load.sockets += state.sockets.len();
             let update = state.sockets.values().filter(|socket| socket.form == Form::Update).count();
@@ -131,7 +134,8 @@ impl Hub {
         let load = self.load();
         let share = |held: usize, most: usize| super::hub::precise(held) / super::hub::precise(most.max(1));
         let limits = self.settings.gate;
-        (share(load.ledger_keys, limits.ledger_keys), share(load.ring_copies, limits.ring_copies))
+        let ring = share(load.ring_copies, limits.ring_copies).max(share(load.ring_bytes, limits.ring_bytes));
+        (share(load.ledger_keys, limits.ledger_keys), ring)
     }
 
     /// How late the latest update of the last seconds came, in ms, by its publisher's clock.

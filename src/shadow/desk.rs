@@ -27,8 +27,6 @@ use crate::config::Shadow;
 const FOLLOW: usize = 1_024;
 /// Units close this much after their window, in ms: gates look at theirs every 50 ms.
 const GRACE: u64 = 150;
-/// Users of drills whose units are remembered.
-const DRILL_USERS: usize = 10_000;
 
 /// What the desk needs.
 #[derive(Clone, Debug)]
@@ -206,9 +204,6 @@ impl Desk {
         let record = Arc::new(closed.record(&self.settings.instance, iso, inner.reveal));
         let drill = closed.modifiers.contains(&bridge_core::compare::Modifier::Drill);
         if drill {
-            if inner.drill_units.len() >= DRILL_USERS {
-                inner.drill_units.clear();
-            }
             let kind = closed.cause.map_or_else(
                 || closed.class.name().to_owned(),
                 |cause| format!("{}/{}", closed.class.name(), cause.name()),
@@ -285,7 +280,10 @@ impl Desk {
     /// `None` while another drill runs.
     pub(super) fn begin_drill(desk: &Arc<Self>) -> Option<DrillPass> {
         let runs = desk.drilling.swap(true, Ordering::AcqRel);
-        (!runs).then(|| DrillPass(Arc::clone(desk)))
+        (!runs).then(|| {
+            desk.inner.lock().drill_units.clear();
+            DrillPass(Arc::clone(desk))
+        })
     }
 
     /// `class` or `class/cause` of every unit of a drill's user that has closed.

@@ -125,7 +125,7 @@ impl Run<'_> {
             Fault::TabUnreached => vec![one.clone(), DrillSocket { unreached: true, ..one }],
             _ => vec![one],
         };
-        let refused = |refused: crate::delivery::Refused| DrillError::Users(refused.0);
+        let refused = |refused: crate::sockets::Refused| DrillError::Users(refused.0);
         self.hub.drill_sign_on(&user, &dialog, &sockets).map_err(refused)?;
         let message = format!("msg_drill{}{}", self.tag, fault as usize);
         self.act(fault, &user, &other, &dialog, &message)?;

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Cut, Link, Packet};
+use super::{Front, Refused, SignOn, Signed};
 use crate::auth::{AuthError, Authenticator, Identity};
-use crate::delivery::{Front, Refused, SignOn, Signed};
 
 pub(crate) use payload::Credentials;
 

@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 use tower_http::cors::CorsLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
+use super::Front;
 use super::connection::Room;
 use super::meter::{Meter, MeteredIo};
 use super::outbox::Bounds;
@@ -28,7 +29,6 @@ use super::wire::Wires;
 use super::{socketio, websocket};
 use crate::auth::Authenticator;
 use crate::config::{Handshake, SocketSettings};
-use crate::delivery::Front;
 
 /// A client that sends its request's head slower than this is cut.
 const HEAD: Duration = Duration::from_secs(15);

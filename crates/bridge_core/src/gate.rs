@@ -37,6 +37,8 @@ pub struct Limits {
     pub ledger_keys: usize,
     /// Most copies in the ring of one user; 0 holds nothing.
     pub ring_copies: usize,
+    /// Most bytes of payloads in the ring of one user; a single larger copy is held alone.
+    pub ring_bytes: usize,
     /// Whether an accepted message whose update does not come is delivered from the ring (`flag.rescue`).
     pub rescue: bool,
 }
@@ -50,6 +52,7 @@ impl Default for Limits {
             remember_at_most: 600_000,
             ledger_keys: 65_536,
             ring_copies: 8_192,
+            ring_bytes: 32 * 1024 * 1024,
             rescue: true,
         }
     }
@@ -70,6 +73,8 @@ pub struct Arrival<P> {
     pub since: Millis,
     /// What is to be emitted; cloned only when it is held.
     pub payload: P,
+    /// Its size.
+    pub bytes: usize,
 }
 
 /// Why a copy goes out.
@@ -114,6 +119,8 @@ pub struct Load {
     pub ledger_keys: usize,
     /// Copies in the ring.
     pub ring_copies: usize,
+    /// Bytes of their payloads.
+    pub ring_bytes: usize,
     /// Keys that were forgotten early because the ledger was full.
     pub ledger_overflow: u64,
     /// Copies that were let go early because the ring was full.
@@ -167,7 +174,7 @@ impl<P: Clone> Gate<P> {
 
     /// Decides about one copy.
     pub fn arrive(&mut self, now: Millis, arrival: &Arrival<P>) -> Decision {
-        let Arrival { path, key, sockets, twin_due, since, payload } = arrival;
+        let Arrival { path, key, sockets, twin_due, since, payload, bytes } = arrival;
         if self.emits(*path, now) {
             if key.is_creation() {
                 self.ring.take_twin(*path, key);
@@ -188,7 +195,7 @@ impl<P: Clone> Gate<P> {
             return Decision { already, ..Decision::default() };
         }
         let rescue = *path == Path::Legacy && self.owes_rescue(*since);
-        self.ring.hold(&self.limits, now, *path, key, lacking, payload.clone(), rescue);
+        self.ring.hold(&self.limits, now, *path, key, lacking, (payload.clone(), *bytes), rescue);
         Decision { emit: Sockets::new(), held: true, already }
     }
 
@@ -249,6 +256,7 @@ impl<P: Clone> Gate<P> {
         Load {
             ledger_keys: self.ledger.len(),
             ring_copies: self.ring.len(),
+            ring_bytes: self.ring.bytes(),
             ledger_overflow: self.ledger.overflow(),
             ring_overflow: self.ring.overflow(),
         }

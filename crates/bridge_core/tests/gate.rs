@@ -12,7 +12,15 @@ fn limits() -> Limits {
 
 fn arrival(path: Path, ids: &[u128], sockets: &[SocketId]) -> Arrival<&'static str> {
     let key = Key::of_numbers(ids, true);
-    Arrival { path, key, sockets: Sockets::from_slice(sockets), twin_due: true, since: Millis(0), payload: "copy" }
+    Arrival {
+        path,
+        key,
+        sockets: Sockets::from_slice(sockets),
+        twin_due: true,
+        since: Millis(0),
+        payload: "copy",
+        bytes: 100,
+    }
 }
 
 fn sockets(list: &[SocketId]) -> Sockets {
@@ -128,6 +136,26 @@ fn what_does_not_fit_is_counted() {
     }
     let load = gate.load();
     assert_eq!((load.ledger_keys, load.ring_copies, load.ledger_overflow, load.ring_overflow), (2, 2, 3, 3));
+}
+
+#[test]
+fn the_ring_is_bounded_in_bytes_and_knows_what_it_holds() {
+    let mut gate = Gate::new(Limits { ring_bytes: 250, ..limits() }, Stage::Live);
+    let legacy = |id| arrival(Path::Legacy, &[id], &[A]);
+    (0..3).for_each(|id| drop(gate.arrive(Millis(1), &legacy(id))));
+    assert_eq!((gate.load().ring_copies, gate.load().ring_bytes, gate.load().ring_overflow), (2, 200, 1));
+    gate.arrive(Millis(2), &arrival(Path::Rabbitmq, &[1], &[A]));
+    assert_eq!(gate.load().ring_bytes, 100, "its twin was delivered");
+    gate.arrive(Millis(3), &Arrival { bytes: 1_000, ..legacy(9) });
+    assert_eq!((gate.load().ring_copies, gate.load().ring_bytes), (1, 1_000), "one copy, however large");
+    assert_eq!(keys(&gate.tick(Millis(200))), [9]);
+    assert_eq!(gate.load().ring_bytes, 0);
+    gate.arrive(Millis(201), &legacy(10));
+    gate.forget(A);
+    assert_eq!(gate.load().ring_bytes, 0);
+    gate.arrive(Millis(202), &legacy(11));
+    assert_eq!(keys(&gate.flip(Millis(203), Stage::Legacy)), [11]);
+    assert_eq!(gate.load().ring_bytes, 0);
 }
 
 #[test]

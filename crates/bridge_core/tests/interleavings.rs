@@ -97,7 +97,8 @@ impl World {
     fn arrive(&mut self, path: Path, message: usize) {
         let sockets = Sockets::from_slice(&[SOCKET]);
         let since = self.messages[message].accepted;
-        let arrival = Arrival { path, key: key(message), sockets, twin_due: true, since, payload: message };
+        let arrival =
+            Arrival { path, key: key(message), sockets, twin_due: true, since, payload: message, bytes: 1 };
         let decision = self.gate.arrive(self.now, &arrival);
         self.messages[message].delivered += u32::from(!decision.emit.is_empty());
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::wrong;
-use crate::delivery::{Refused, Resume};
+use crate::sockets::{Refused, Resume};
 
 /// Longest list of texts in a payload.
 const MOST: usize = 100;

@@ -16,18 +16,20 @@ pub(super) struct Held<P> {
     pub(super) payload: P,
     /// It was accepted in `live`: it is owed to its sockets when its update does not come.
     pub(super) rescue: bool,
+    bytes: usize,
     at: Millis,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Ring<P> {
     held: VecDeque<Held<P>>,
+    bytes: usize,
     overflow: u64,
 }
 
 impl<P> Default for Ring<P> {
     fn default() -> Self {
-        Self { held: VecDeque::new(), overflow: 0 }
+        Self { held: VecDeque::new(), bytes: 0, overflow: 0 }
     }
 }
 
@@ -40,7 +42,7 @@ impl<P> Ring<P> {
         path: Path,
         key: &Key,
         sockets: Sockets,
-        payload: P,
+        (payload, bytes): (P, usize),
         rescue: bool,
     ) {
         if self.held.iter().any(|held| held.path == path && held.key.same(key)) {
@@ -50,18 +52,27 @@ impl<P> Ring<P> {
             self.overflow += 1;
             return;
         }
-        if self.held.len() >= limits.ring_copies {
-            self.held.pop_front();
+        // One copy is held however large it is.
+        let over = |ring: &Self| {
+            ring.held.len() >= limits.ring_copies || ring.bytes.saturating_add(bytes) > limits.ring_bytes
+        };
+        while over(self)
+            && let Some(oldest) = self.held.pop_front()
+        {
+            self.bytes -= oldest.bytes;
             self.overflow += 1;
         }
-        self.held.push_back(Held { path, key: key.clone(), sockets, payload, rescue, at });
+        self.held.push_back(Held { path, key: key.clone(), sockets, payload, rescue, bytes, at });
+        self.bytes += bytes;
     }
 
     /// Removes the copy that waited for the one that `path` now delivers.
     pub(super) fn take_twin(&mut self, path: Path, key: &Key) {
         let waits = |held: &Held<P>| held.path == path.other() && held.key.same(key);
-        if let Some(place) = self.held.iter().position(waits) {
-            self.held.remove(place);
+        if let Some(place) = self.held.iter().position(waits)
+            && let Some(taken) = self.held.remove(place)
+        {
+            self.bytes -= taken.bytes;
         }
     }
 
@@ -69,6 +80,7 @@ impl<P> Ring<P> {
     pub(super) fn drain(&mut self, path: Path) -> Vec<Held<P>> {
         let (owed, rest): (Vec<_>, Vec<_>) = self.held.drain(..).partition(|held| held.path == path);
         self.held = rest.into();
+        self.bytes -= bytes_of(&owed);
         owed
     }
 
@@ -76,7 +88,9 @@ impl<P> Ring<P> {
     pub(super) fn expire(&mut self, window: u64, now: Millis) -> Vec<Held<P>> {
         let open = |held: &Held<P>| now < held.at.plus(window);
         let closed = self.held.iter().position(open).unwrap_or(self.held.len());
-        self.held.drain(..closed).collect()
+        let closed: Vec<_> = self.held.drain(..closed).collect();
+        self.bytes -= bytes_of(&closed);
+        closed
     }
 
     /// What was kept for a way back from `complete` is compared again, and owed like everything in `live`.
@@ -89,6 +103,7 @@ impl<P> Ring<P> {
             held.sockets.retain(|other| *other != socket);
         }
         self.held.retain(|held| !held.sockets.is_empty());
+        self.bytes = bytes_of(&self.held);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -99,7 +114,15 @@ impl<P> Ring<P> {
         self.held.len()
     }
 
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) const fn overflow(&self) -> u64 {
         self.overflow
     }
+}
+
+fn bytes_of<'a, P: 'a>(held: impl IntoIterator<Item = &'a Held<P>>) -> usize {
+    held.into_iter().map(|held| held.bytes).sum()
 }
