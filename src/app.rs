@@ -223,6 +223,8 @@ impl App {
     /// Runs until a signal ends it.
     pub async fn run(mut self, mut signals: Signals) {
         let mut watcher = crate::config::watch::Watcher::new(&self.sources.dir());
+        // Nobody watched while the gateway came up.
+        self.reload();
         let mut retry = tokio::time::interval(Duration::from_secs(5));
         loop {
             tokio::select! {

@@ -42,7 +42,8 @@ impl Watcher {
         let debouncer = debouncer.ok().and_then(|mut debouncer| {
             debouncer.watch(dir, RecursiveMode::NonRecursive).is_ok().then_some(debouncer)
         });
-        let looker = tokio::spawn(look(dir.to_owned(), sender));
+        // Taken now, not when the task first runs: what changes from here on is seen.
+        let looker = tokio::spawn(look(dir.to_owned(), contents(dir), sender));
         Self { _debouncer: debouncer, looker, hints }
     }
 
@@ -60,9 +61,8 @@ impl Drop for Watcher {
     }
 }
 
-async fn look(dir: PathBuf, hints: watch::Sender<u64>) {
+async fn look(dir: PathBuf, mut before: BTreeMap<PathBuf, Vec<u8>>, hints: watch::Sender<u64>) {
     let mut ticks = tokio::time::interval(LOOK);
-    let mut before = contents(&dir);
     loop {
         ticks.tick().await;
         let now = contents(&dir);
