@@ -154,7 +154,8 @@ impl App {
             ServerSettings { socket: settings.socket.clone(), handshake: settings.auth.handshake };
         let routes = options.routes.merge(http::router(api));
         let front = Arc::clone(&hub) as Arc<dyn crate::sockets::Front>;
-        let server = Arc::new(Server::new(listener, routes, cors, front, auth, &server_settings));
+        let http = listener.local_addr().map_err(other)?;
+        let server = Arc::new(Server::new(listener, routes, cors, (front, auth), posts.clone(), &server_settings));
         let admin_state = Arc::new(Admin {
             control: Arc::clone(&control),
             hub: Arc::clone(&hub),
@@ -167,7 +168,7 @@ impl App {
             tenant: settings.chat3.tenant_id.clone(),
         });
         let app = Self {
-            http: server.address().map_err(other)?,
+            http,
             admin: admin_listener.local_addr().map_err(other)?,
             control,
             embedded,

@@ -43,8 +43,10 @@ pub struct Authenticator {
 struct Claims {
     user_id: Option<String>,
     sub: Option<String>,
-    name: Option<String>,
-    exp: u64,
+    #[serde(default)]
+    name: serde_json::Value,
+    /// A NumericDate, which may have a fraction (RFC 7519 §2).
+    exp: f64,
 }
 
 /// The token of `Authorization: Bearer …`, whose scheme is spelled in any case (RFC 9110 §11.1).
@@ -80,9 +82,12 @@ impl Authenticator {
         let claims = decode::<Claims>(token, &self.key, &self.validation).map_err(|_| AuthError::Invalid)?.claims;
         let user = claims.user_id.or(claims.sub).ok_or(AuthError::Invalid)?;
         let user = UserId::new(&user).map_err(|_| AuthError::UserId)?;
+        if claims.exp <= 0.0 {
+            return Err(AuthError::Invalid);
+        }
         // A time that the system can't hold is as good as none: it never comes.
-        let expires = UNIX_EPOCH.checked_add(Duration::from_secs(claims.exp));
-        Ok(Identity { user, name: claims.name.map(Into::into), expires })
+        let expires = Duration::try_from_secs_f64(claims.exp).ok().and_then(|end| UNIX_EPOCH.checked_add(end));
+        Ok(Identity { user, name: claims.name.as_str().map(Into::into), expires })
     }
 }
 
@@ -114,6 +119,10 @@ mod tests {
         assert_eq!(verify(&json!({"exp": LATER})), Err(AuthError::Invalid));
         assert_eq!(verify(&json!({"sub": "a"})), Err(AuthError::Invalid), "without end");
         assert_eq!(verify(&json!({"sub": "a", "exp": 1})), Err(AuthError::Invalid), "ended");
+        assert_eq!(verify(&json!({"sub": "a", "exp": -1})), Err(AuthError::Invalid));
+        let odd = verify(&json!({"sub": "a", "exp": 4_000_000_000.5, "name": 7})).unwrap();
+        assert_eq!(odd.name, None);
+        assert_eq!(odd.expires, UNIX_EPOCH.checked_add(Duration::from_millis(4_000_000_000_500)));
     }
 
     #[test]

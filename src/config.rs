@@ -5,12 +5,14 @@
 mod check;
 mod defaults;
 mod effective;
+mod fault;
 mod keys;
 mod load;
 mod mask;
 pub mod watch;
 
-pub use load::{Configured, Fault, Faults, Loaded, Origin, Sources, nearest_key};
+pub use fault::{Fault, Faults, Origin};
+pub use load::{Configured, Loaded, Sources, nearest_key};
 pub use mask::masked;
 
 use std::net::SocketAddr;

@@ -10,6 +10,7 @@ mod legacy;
 mod metrics;
 mod rabbitmq;
 mod replay;
+mod resume;
 mod resync;
 mod routes;
 mod selection;

@@ -6,9 +6,11 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use self::names::{Kind, METRICS};
 use crate::config::{Log, LogFormat};
@@ -16,11 +18,18 @@ use crate::config::{Log, LogFormat};
 /// Begins to log to stderr. A second call changes nothing.
 pub fn log(settings: &Log) {
     let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // It shows whole frames, in which clients send their tokens; no level may ask for that.
+    let discreet = FilterFn::new(|event| {
+        *event.level() <= Level::INFO || !event.target().trim_start_matches("tokio_").starts_with("tungstenite")
+    });
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     let begun = match settings.format {
-        LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init(),
-        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Text => {
+            let layer = layer.with_ansi(std::io::stderr().is_terminal());
+            registry.with(layer.with_filter(discreet)).try_init()
+        }
+        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_filter(discreet)).try_init(),
     };
     if let Err(error) = begun {
         tracing::debug!(%error, "the log had begun already");

@@ -41,6 +41,12 @@ async fn judge(membership: &Membership, dialog: &DialogId, user: &UserId) -> Res
 
 #[async_trait::async_trait]
 impl Members for Doorkeeper {
+    fn expect(&self, dialog: &DialogId) {
+        if self.mode == MembershipMode::Enforce {
+            self.membership.expect(dialog);
+        }
+    }
+
     async fn may_join(&self, dialog: &DialogId, user: &UserId) -> Result<(), Refused> {
         match self.mode {
             MembershipMode::Off => Ok(()),

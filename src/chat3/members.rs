@@ -70,6 +70,13 @@ impl Membership {
         Some(judge(&members, user) == MemberAnswer::Member)
     }
 
+    /// Somebody will ask about `dialog` in a moment: the question begins, unless many are open.
+    pub fn expect(&self, dialog: &DialogId) {
+        if self.asker.fresh(dialog, self.cache).is_none() && self.asker.open.lock().len() < MOST_OPEN / 2 {
+            let _it_runs_in_its_own_task = self.question(dialog);
+        }
+    }
+
     /// Whether `user` is a member of `dialog`. Many who ask at once cost one question, and share its failure too.
     pub async fn check(&self, dialog: &DialogId, user: &UserId) -> MemberAnswer {
         self.check_within(dialog, user, 1).await

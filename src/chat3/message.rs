@@ -15,18 +15,18 @@ use super::{Chat3, body, reason};
 #[serde(rename_all = "camelCase")]
 pub struct NewMessage {
     /// The text.
-    pub content: Value,
+    pub content: String,
     /// Who says it.
     pub sender_id: String,
     /// Its type, as Chat3 calls it; absent stays absent.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Value>,
+    pub kind: Option<Box<RawValue>>,
     /// Its meta.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub meta: Option<Value>,
+    pub meta: Option<Box<RawValue>>,
     /// The message it quotes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub quoted_message_id: Option<Value>,
+    pub quoted_message_id: Option<Box<RawValue>>,
 }
 
 /// Why there is no message, or none that is known of.

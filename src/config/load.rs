@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::providers::Serialized;
 use serde_json::{Map, Value};
 
+use super::fault::{Fault, Faults, Origin};
 use super::keys::{Keys, PORT, SHORT, flatten, is_size};
-use super::mask::masked_value;
+use super::mask::{masked, masked_unknown, masked_value};
 use super::{Environment, Settings, check};
 
 /// Where settings come from.
@@ -24,58 +24,6 @@ pub struct Sources {
     pub environment: Option<String>,
     /// `--set key=value`.
     pub set: Vec<String>,
-}
-
-/// The layer that set a value.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// Built in.
-    Default,
-    /// A file.
-    File(String),
-    /// A variable.
-    Variable(String),
-    /// The command line.
-    CommandLine,
-}
-
-impl Origin {
-    /// `default`, `file`, `env` or `cli`.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::File(_) => "file",
-            Self::Variable(_) => "env",
-            Self::CommandLine => "cli",
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(name) => f.write_str(name),
-            Self::Variable(name) => write!(f, "variable {name}"),
-            Self::CommandLine => f.write_str("command line"),
-        }
-    }
-}
-
-/// One thing that is wrong. Its text is one line: key, value (a secret masked), origin, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault(pub String);
-
-/// Everything that is wrong.
-#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-pub struct Faults(pub Vec<Fault>);
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<&str> = self.0.iter().map(|fault| fault.0.as_str()).collect();
-        f.write_str(&lines.join("\n"))
-    }
 }
 
 /// One key with its value and where it came from.
@@ -161,8 +109,8 @@ impl Sources {
         self.files(&mut layers, environment);
         self.variables(&mut layers);
         self.port_agrees(&mut layers);
-        self.command_line(&mut layers);
         layers.port();
+        self.command_line(&mut layers);
         let values = layers.checked();
         let mut faults = layers.faults;
         let settings = extract(&values).unwrap_or_else(|fault| {
@@ -170,7 +118,9 @@ impl Sources {
             Settings::default()
         });
         let origin = |key: &str| values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
-        let broken = |key: &str| faults.iter().any(|fault| fault.0.starts_with(key));
+        let of =
+            |fault: &Fault, key: &str| fault.0.strip_prefix(key).is_some_and(|rest| rest.starts_with([' ', ':']));
+        let broken = |key: &str| faults.iter().any(|fault| of(fault, key));
         let found = check::contradictions(&settings, environment, &origin, &broken);
         faults.extend(found);
         faults.dedup();
@@ -221,7 +171,8 @@ impl Sources {
             }
             let Some(key) = known.clone().or_else(|| layers.keys.of_variable(name)) else {
                 let wanted = name.trim_start_matches("BRIDGE_").replace("__", ".").to_ascii_lowercase();
-                layers.unknown(&wanted, &Origin::Variable(name.into()));
+                let value = value.to_string_lossy();
+                layers.unknown(&wanted, &Value::from(value), &Origin::Variable(name.into()));
                 continue;
             };
             let Some(text) = value.to_str() else {
@@ -231,7 +182,7 @@ impl Sources {
             if known.is_some() {
                 short.insert(key.clone(), (name.into(), text.into()));
             } else if let Some((other, _)) = short.get(&key).filter(|(_, other)| other != text) {
-                layers.contradiction(&key, other, name);
+                layers.contradiction(&key, (other, &short[&key].1), (name, text));
             }
             layers.set(&key, text, Origin::Variable(name.into()));
         }
@@ -239,8 +190,8 @@ impl Sources {
         for (key, (name, text)) in &short {
             let long = format!("BRIDGE_{}", key.replace('.', "__").to_ascii_uppercase());
             let other = self.env.get(&OsString::from(&long)).and_then(|value| value.to_str());
-            if other.is_some_and(|other| other != text) {
-                layers.contradiction(key, name, &long);
+            if let Some(other) = other.filter(|other| other != text) {
+                layers.contradiction(key, (name, text), (&long, other));
             }
         }
     }
@@ -253,7 +204,8 @@ impl Sources {
         if let (Some(listen), Some(port)) = (listen, port)
             && listen.port() != port
         {
-            layers.contradiction("http.listen", "PORT", "BRIDGE_HTTP__LISTEN");
+            let (listen, port) = (listen.to_string(), port.to_string());
+            layers.contradiction("http.listen", ("PORT", &port), ("BRIDGE_HTTP__LISTEN", &listen));
         }
     }
 
@@ -261,7 +213,7 @@ impl Sources {
         for pair in &self.set {
             match pair.split_once('=') {
                 Some((key, text)) if layers.keys.contains(key) => layers.set(key, text, Origin::CommandLine),
-                Some((key, _)) => layers.unknown(key, &Origin::CommandLine),
+                Some((key, text)) => layers.unknown(key, &text.into(), &Origin::CommandLine),
                 None => layers.faults.push(Fault(format!("--set {pair}: must be key=value"))),
             }
         }
@@ -292,7 +244,7 @@ impl Layers {
                     if self.keys.contains(&key) {
                         self.values.insert(key, (value, origin));
                     } else {
-                        self.unknown(&key, &origin);
+                        self.unknown(&key, &value, &origin);
                     }
                 }
             }
@@ -309,16 +261,23 @@ impl Layers {
         self.values.insert(key.into(), (value, origin));
     }
 
-    fn unknown(&mut self, key: &str, origin: &Origin) {
-        let hint = match self.keys.nearest(key) {
+    fn unknown(&mut self, key: &str, value: &Value, origin: &Origin) {
+        let near = self.keys.nearest(key);
+        let hint = match near {
             Some(near) => format!("did you mean {near}?"),
             None => "`updates-bridge config explain` lists the keys".into(),
         };
-        self.faults.push(Fault(format!("{key} ({origin}): unknown key; {hint}")));
+        let shown = masked_unknown(key, near, value);
+        self.faults.push(Fault(format!("{key} = {shown} ({origin}): unknown key; {hint}")));
     }
 
-    fn contradiction(&mut self, key: &str, one: &str, other: &str) {
-        let fault = Fault(format!("{key}: variables {one} and {other} have different values: set one of them"));
+    /// Two variables, each with its value.
+    fn contradiction(&mut self, key: &str, (one, first): (&str, &str), (other, second): (&str, &str)) {
+        let shown = |value: &str| masked(key, value);
+        let (first, second) = (shown(first), shown(second));
+        let fault = Fault(format!(
+            "{key}: variables {one} = {first:?} and {other} = {second:?} have different values: set one of them"
+        ));
         if !self.faults.contains(&fault) {
             self.faults.push(fault);
         }
@@ -333,8 +292,14 @@ impl Layers {
             self.faults.push(Fault(format!("http.listen: port = {text:?} ({origin}): must be {allowed}")));
             return;
         };
-        let before = self.values.get("http.listen").and_then(|(value, _)| value.as_str()?.parse().ok());
-        let mut listen: std::net::SocketAddr = before.unwrap_or(Settings::default().http.listen);
+        let mut listen: std::net::SocketAddr = match self.values.get("http.listen") {
+            None => Settings::default().http.listen,
+            Some((value, _)) => match value.as_str().and_then(|text| text.parse().ok()) {
+                Some(listen) => listen,
+                // It is a fault of its own.
+                None => return,
+            },
+        };
         listen.set_port(port);
         self.values.insert("http.listen".into(), (listen.to_string().into(), origin));
     }

@@ -34,6 +34,20 @@ pub(super) fn masked_value(key: &str, value: &Value) -> Value {
     }
 }
 
+/// The value of a key that does not exist: a secret where its name, or the key that was meant, sounds like one.
+pub(super) fn masked_unknown(key: &str, meant: Option<&str>, value: &Value) -> Value {
+    let sounds = ["secret", "token", "key", "pass", "credential"].iter().any(|word| key.contains(word));
+    if sounds || meant.is_some_and(|meant| SECRETS.contains(&meant)) {
+        return masked_value(SECRETS[0], value);
+    }
+    match value {
+        // Whatever it is, a URL in it may have a password.
+        Value::String(text) if text.contains('@') => masked(URLS[0], text).into(),
+        Value::String(_) | Value::Bool(_) | Value::Number(_) | Value::Null => value.clone(),
+        Value::Array(_) | Value::Object(_) => MASK.into(),
+    }
+}
+
 /// Works on text, not on a parsed URL: what can't be parsed has to be masked too.
 fn masked_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));

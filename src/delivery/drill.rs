@@ -50,6 +50,7 @@ impl Hub {
                 let rooms = if socket.joined { BTreeSet::from([dialog.clone()]) } else { BTreeSet::new() };
                 let made = Socket {
                     link: None,
+                    name: None,
                     form: form_of(None, self.settings.undeclared),
                     selection,
                     rooms,

@@ -14,7 +14,7 @@ use super::hub::{Hub, precise, wanted};
 use super::selection::Selection;
 use super::user::{Owed, Socket, State, User};
 use crate::broker::QueueState;
-use crate::sockets::{Cut, Front, Link, Packet, Refused, Resume, SignOn, Signed};
+use crate::sockets::{Front, Link, Packet, Refused, SignOn, Signed};
 
 /// Most rooms of one socket.
 const MOST_ROOMS: usize = 10_000;
@@ -31,9 +31,6 @@ impl Front for Hub {
         let signed = self.with_user(&user, |_, state| {
             // A client that takes a synthetic user's id makes it a real one.
             state.drill = false;
-            if sign_on.name.is_some() {
-                state.name.clone_from(&sign_on.name);
-            }
             let (socket, recovered) = match &sign_on.resume {
                 Some(resume) => match self.take_over(&user, state, resume, &sign_on.link) {
                     Ok(socket) => (socket, true),
@@ -45,9 +42,7 @@ impl Front for Hub {
                 if let Some(old) = own.resume.replace(token.clone()) {
                     self.tokens.remove(&old);
                 }
-                if let Some(accepts) = &sign_on.accepts {
-                    own.form = form_of(Some(accepts), self.settings.undeclared);
-                }
+                own.declare(&sign_on, self.settings.undeclared);
             }
             self.tokens.insert(token.clone(), (user.clone(), socket));
             self.want(&user, state);
@@ -69,8 +64,12 @@ impl Front for Hub {
             let mut queue = broker.queue(&signed.user);
             let Some(user) = self.user(&signed.user) else { return false };
             let stage = user.state.lock().gate.stage();
-            if !self.is_running() || stage == Stage::Legacy || *queue.borrow_and_update() == QueueState::Live {
+            if stage == Stage::Legacy || *queue.borrow_and_update() == QueueState::Live {
                 return true;
+            }
+            if !self.is_running() {
+                // The process ends: no queue becomes live any more.
+                return false;
             }
             let limit = if stage == Stage::Shadow { SHADOW_WAIT } else { self.settings.ready_timeout };
             let end = started + limit;
@@ -117,6 +116,10 @@ impl Front for Hub {
         self.remove_if_empty(&signed.user);
     }
 
+    fn expect(&self, dialog: &DialogId) {
+        self.members.expect(dialog);
+    }
+
     async fn join(&self, signed: &Signed, dialog: &DialogId) -> Result<(), Refused> {
         self.members.may_join(dialog, &signed.user).await?;
         let user = self.user(&signed.user).ok_or_else(gone)?;
@@ -139,26 +142,29 @@ impl Front for Hub {
         Ok(())
     }
 
-    fn renew(
-        &self,
-        signed: &Signed,
-        subscribe: Option<Vec<String>>,
-        accepts: Option<Vec<String>>,
-    ) -> Result<(), Refused> {
-        if let Some(types) = subscribe {
-            let declared = Selection::declared(Some(types))?;
-            self.select(signed, |selection| {
-                *selection = declared;
-                Ok(())
-            })?;
-        }
-        if let Some(accepts) = accepts
-            && let Some(user) = self.user(&signed.user)
-            && let Some(socket) = user.state.lock().sockets.get_mut(&signed.socket)
+    fn renew(&self, signed: &Signed, sign_on: SignOn) -> Result<Signed, Refused> {
+        let declared = sign_on.subscribe.clone().map(|types| Selection::declared(Some(types))).transpose()?;
+        let user = self.user(&signed.user).ok_or_else(gone)?;
+        let mut state = user.state.lock();
+        let before = wanted(&state);
+        let own = state.sockets.get_mut(&signed.socket).ok_or_else(gone)?;
+        own.declare(&sign_on, self.settings.undeclared);
+        let recovered = match &sign_on.resume {
+            None => false,
+            // Nothing of its own was lost.
+            Some(resume) if own.resume.as_deref() == Some(&resume.token) => true,
+            Some(resume) => self.inherit(&user, &mut state, resume, signed.socket),
+        };
+        if let Some(selection) = declared
+            && let Some(own) = state.sockets.get_mut(&signed.socket)
         {
-            socket.form = form_of(Some(&accepts), self.settings.undeclared);
+            own.selection = selection;
         }
-        Ok(())
+        if wanted(&state) != before {
+            self.want(&signed.user, &state);
+        }
+        self.tap.fact(self.now(), Fact::Churn { user: signed.user.clone() });
+        Ok(Signed { recovered, ..signed.clone() })
     }
 
     fn subscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused> {
@@ -177,7 +183,7 @@ impl Front for Hub {
             if !socket.rooms.contains(dialog) {
                 return Err(Refused("not joined".into()));
             }
-            state.name.clone()
+            socket.name.clone()
         };
         let packet = typing_packet(&signed.user, name.as_deref(), dialog, start);
         let others: Vec<Arc<User>> = match self.rooms.get(dialog) {
@@ -211,6 +217,7 @@ impl Hub {
         let id = self.new_socket_id();
         let socket = Socket {
             link: Some(Arc::clone(&sign_on.link)),
+            name: sign_on.name.clone(),
             form: form_of(sign_on.accepts.as_deref(), self.settings.undeclared),
             selection,
             rooms: std::collections::BTreeSet::new(),
@@ -223,47 +230,6 @@ impl Hub {
         };
         state.sockets.insert(id, socket);
         id
-    }
-
-    /// Gives the socket of `resume` the new connection and everything it missed; else what the client is owed.
-    fn take_over(
-        &self,
-        user: &UserId,
-        state: &mut State,
-        resume: &Resume,
-        link: &Arc<dyn Link>,
-    ) -> Result<SocketId, Owed> {
-        let failed = Owed { reason: "resume_failed", since: Millis(0) };
-        let known = self.tokens.get(&resume.token).map(|entry| entry.value().clone());
-        let Some((owner, id)) = known else { return Err(failed) };
-        if owner != *user {
-            return Err(failed);
-        }
-        let Some(socket) = state.sockets.get_mut(&id) else { return Err(failed) };
-        let now = self.now();
-        if let Some(old) = socket.link.clone() {
-            old.cut(Cut::Resumed);
-            socket.lose(now);
-        }
-        match socket.replay.missed(resume.last.as_deref()) {
-            Some(missed) => {
-                missed.into_iter().for_each(|packet| link.emit(packet));
-                socket.link = Some(Arc::clone(link));
-                socket.lost_at = None;
-                socket.greeted = false;
-                Ok(id)
-            }
-            None => {
-                let since = socket.replay.whole_until();
-                // Nobody can resume it any more: it goes with the next tick.
-                socket.lost_at = Some(Millis(0));
-                self.lingering.lock().push_front((Millis(0), user.clone(), id));
-                Err(match since {
-                    Some(since) => Owed { reason: "slow_client", since },
-                    None => failed,
-                })
-            }
-        }
     }
 
     /// The queue did not become live in time: the socket is owed a `bridge:resync` once it is.

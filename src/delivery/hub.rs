@@ -33,6 +33,8 @@ use crate::sockets::Refused;
 pub trait Members: Send + Sync + 'static {
     /// Whether the user may join; the refusal is what the client is told.
     async fn may_join(&self, dialog: &DialogId, user: &UserId) -> Result<(), Refused>;
+    /// Somebody will ask to join in a moment.
+    fn expect(&self, dialog: &DialogId);
     /// What is known without asking.
     fn known(&self, dialog: &DialogId, user: &UserId) -> Option<bool>;
     /// Those of `pairs` that are members no more, asked anew where the answer is too old.
@@ -223,7 +225,6 @@ impl Hub {
             let state = State {
                 gate: Gate::new(self.settings.gate, self.stage_of(id)),
                 sockets: std::collections::BTreeMap::new(),
-                name: None,
                 queue_live: false,
                 ticking: false,
                 drill: false,

@@ -88,6 +88,13 @@ impl Replay {
         Some(self.sent.range(from..).map(|(_, packet)| packet.clone()).collect())
     }
 
+    /// Whether the same was handed to a transport lately.
+    pub(crate) fn has_handed(&self, packet: &Packet) -> bool {
+        let handed = self.sent.len() - self.unsent;
+        let same = |sent: &Packet| sent.event == packet.event && sent.data.get() == packet.data.get();
+        self.sent.iter().take(handed).any(|(_, sent)| same(sent))
+    }
+
     fn trim(&mut self) {
         let Some((at, packet)) = self.sent.pop_front() else { return };
         self.bytes -= weight(&packet);

@@ -45,11 +45,11 @@ fn has(list: &[String], kind: &str) -> bool {
     list.iter().any(|other| plain(other) == plain(kind))
 }
 
-/// `list` with those of `types` that it lacks.
+/// `list` with those of `types` that it lacks, in every spelling that the client used.
 fn joined(list: &[String], types: Vec<String>) -> Result<Vec<String>, Refused> {
     let mut next = list.to_vec();
     for kind in types {
-        if !has(&next, &kind) {
+        if !next.contains(&kind) {
             next.push(kind);
         }
     }
@@ -104,10 +104,12 @@ impl Selection {
         }
     }
 
-    /// As told to the client; `*` stands for all.
+    /// As told to the client; `*` stands for all, and `-typing` for what was taken out of all.
     pub(crate) fn shown(&self) -> Vec<String> {
         match self {
-            Self::All { .. } => vec!["*".into()],
+            Self::All { except } => {
+                std::iter::once("*".into()).chain(except.iter().map(|kind| format!("-{kind}"))).collect()
+            }
             Self::Only(list) => list.clone(),
         }
     }
@@ -143,13 +145,14 @@ mod tests {
             selection.wants("message") && selection.wants("messageupdate") && !selection.wants("dialogupdate")
         );
         selection.add(types(&["message", "typing"])).unwrap();
-        assert_eq!(selection.shown(), ["messageupdate", "typing"]);
+        assert_eq!(selection.shown(), ["messageupdate", "message", "typing"]);
         selection.remove(types(&["message"])).unwrap();
         assert_eq!(selection.shown(), ["typing"]);
         selection.add(Vec::new()).unwrap();
         assert!(selection.wants("anything"));
         selection.remove(types(&["typingupdate"])).unwrap();
         assert!(selection.wants("message") && !selection.wants("typing"));
+        assert_eq!(selection.shown(), ["*", "-typingupdate"]);
         selection.remove(Vec::new()).unwrap();
         assert!(!selection.wants("message"));
     }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::replay::{Bounds, Replay};
 use super::selection::Selection;
-use crate::sockets::{Link, Packet};
+use crate::sockets::{Link, Packet, SignOn};
 
 /// What passes a gate, as cheap to clone as a pointer.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct LegacyCopy {
 /// A client's socket. It outlives its connection by the linger.
 pub(crate) struct Socket {
     pub(crate) link: Option<Arc<dyn Link>>,
+    /// Display name, for `typing:start`.
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) form: Form,
     pub(crate) selection: Selection,
     pub(crate) rooms: BTreeSet<DialogId>,
@@ -59,7 +61,6 @@ pub(crate) struct Owed {
 pub(crate) struct State {
     pub(crate) gate: Gate<Copy>,
     pub(crate) sockets: BTreeMap<SocketId, Socket>,
-    pub(crate) name: Option<Arc<str>>,
     pub(crate) queue_live: bool,
     /// It waits for the ticker.
     pub(crate) ticking: bool,
@@ -123,6 +124,16 @@ impl State {
 }
 
 impl Socket {
+    /// What its client says of itself when it signs on, and again when it renews that.
+    pub(crate) fn declare(&mut self, sign_on: &SignOn, undeclared: Form) {
+        if sign_on.name.is_some() {
+            self.name.clone_from(&sign_on.name);
+        }
+        if let Some(accepts) = &sign_on.accepts {
+            self.form = super::form_of(Some(accepts), undeclared);
+        }
+    }
+
     /// The connection is gone; what its outbox still held counts as never handed over.
     pub(crate) fn lose(&mut self, now: Millis) {
         let unsent = self.link.take().map_or_else(Vec::new, |link| link.unsent());

@@ -100,6 +100,8 @@ pub struct Faults {
     pub answer_status: Option<u16>,
     /// POSTs are accepted, and answered after so many ms.
     pub answer_late_ms: u64,
+    /// Who is a member is answered after so many ms.
+    pub members_late_ms: u64,
 }
 
 #[derive(Clone, Debug)]

@@ -7,14 +7,14 @@ use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
-use bridge_core::update::repair;
+use bridge_core::update::{Object, repair};
 use bridge_core::{DialogId, UserId};
 use futures::{Stream, StreamExt as _};
 use http::{HeaderMap, StatusCode, header};
 use metrics::counter;
 use parking_lot::Mutex;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde::de::IgnoredAny;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -57,17 +57,10 @@ pub(super) async fn create(
 async fn accept(api: &Arc<Api>, dialog: &str, headers: &HeaderMap, body: Body) -> Result<Arc<RawValue>, Failure> {
     let caller = caller(api, headers)?;
     let dialog = DialogId::new(dialog).map_err(|error| Failure::new(StatusCode::NOT_FOUND, error.to_string()))?;
-    let (mut fields, bytes) = fields(api, body).await?;
+    let body = text(api, body).await?;
     let _in_flight = api.in_flight.token();
-    let place = place(api, bytes)?;
-    let sender = match caller {
-        Some(user) => user,
-        None => {
-            let id = fields.get("senderId").and_then(Value::as_str).ok_or_else(|| bad("senderId is required"))?;
-            UserId::new(id).map_err(|error| bad(&error.to_string()))?
-        }
-    };
-    let message = message(api, &mut fields, &sender)?;
+    let place = place(api, body.len())?;
+    let (sender, message) = message(api, caller, &body)?;
     let deadline = Instant::now() + api.chat3_timeout;
     timeout_at(deadline, check_membership(api, &dialog, &sender)).await.map_err(|_| too_slow())??;
     forward(api, (dialog, sender), message, (deadline, place)).await
@@ -92,16 +85,10 @@ fn caller(api: &Api, headers: &HeaderMap) -> Result<Option<UserId>, Failure> {
     Ok(Some(identity.user))
 }
 
-async fn fields(api: &Api, body: Body) -> Result<(Map<String, Value>, usize), Failure> {
+async fn text(api: &Api, body: Body) -> Result<String, Failure> {
     let read = timeout(UPLOAD, read(body.into_data_stream(), api.max_body)).await;
     let body = read.map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))??;
-    let body = std::str::from_utf8(&body).map_err(|_| bad("the body is not JSON"))?;
-    // JavaScript can send half a surrogate pair, and Chat3 takes it.
-    match serde_json::from_str(&repair(body)) {
-        Ok(Value::Object(fields)) => Ok((fields, body.len())),
-        Ok(_) => Err(bad("Message content is required")),
-        Err(_) => Err(bad("the body is not JSON")),
-    }
+    String::from_utf8(body).map_err(|_| bad("the body is not JSON"))
 }
 
 /// At most `most` bytes.
@@ -128,24 +115,37 @@ async fn read(
     Ok(kept)
 }
 
-fn message(api: &Api, fields: &mut Map<String, Value>, sender: &UserId) -> Result<NewMessage, Failure> {
-    let content = match fields.remove("content") {
-        Some(Value::String(text)) if !text.is_empty() => Value::String(text),
-        Some(Value::Null | Value::String(_)) | None => return Err(bad("Message content is required")),
-        Some(_) => return Err(bad("Message content must be a text")),
+/// Who says what. Only what the gateway needs is read; everything else goes on as the client wrote it.
+fn message(api: &Api, caller: Option<UserId>, body: &str) -> Result<(UserId, NewMessage), Failure> {
+    // JavaScript can send half a surrogate pair, and Chat3 takes it.
+    let body = repair(body);
+    let Some(fields) = Object::read(&body) else {
+        return Err(match serde_json::from_str::<IgnoredAny>(&body) {
+            Ok(_) => bad("Message content is required"),
+            Err(_) => bad("the body is not JSON"),
+        });
     };
-    let mapped = |kind: Value| match kind.as_str().and_then(|kind| api.types.get(kind)) {
-        Some(other) => Value::from(other.as_str()),
-        None => kind,
+    let sender = match caller {
+        Some(user) => user,
+        None => {
+            let id = fields.text("senderId").ok_or_else(|| bad("senderId is required"))?;
+            UserId::new(&id).map_err(|error| bad(&error.to_string()))?
+        }
     };
-    let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_null());
-    Ok(NewMessage {
-        content,
-        sender_id: sender.to_string(),
-        kind: take("type").map(mapped),
-        meta: take("meta"),
-        quoted_message_id: take("quotedMessageId"),
-    })
+    let content = match (fields.text("content"), fields.raw("content")) {
+        (Some(text), _) if !text.is_empty() => text.into_owned(),
+        (None, Some(_)) => return Err(bad("Message content must be a text")),
+        _ => return Err(bad("Message content is required")),
+    };
+    let verbatim = |name: &str| fields.raw(name).map(ToOwned::to_owned);
+    let mapped = fields.text("type").and_then(|kind| api.types.get(kind.as_ref()));
+    let kind = match mapped.map(to_raw_value) {
+        Some(Ok(other)) => Some(other),
+        _ => verbatim("type"),
+    };
+    let (meta, quoted_message_id) = (verbatim("meta"), verbatim("quotedMessageId"));
+    let message = NewMessage { content, sender_id: sender.to_string(), kind, meta, quoted_message_id };
+    Ok((sender, message))
 }
 
 async fn check_membership(api: &Arc<Api>, dialog: &DialogId, sender: &UserId) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 mod payload;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,17 +10,24 @@ use bridge_core::{DialogId, UserId};
 use metrics::{Counter, counter};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::TaskTracker;
 
 use super::{Cut, Link, Packet};
 use super::{Front, Refused, SignOn, Signed};
 use crate::auth::{AuthError, Authenticator, Identity};
 
-pub(crate) use payload::Credentials;
+pub(crate) use payload::{Credentials, weight};
 
-/// Events of one client that wait for their turn; one more is refused.
-pub(crate) const WAITING: usize = 256;
+/// Events of one client that wait for their turn, where its transport can't be held up; one more is refused.
+pub(crate) const WAITING: usize = 4_096;
+/// Their bytes.
+pub(crate) const WAITING_BYTES: usize = 1024 * 1024;
+/// Events that wait where the transport is held up instead.
+pub(crate) const WAITING_FEW: usize = 32;
+/// So many of the events that wait are looked at, for joins whose question to Chat3 may begin.
+const AHEAD: usize = 16;
 /// How long a client that has to may take to authenticate.
 const SIGN_ON: Duration = Duration::from_secs(10);
 
@@ -31,6 +39,8 @@ pub(crate) struct Incoming {
     pub(crate) event: String,
     pub(crate) data: Value,
     pub(crate) ack: Option<Ack>,
+    /// Its room among those that wait.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
 /// What all connections share.
@@ -38,11 +48,13 @@ pub(crate) struct Room {
     pub(crate) front: Arc<dyn Front>,
     pub(crate) auth: Arc<Authenticator>,
     pub(crate) refused: Counter,
+    /// Acks that wait for Chat3; the end of the process waits for them.
+    pub(crate) in_flight: TaskTracker,
 }
 
 impl Room {
-    pub(crate) fn new(front: Arc<dyn Front>, auth: Arc<Authenticator>) -> Arc<Self> {
-        Arc::new(Self { front, auth, refused: counter!("bridge_client_events_refused_total") })
+    pub(crate) fn new(front: Arc<dyn Front>, auth: Arc<Authenticator>, in_flight: TaskTracker) -> Arc<Self> {
+        Arc::new(Self { front, auth, refused: counter!("bridge_client_events_refused_total"), in_flight })
     }
 }
 
@@ -75,6 +87,7 @@ impl Connection {
         if let Some((identity, credentials)) = first {
             self.sign_on(identity, credentials, None);
         }
+        let mut waiting = VecDeque::new();
         loop {
             let deadline = self.expires.into_iter().chain(self.sign_on_by).min();
             let over = async {
@@ -84,8 +97,13 @@ impl Connection {
                 }
             };
             tokio::select! {
-                event = events.recv() => match event {
-                    Some(event) => self.serve(event).await,
+                event = next(&mut waiting, &mut events) => match event {
+                    // Nobody waits for its answer any more; what is heard by others (`typing:stop`) is still served.
+                    Some(event) if event.event == "dialog:join" && events.is_closed() => {}
+                    Some(event) => {
+                        self.look_ahead(&event, &mut waiting, &mut events);
+                        self.serve(event).await;
+                    }
                     None => break,
                 },
                 () = over => {
@@ -103,8 +121,27 @@ impl Connection {
         }
     }
 
+    /// Joins are served in order, but one does not wait until Chat3 was asked about all before it.
+    fn look_ahead(
+        &self,
+        first: &Incoming,
+        waiting: &mut VecDeque<Incoming>,
+        events: &mut mpsc::Receiver<Incoming>,
+    ) {
+        while waiting.len() < AHEAD
+            && let Ok(event) = events.try_recv()
+        {
+            waiting.push_back(event);
+        }
+        if self.signed.is_none() || waiting.is_empty() {
+            return;
+        }
+        let joins = std::iter::once(first).chain(&*waiting).filter(|incoming| incoming.event == "dialog:join");
+        joins.filter_map(|incoming| dialog(&incoming.data).ok()).for_each(|id| self.room.front.expect(&id));
+    }
+
     async fn serve(&mut self, incoming: Incoming) {
-        let Incoming { event, data, ack } = incoming;
+        let Incoming { event, data, ack, place: _until_it_is_served } = incoming;
         if event == "authenticate" {
             self.authenticate(data, ack);
             return;
@@ -116,7 +153,10 @@ impl Connection {
         let front = Arc::clone(&self.room.front);
         let answer = match event.as_str() {
             "dialog:join" => match dialog(&data) {
-                Ok(dialog) => front.join(&signed, &dialog).await.map(|()| json!({"ok": true})),
+                Ok(dialog) => {
+                    let _in_flight = self.room.in_flight.token();
+                    front.join(&signed, &dialog).await.map(|()| json!({"ok": true}))
+                }
                 Err(error) => Err(error),
             },
             "dialog:leave" => {
@@ -187,31 +227,26 @@ impl Connection {
 
     fn sign_on(&mut self, identity: Identity, credentials: Credentials, ack: Option<Ack>) {
         let expires = identity.expires.map(moment);
-        let signed = match self.signed.clone() {
-            Some(signed) if signed.user != identity.user => {
+        // What the handshake declared counts for the first time only.
+        let declared = std::mem::take(&mut self.declared);
+        let sign_on = SignOn {
+            user: identity.user,
+            name: identity.name,
+            accepts: credentials.accepts.or(declared.accepts),
+            subscribe: credentials.subscribe.or(declared.subscribe),
+            resume: credentials.resume.or(declared.resume),
+            link: Arc::clone(&self.link),
+        };
+        let signed = match &self.signed {
+            Some(signed) if signed.user != sign_on.user => {
                 return self.unauthorized(ack, "this socket belongs to another user");
             }
-            Some(signed) => {
-                let (subscribe, accepts) = (credentials.subscribe, credentials.accepts);
-                if let Err(Refused(error)) = self.room.front.renew(&signed, subscribe, accepts) {
-                    return self.unauthorized(ack, &error);
-                }
-                Signed { recovered: false, ..signed }
-            }
-            None => {
-                let sign_on = SignOn {
-                    user: identity.user,
-                    name: identity.name,
-                    accepts: credentials.accepts.or_else(|| self.declared.accepts.take()),
-                    subscribe: credentials.subscribe.or_else(|| self.declared.subscribe.take()),
-                    resume: credentials.resume.or_else(|| self.declared.resume.take()),
-                    link: Arc::clone(&self.link),
-                };
-                match self.room.front.sign_on(sign_on) {
-                    Ok(signed) => signed,
-                    Err(Refused(error)) => return self.unauthorized(ack, &error),
-                }
-            }
+            Some(signed) => self.room.front.renew(signed, sign_on),
+            None => self.room.front.sign_on(sign_on),
+        };
+        let signed = match signed {
+            Ok(signed) => signed,
+            Err(Refused(error)) => return self.unauthorized(ack, &error),
         };
         self.expires = expires;
         self.sign_on_by = None;
@@ -240,6 +275,14 @@ impl Connection {
 
     fn emit(&self, event: &'static str, data: &Value) {
         emit(&*self.link, event, data);
+    }
+}
+
+/// The next event: one of those that were looked at already, else one that comes.
+async fn next(waiting: &mut VecDeque<Incoming>, events: &mut mpsc::Receiver<Incoming>) -> Option<Incoming> {
+    match waiting.pop_front() {
+        Some(event) => Some(event),
+        None => events.recv().await,
     }
 }
 

@@ -56,17 +56,15 @@ pub trait Front: Send + Sync + 'static {
     fn sign_on(&self, sign_on: SignOn) -> Result<Signed, Refused>;
     /// Waits until the user's queue is live, within the limits of the stage; then says whether it is (`ready`).
     async fn ready(&self, signed: &Signed) -> bool;
-    /// A socket that is signed on authenticates again: what it declares replaces what it declared before.
-    fn renew(
-        &self,
-        signed: &Signed,
-        subscribe: Option<Vec<String>>,
-        accepts: Option<Vec<String>>,
-    ) -> Result<(), Refused>;
+    /// A socket that is signed on authenticates again: what it declares replaces what it declared before, and what
+    /// an earlier socket had is added to what it has. `recovered` of the result is about this call.
+    fn renew(&self, signed: &Signed, sign_on: SignOn) -> Result<Signed, Refused>;
     /// The client was answered: what it is owed (`bridge:resync`) may follow.
     fn greeted(&self, signed: &Signed);
     /// The connection is gone. The socket lingers for a resume unless `for_good`.
     fn sign_off(&self, signed: &Signed, link: &Arc<dyn Link>, for_good: bool);
+    /// The socket will ask to join: what takes its time may begin.
+    fn expect(&self, dialog: &DialogId);
     /// Joins a dialog's room; checks membership.
     async fn join(&self, signed: &Signed, dialog: &DialogId) -> Result<(), Refused>;
     /// Leaves a room.

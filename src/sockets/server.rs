@@ -1,6 +1,5 @@
 //! The client side's listener: Socket.IO outermost, then `/ws`, then everything else.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use axum::routing::get;
 use http::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use socketioxide::SocketIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,8 @@ pub struct ServerSettings {
 
 /// The client side.
 pub struct Server {
-    listener: TcpListener,
+    /// Until [`Self::run`] takes it: when that ends, nobody listens any more.
+    listener: Mutex<Option<TcpListener>>,
     router: Router,
     io: SocketIo,
     /// No new connections; those that idle between requests are closed.
@@ -57,17 +58,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Puts Socket.IO and `/ws` before `api`, with `cors` around all.
+    /// Puts Socket.IO and `/ws` before `api`, with `cors` around all. Acks that the end of the process has to wait
+    /// for are counted in `in_flight`.
     #[must_use]
     pub fn new(
         listener: TcpListener,
         api: Router,
         cors: CorsLayer,
-        front: Arc<dyn Front>,
-        auth: Arc<Authenticator>,
+        (front, auth): (Arc<dyn Front>, Arc<Authenticator>),
+        in_flight: TaskTracker,
         settings: &ServerSettings,
     ) -> Self {
-        let room = Room::new(front, auth);
+        let room = Room::new(front, auth, in_flight);
         let bounds = Bounds::new(settings.socket.buffer.as_u64(), settings.socket.buffer_total.as_u64());
         let wires = Arc::<Wires>::default();
         let cut = CancellationToken::new();
@@ -84,8 +86,11 @@ impl Server {
             .route("/ws", get(plain_websocket).with_state(plain))
             .merge(api)
             .layer(layer)
-            .layer(middleware::from_fn_with_state(wires, note_transport))
+            .layer(middleware::from_fn_with_state(wires, note_transport));
+        let bare = router.clone();
+        let router = router
             .layer(cors)
+            .layer(middleware::from_fn_with_state(bare, plain_options))
             .layer(RequestBodyTimeoutLayer::new(BODY));
         let service = router.clone();
         let inject: socketio::Inject = Arc::new(move |request| {
@@ -96,23 +101,17 @@ impl Server {
         });
         // It is set once, here.
         let _first = shared.inject.set(inject);
-        Self { listener, router, io, stop: CancellationToken::new(), cut, connections: TaskTracker::new() }
+        let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
+        Self { listener: Mutex::new(Some(listener)), router, io, stop, cut, connections }
     }
 
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// When the system does not say.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Accepts until [`Self::stop_accepting`].
+    /// Accepts until [`Self::stop_accepting`]; then the port is closed.
     pub async fn run(&self) {
+        let Some(listener) = self.listener.lock().take() else { return };
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                accepted = self.listener.accept() => match accepted {
+                accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => self.serve(stream),
                     Err(error) => {
                         // Out of file descriptors: the next one may find a free one.
@@ -166,6 +165,18 @@ impl Server {
 async fn plain_websocket(State(shared): State<websocket::Shared>, request: Request<Body>) -> Response {
     let meter = request.extensions().get::<Arc<Meter>>().cloned();
     websocket::upgrade(shared, meter, request)
+}
+
+/// An OPTIONS that is no preflight of CORS goes where every other request goes.
+async fn plain_options(State(bare): State<Router>, request: Request<Body>, next: Next) -> Response {
+    let preflight = request.headers().contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD);
+    if request.method() != Method::OPTIONS || preflight {
+        return next.run(request).await;
+    }
+    match bare.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
 }
 
 /// Tells a Socket.IO client's wire which connection it is on, and what a poll took.

@@ -13,9 +13,9 @@ use socketioxide::SocketIo;
 use socketioxide::extract::{AckSender, Event, SocketRef, TryData};
 use socketioxide::handler::ConnectHandler as _;
 use socketioxide::layer::SocketIoLayer;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-use super::connection::{Ack, Connection, Credentials, Incoming, Room, WAITING, too_many};
+use super::connection::{Ack, Connection, Credentials, Incoming, Room, WAITING, WAITING_BYTES, too_many, weight};
 use super::outbox::{Bounds, Outbox};
 use super::wire::{IN_FLIGHT, LIBRARY_PACKETS, Wire, Wires};
 use super::{Cut, Link, Packet};
@@ -122,6 +122,7 @@ fn listen(socket: &SocketRef) {
     let (sender, events) = mpsc::channel(WAITING);
     let inbound = Inbound(Arc::new(Mutex::new(Ends { sender: Some(sender), events: Some(events), link: None })));
     socket.extensions.insert(inbound.clone());
+    let places = Arc::new(Semaphore::new(WAITING_BYTES));
     socket.on_fallback(move |Event(event): Event, data: TryData<Value>, wanted: AckWanted, ack: AckSender| {
         // No arguments, or binary ones, read as null: every event has a clear refusal for that.
         let data = data.0.unwrap_or_default();
@@ -129,12 +130,21 @@ fn listen(socket: &SocketRef) {
             let _the_client_may_be_gone = ack.send(&answer);
         };
         let ack = wanted.0.then(|| Box::new(answer) as Ack);
+        let least = WAITING_BYTES / WAITING;
+        let bytes = u32::try_from(weight(&data).clamp(least, WAITING_BYTES)).unwrap_or(u32::MAX);
         let ends = inbound.0.lock();
-        if let Some(sender) = &ends.sender
-            && let Err(mpsc::error::TrySendError::Full(refused)) = sender.try_send(Incoming { event, data, ack })
-            && let Some(link) = &ends.link
-        {
-            too_many(&**link, &refused.event, refused.ack);
+        match Arc::clone(&places).try_acquire_many_owned(bytes) {
+            Ok(place) => {
+                if let Some(sender) = &ends.sender {
+                    // There is room: each has a place. It fails when nobody serves the client any more.
+                    let _served = sender.try_send(Incoming { event, data, ack, place: Some(place) });
+                }
+            }
+            Err(_) => {
+                if let Some(link) = &ends.link {
+                    too_many(&**link, &event, ack);
+                }
+            }
         }
         // The work is done: events are taken in the order in which they came.
         std::future::ready(())

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Ack, Connection, Credentials, Incoming, Room, WAITING, too_many};
+use super::connection::{Ack, Connection, Credentials, Incoming, Room, WAITING_FEW};
 use super::meter::Meter;
 use super::outbox::{Bounds, Outbox};
 use super::{Cut, Link, Packet};
@@ -170,7 +170,7 @@ async fn serve(shared: Shared, meter: Arc<Meter>, stream: Stream, first: Option<
         work: Notify::new(),
         end: Mutex::default(),
     });
-    let (sender, events) = mpsc::channel(WAITING);
+    let (sender, events) = mpsc::channel(WAITING_FEW);
     let must_sign_on = !shared.room.auth.is_trusted() && first.is_none();
     let connection = Connection::new(
         Arc::clone(&shared.room),
@@ -223,8 +223,9 @@ async fn read(
         bad = 0;
         let answering = Arc::clone(link);
         let ack = id.map(|id| -> Ack { Box::new(move |answer| acknowledge(&answering, &id, &answer)) });
-        if let Err(mpsc::error::TrySendError::Full(refused)) = sender.try_send(Incoming { event, data, ack }) {
-            too_many(&**link, &refused.event, refused.ack);
+        // A client that sends faster than it is served is not read meanwhile.
+        if sender.send(Incoming { event, data, ack, place: None }).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod control;
+mod ending;
 mod flips;
 mod kit;
 mod outage;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use updates_bridge::demo::StandInOptions;
+use updates_bridge::demo::chat3::Faults;
 
 use crate::kit::js::Js;
 use crate::kit::rabbit::shared;
@@ -81,6 +82,74 @@ fn a_client_that_resumes_gets_what_it_missed_and_nothing_twice() {
         js.sign_on_with("b", &bridge, json!({"token": crate::kit::bridge::token("resume_b"), "resume": "x"}));
     assert_eq!((&unknown["ok"], &unknown["recovered"]), (&json!(true), &json!(false)));
     assert_eq!(js.wait_for("b", "bridge:resync", s(5))[0]["reason"], "resume_failed");
+}
+
+#[test]
+fn a_client_that_names_its_earlier_socket_after_the_handshake_gets_everything_once() {
+    let world = World::shared(StandInOptions::default());
+    let (one, two) = (world.chat3.add_dialog(&["late_a", "late_b"]), world.chat3.add_dialog(&["late_a"]));
+    for (stage, event) in [("shadow", "message:new"), ("live", "update")] {
+        let bridge = world.setup(stage).start().ready();
+        let mut js = Js::start();
+        let ack = js.sign_on("old", &bridge, "late_a");
+        js.join("old", &one);
+        js.act("old", "close", &json!({}));
+        std::thread::sleep(s(1) / 5);
+        bridge.say("late_b", &one, &format!("missed in {stage}"));
+        // Its update is there by now, and kept for the old socket alone.
+        std::thread::sleep(s(1) / 2);
+        // The handshake signs it on already; then it remembers.
+        js.sign_on("new", &bridge, "late_a");
+        js.join("new", &two);
+        bridge.say("late_a", &two, &format!("between in {stage}"));
+        js.wait_count("new", event, 1, s(5));
+        let token = crate::kit::bridge::token("late_a");
+        let name = json!({"token": token, "resume": ack["resume"]});
+        let resumed = js.call("new", "authenticate", std::slice::from_ref(&name));
+        assert_eq!((&resumed["ok"], &resumed["recovered"]), (&json!(true), &json!(true)), "{resumed}");
+        js.wait_count("new", event, 2, s(5));
+        bridge.say("late_b", &one, &format!("after in {stage}"));
+        bridge.say("late_a", &two, &format!("and here in {stage}"));
+        js.wait_count("new", event, 4, s(5));
+        std::thread::sleep(s(1) / 2);
+        let got = js.got("new", event);
+        let contents: Vec<&str> = got
+            .iter()
+            .map(|got| got.pointer("/data/message/content").unwrap_or(&got["content"]).as_str().unwrap())
+            .collect();
+        let words = |list: [&str; 4]| list.map(|word| format!("{word} in {stage}"));
+        assert_eq!(contents, words(["between", "missed", "after", "and here"]), "once each");
+        let sessions = bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1;
+        assert_eq!(sessions["sessions"][0]["sockets"].as_array().map(Vec::len), Some(1), "{sessions}");
+        // The old token is spent, and its own is no news.
+        let spent = js.call("new", "authenticate", &[name]);
+        assert_eq!((&spent["ok"], &spent["recovered"]), (&json!(true), &json!(false)), "{spent}");
+        assert_eq!(js.wait_for("new", "bridge:resync", s(5))[0]["reason"], "resume_failed");
+        let own = js.call("new", "authenticate", &[json!({"token": token, "resume": resumed["resume"]})]);
+        assert_eq!(own["recovered"], true, "{own}");
+        assert_eq!(js.got("new", "bridge:resync").len(), 1);
+    }
+}
+
+#[test]
+fn a_client_joins_many_dialogs_at_once() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("legacy").env("BRIDGE_MEMBERSHIP__MODE", "enforce").start();
+    world.chat3.set_faults(Faults { members_late_ms: 50, ..Faults::default() });
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "many_a");
+    let dialogs: Vec<String> = (0..400).map(|_| world.chat3.add_dialog(&["many_a"])).collect();
+    let start = std::time::Instant::now();
+    for dialog in &dialogs[1..] {
+        js.emit("a", "dialog:join", &[json!(dialog)]);
+    }
+    js.join("a", &dialogs[0]);
+    let took = start.elapsed();
+    assert!(js.got("a", "error").is_empty(), "{:?}", js.got("a", "error"));
+    let sessions = bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1;
+    let rooms = sessions["sessions"][0]["sockets"][0]["rooms"].as_array().map(Vec::len);
+    assert_eq!(rooms, Some(400));
+    assert!(took < s(10), "400 questions of 50 ms, one after another, take 20 s: {took:?}");
 }
 
 #[test]

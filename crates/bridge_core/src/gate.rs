@@ -238,6 +238,13 @@ impl<P: Clone> Gate<P> {
         self.ring.forget(socket);
     }
 
+    /// The client of `from` goes on as `to`: what the one has, or is owed, the other has or is owed too.
+    pub fn inherit(&mut self, from: SocketId, to: SocketId) {
+        self.ledger.inherit(from, to);
+        self.ring.inherit(from, to);
+        self.forget(from);
+    }
+
     /// Whether [`Self::tick`] has something to do for the ring or an overlap; the ledger can wait.
     #[must_use]
     pub fn needs_tick(&self) -> bool {

@@ -159,6 +159,17 @@ fn the_ring_is_bounded_in_bytes_and_knows_what_it_holds() {
 }
 
 #[test]
+fn who_goes_on_as_another_socket_gets_nothing_twice_and_is_owed_what_it_was() {
+    let mut gate = Gate::new(limits(), Stage::Live);
+    gate.arrive(Millis(1), &arrival(Path::Rabbitmq, &[1], &[A]));
+    gate.arrive(Millis(2), &arrival(Path::Legacy, &[2], &[A]));
+    gate.inherit(A, B);
+    assert!(gate.arrive(Millis(3), &arrival(Path::Rabbitmq, &[1], &[B])).emit.is_empty(), "A had it");
+    let owed = gate.flip(Millis(4), Stage::Legacy);
+    assert_eq!((keys(&owed), &owed[0].sockets), (vec![2], &sockets(&[B])));
+}
+
+#[test]
 fn a_socket_that_is_gone_is_forgotten() {
     let mut gate = Gate::new(limits(), Stage::Live);
     gate.arrive(Millis(1), &arrival(Path::Legacy, &[1], &[A]));

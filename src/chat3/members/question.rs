@@ -25,15 +25,17 @@ enum Got {
     Answer(Value),
     /// Chat3 says that there is no such dialog, or never can be.
     NoDialog,
-    /// It does not have this endpoint.
-    NoRoute,
+    /// It does not have this endpoint, or says something else that proves nothing; the reason, if nobody knows better.
+    Elsewhere(&'static str),
 }
+
+const NO_ROUTE: &str = "it has no endpoint for members";
 
 /// Members, or why one endpoint has none.
 enum Found {
     Members(HashSet<String>),
     NoDialog,
-    OtherEndpoint,
+    OtherEndpoint(&'static str),
 }
 
 impl Endpoints {
@@ -44,16 +46,23 @@ impl Endpoints {
         dialog: &DialogId,
     ) -> Result<Option<HashSet<String>>, String> {
         let inside = self.inside_dialog.load(Ordering::Relaxed);
+        let mut reason = NO_ROUTE;
         for inside in [inside, !inside] {
             let found = if inside { inside_dialog(chat3, dialog).await? } else { list(chat3, dialog).await? };
+            let answer = match found {
+                Found::Members(members) => Some(members),
+                Found::NoDialog => None,
+                Found::OtherEndpoint(why) => {
+                    if why != NO_ROUTE {
+                        reason = why;
+                    }
+                    continue;
+                }
+            };
             self.inside_dialog.store(inside, Ordering::Relaxed);
-            match found {
-                Found::Members(members) => return Ok(Some(members)),
-                Found::NoDialog => return Ok(None),
-                Found::OtherEndpoint => {}
-            }
+            return Ok(answer);
         }
-        Err("it has no endpoint for members".into())
+        Err(reason.into())
     }
 }
 
@@ -64,7 +73,7 @@ async fn list(chat3: &Chat3, dialog: &DialogId) -> Result<Found, String> {
         let answer = match get(chat3, &path).await? {
             Got::Answer(answer) => answer,
             Got::NoDialog => return Ok(Found::NoDialog),
-            Got::NoRoute => return Ok(Found::OtherEndpoint),
+            Got::Elsewhere(why) => return Ok(Found::OtherEndpoint(why)),
         };
         let items = answer.get("data").and_then(Value::as_array).ok_or("an answer without members")?;
         members.extend(items.iter().filter_map(member));
@@ -85,10 +94,10 @@ async fn inside_dialog(chat3: &Chat3, dialog: &DialogId) -> Result<Found, String
     Ok(match get(chat3, &format!("/dialogs/{dialog}")).await? {
         Got::Answer(answer) => match answer.pointer("/data/members").and_then(Value::as_array) {
             Some(items) => Found::Members(items.iter().filter_map(member).collect()),
-            None => Found::OtherEndpoint,
+            None => Found::OtherEndpoint(NO_ROUTE),
         },
         Got::NoDialog => Found::NoDialog,
-        Got::NoRoute => Found::OtherEndpoint,
+        Got::Elsewhere(why) => Found::OtherEndpoint(why),
     })
 }
 
@@ -111,7 +120,8 @@ async fn get(chat3: &Chat3, path: &str) -> Result<Got, String> {
         404 if says("dialog not found") => Ok(Got::NoDialog),
         400 if says("invalid dialog id") => Ok(Got::NoDialog),
         // Express's page for a route that it does not have is HTML.
-        404 if read.is_none() || says("route not found") => Ok(Got::NoRoute),
+        404 if read.is_none() || says("route not found") => Ok(Got::Elsewhere(NO_ROUTE)),
+        404 => Ok(Got::Elsewhere("answered 404")),
         _ => Err(format!("answered {status}")),
     }
 }

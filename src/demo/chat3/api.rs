@@ -90,6 +90,8 @@ async fn members(
     if state.options.version == Version::November5 {
         return failure(404, "Not Found", "Route not found");
     }
+    let late = state.faults.lock().members_late_ms;
+    tokio::time::sleep(Duration::from_millis(late)).await;
     let Some(dialog) = state.dialogs.lock().get(&id).cloned() else { return no_dialog(&state, &id) };
     let (page, limit) = (paging.page.unwrap_or(1).max(1), paging.limit.unwrap_or(10).clamp(1, 100));
     let member = |user: &String| json!({"userId": user, "dialogId": id, "isActive": true});

@@ -39,12 +39,24 @@ impl Credentials {
     }
 }
 
+/// About the memory that a payload takes.
+pub(crate) fn weight(data: &Value) -> usize {
+    let own = size_of::<Value>();
+    own + match data {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| own + name.len() + weight(value)).sum(),
+    }
+}
+
 /// `["messageupdate", …]`, one type alone, or nothing.
 pub(crate) fn types(data: &Value) -> Result<Vec<String>, Refused> {
     match data {
         Value::Null => Ok(Vec::new()),
         Value::String(kind) => Ok(vec![kind.clone()]),
-        Value::Array(_) => texts(data).ok_or_else(|| wrong("a list of update types")),
+        Value::Array(items) if items.len() > MOST => Err(Refused(format!("too many types: at most {MOST}"))),
+        Value::Array(_) => texts(data).ok_or_else(|| Refused("invalid type".into())),
         _ => Err(wrong("a list of update types")),
     }
 }

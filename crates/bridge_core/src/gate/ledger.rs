@@ -114,6 +114,14 @@ impl Ledger {
         self.entries.values_mut().for_each(|entry| entry.sockets.retain(|other| *other != socket));
     }
 
+    pub(super) fn inherit(&mut self, from: SocketId, to: SocketId) {
+        for entry in self.entries.values_mut().filter(|entry| entry.sockets.contains(&from)) {
+            if !entry.sockets.contains(&to) {
+                entry.sockets.push(to);
+            }
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -106,6 +106,14 @@ impl<P> Ring<P> {
         self.bytes = bytes_of(&self.held);
     }
 
+    pub(super) fn inherit(&mut self, from: SocketId, to: SocketId) {
+        for held in self.held.iter_mut().filter(|held| held.sockets.contains(&from)) {
+            if !held.sockets.contains(&to) {
+                held.sockets.push(to);
+            }
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
