@@ -14,6 +14,7 @@ pub use server::{Server, ServerSettings};
 
 use std::sync::Arc;
 
+use bridge_core::MessageId;
 use serde_json::value::RawValue;
 
 /// What is emitted, as cheap to clone as a pointer.
@@ -26,8 +27,8 @@ pub struct Packet {
     pub event: &'static str,
     /// Its only argument.
     pub data: Data,
-    /// Id of the message it carries (what a client names as `last` when it resumes).
-    pub message: Option<Arc<str>>,
+    /// The message it carries (a client names one of its ids as `last` when it resumes).
+    pub message: Option<MessageId>,
 }
 
 impl Packet {

@@ -45,7 +45,7 @@ impl Hub {
             self.tap.fact(self.now(), Fact::PostUnknown { post });
             return;
         };
-        let message = read.message.shown().cloned();
+        let message = read.message.clone();
         let copy = Arc::new(LegacyCopy { data, dialog: dialog.clone(), message });
         let broadcast = Broadcast { key: key.clone(), id: read.message, sender: sender.clone(), copy, since };
         let joined = self.broadcast(&broadcast);

@@ -1,9 +1,7 @@
 //! What one socket was sent lately, so that a client that comes back gets what it missed.
 
+use bridge_core::{MessageId, Millis};
 use std::collections::VecDeque;
-use std::sync::Arc;
-
-use bridge_core::Millis;
 
 use crate::sockets::Packet;
 
@@ -15,7 +13,7 @@ pub(crate) struct Replay {
     /// Packets were let go.
     trimmed: bool,
     /// The message of the newest packet that was let go; `None` when that packet carried none.
-    trimmed_last: Option<Arc<str>>,
+    trimmed_last: Option<MessageId>,
     /// How many of the newest were never handed to a transport.
     unsent: usize,
     /// Something that was never handed over had to be let go: there is a gap that can't be filled.
@@ -75,12 +73,12 @@ impl Replay {
         if self.gap.is_some() {
             return None;
         }
-        let carries = |packet: &Packet, id: &str| packet.message.as_deref() == Some(id);
+        let is = |message: &Option<MessageId>, id: &str| message.as_ref().is_some_and(|message| message.is(id));
         let from = match last {
             None => self.sent.len() - self.unsent,
-            Some(id) => match self.sent.iter().rposition(|(_, packet)| carries(packet, id)) {
+            Some(id) => match self.sent.iter().rposition(|(_, packet)| is(&packet.message, id)) {
                 Some(place) => place + 1,
-                None if !self.trimmed || self.trimmed_last.as_deref() == Some(id) => 0,
+                None if !self.trimmed || is(&self.trimmed_last, id) => 0,
                 None => return None,
             },
         };
@@ -119,11 +117,14 @@ mod tests {
 
     fn packet(id: &str) -> Packet {
         let data = serde_json::value::RawValue::from_string(format!("\"{id}\"")).unwrap();
-        Packet { event: "update", data: data.into(), message: Some(id.into()) }
+        let message = MessageId { message: Some(id.into()), mongo: Some(format!("{id} in Mongo").into()) };
+        Packet { event: "update", data: data.into(), message: Some(message) }
     }
 
     fn ids(packets: Option<Vec<Packet>>) -> Option<Vec<String>> {
-        packets.map(|list| list.iter().map(|packet| packet.message.as_deref().unwrap().to_owned()).collect())
+        packets.map(|list| {
+            list.iter().map(|packet| packet.message.as_ref().unwrap().shown().unwrap().to_string()).collect()
+        })
     }
 
     fn of(list: &[&str]) -> Option<Vec<String>> {
@@ -139,6 +140,7 @@ mod tests {
         replay.lost(Millis(2), 1);
         replay.push(BOUNDS, Millis(2), packet("d"), false);
         assert_eq!(ids(replay.missed(Some("a"))), of(&["b", "c", "d"]));
+        assert_eq!(ids(replay.missed(Some("a in Mongo"))), of(&["b", "c", "d"]), "either id names it");
         replay.lost(Millis(2), 2);
         assert_eq!(ids(replay.missed(None)), of(&["c", "d"]));
         assert_eq!(ids(replay.missed(None)), of(&[]), "nothing twice");

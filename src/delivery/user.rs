@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bridge_core::form::{Form, render};
 use bridge_core::gate::{Gate, Sockets};
 use bridge_core::update::Update;
-use bridge_core::{DialogId, Millis, SocketId, UserId};
+use bridge_core::{DialogId, MessageId, Millis, SocketId, UserId};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
@@ -28,7 +28,7 @@ pub(crate) enum Copy {
 pub(crate) struct LegacyCopy {
     pub(crate) data: Arc<RawValue>,
     pub(crate) dialog: DialogId,
-    pub(crate) message: Option<Arc<str>>,
+    pub(crate) message: MessageId,
 }
 
 /// A client's socket. It outlives its connection by the linger.
@@ -109,13 +109,12 @@ impl State {
             let Some(socket) = self.sockets.get_mut(id) else { continue };
             match copy {
                 Copy::Legacy(legacy) => {
-                    let message = legacy.message.clone();
+                    let message = Some(legacy.message.clone());
                     socket.send(bounds, now, Packet { event: "message:new", data: legacy.data.clone(), message });
                 }
                 Copy::Update(update) => {
-                    let message = update.message.as_ref().and_then(|message| message.shown().cloned());
                     for (event, data) in render(update, socket.form) {
-                        socket.send(bounds, now, Packet { event, data, message: message.clone() });
+                        socket.send(bounds, now, Packet { event, data, message: update.message.clone() });
                     }
                 }
             }

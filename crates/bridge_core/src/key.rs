@@ -24,6 +24,12 @@ impl MessageId {
         self.message.as_ref().or(self.mongo.as_ref())
     }
 
+    /// Whether it goes by `id`.
+    #[must_use]
+    pub fn is(&self, id: &str) -> bool {
+        self.message.as_deref() == Some(id) || self.mongo.as_deref() == Some(id)
+    }
+
     /// The key of this message within `tenant`; `None` when the side names no id at all.
     #[must_use]
     pub fn key(&self, tenant: &str) -> Option<Key> {
