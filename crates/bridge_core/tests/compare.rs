@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bridge_core::compare::{Cause, Class, Comparator, Event, Fact, Limits, Modifier, Payload, Seen};
 use bridge_core::gate::Sockets;
 use bridge_core::update::Update;
-use bridge_core::{DialogId, Millis, Path, Stage};
+use bridge_core::{DialogId, MessageId, Millis, Path, Stage};
 use proptest::prelude::*;
 use seen::*;
 use serde_json::json;
@@ -209,6 +209,47 @@ fn another_order_of_the_same_dialog_is_noted() {
     let reordered = closed.iter().filter(|closed| closed.modifiers.contains(&Modifier::Reordered)).count();
     assert_eq!((closed.len(), reordered), (2, 1));
     assert!(closed.iter().all(|closed| closed.class == Class::Match));
+}
+
+#[test]
+fn the_same_order_and_another_dialogs_order_are_not_noted() {
+    let other = |mut seen: Seen| {
+        seen.dialog = Some(DialogId::new("dlg_2").unwrap());
+        see(seen)
+    };
+    let in_order = [see(legacy(10, 1)), see(legacy(11, 2)), see(rabbitmq(20, 1)), see(rabbitmq(21, 2))];
+    // Before the first of the other dialog came on one path, after it on the other.
+    let across = [other(legacy(9, 3)), other(rabbitmq(22, 3))];
+    let (_, closed) = run(std::iter::once(up(1)).chain(in_order).chain(across).collect());
+    assert_eq!(closed.len(), 3);
+    assert!(closed.iter().all(|closed| !closed.modifiers.contains(&Modifier::Reordered)), "{closed:?}");
+}
+
+#[test]
+fn a_unit_says_what_its_two_sides_know_together() {
+    let named = |message: Option<&str>, mongo: Option<&str>| MessageId {
+        message: message.map(Into::into),
+        mongo: mongo.map(Into::into),
+    };
+    // The answer of 2025-11-05 has both ids, its update only Mongo's, and a dialog that only Mongo knows.
+    let both = named(Some("msg_1"), Some("0123456789abcdef01234567"));
+    let bare = named(None, Some("0123456789abcdef01234567"));
+    let answered = Seen { key: both.key("t").unwrap(), message: Some(both), ..legacy(20, 1) };
+    let updated = Seen {
+        key: bare.key("t").unwrap(),
+        message: Some(bare),
+        dialog: None,
+        routing_key: Some("user.u.message".into()),
+        ..rabbitmq(10, 1)
+    };
+    let (_, closed) = run(vec![up(1), see(updated), see(answered)]);
+    assert_eq!(closed.len(), 1, "{closed:?}");
+    let unit = &closed[0];
+    assert_eq!(unit.message.as_deref(), Some("msg_1"));
+    assert_eq!(unit.dialog.as_deref(), Some("dlg_1"));
+    assert_eq!((unit.event.as_ref(), unit.event_id.as_deref()), ("message.create", Some("evt_1")));
+    assert_eq!(unit.routing_key.as_deref(), Some("user.u.message"));
+    assert_eq!(unit.skew_ms(), Some(-10));
 }
 
 #[test]
