@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse as _, Response};
+use bridge_core::compare::{Cause, Class};
 use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
@@ -39,6 +40,14 @@ pub(super) async fn records(State(admin): State<Arc<Admin>>, Query(wanted): Quer
     let invalid = |field: &str, message: &str| {
         failure(422, json!({"error": "invalid", "message": format!("{field}: {message}"), "field": field}))
     };
+    let names = |all: &[&str]| format!("must be one of {}", all.join(", "));
+    let (classes, causes) = (Class::ALL.map(Class::name), Cause::ALL.map(Cause::name));
+    if wanted.filter.class.as_deref().is_some_and(|class| !class.is_empty() && !classes.contains(&class)) {
+        return invalid("class", &names(&classes));
+    }
+    if wanted.filter.cause.as_deref().is_some_and(|cause| !cause.is_empty() && !causes.contains(&cause)) {
+        return invalid("cause", &names(&causes));
+    }
     let Ok(after) = wanted.after.filter(|after| !after.is_empty()).map(|after| after.parse()).transpose() else {
         return invalid("after", "must be the `next` of a page");
     };

@@ -6,6 +6,8 @@ mod tally;
 
 use std::path::PathBuf;
 
+use bridge_core::compare::{Cause, Class};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
 use serde_json::Value;
@@ -77,10 +79,10 @@ pub(super) struct Shown {
 #[derive(Debug, Default, Args)]
 pub(super) struct FilterArgs {
     /// A class, e.g. payload_mismatch.
-    #[arg(long)]
+    #[arg(long, value_parser = PossibleValuesParser::new(Class::ALL.map(Class::name)), hide_possible_values = true)]
     class: Option<String>,
     /// A cause, e.g. no_update.
-    #[arg(long)]
+    #[arg(long, value_parser = PossibleValuesParser::new(Cause::ALL.map(Cause::name)), hide_possible_values = true)]
     cause: Option<String>,
     /// A user.
     #[arg(long)]
@@ -146,7 +148,13 @@ pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
 }
 
 async fn source(shown: &Shown, files: Vec<PathBuf>) -> Result<Source, Failure> {
-    if files.is_empty() { Ok(Source::Nodes(shown.nodes.resolve().await?)) } else { Ok(Source::Files(files)) }
+    if files.is_empty() {
+        return Ok(Source::Nodes(shown.nodes.resolve().await?));
+    }
+    // A pattern of the shell may name one file twice.
+    let mut known = std::collections::HashSet::new();
+    let first = |file: &PathBuf| known.insert(std::fs::canonicalize(file).unwrap_or_else(|_| file.clone()));
+    Ok(Source::Files(files.into_iter().filter(first).collect()))
 }
 
 /// One record: a line of JSON, or a line for people.

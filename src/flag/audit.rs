@@ -112,6 +112,20 @@ impl Audit {
         true
     }
 
+    /// Verifies entries as [`Self::entries`] gives them; this process also knows which one is the last.
+    #[must_use]
+    pub fn verify(&self, entries: &[Value]) -> Verification {
+        let found = verify(entries);
+        let last = entries.first().and_then(|entry| entry.get("hash")).and_then(Value::as_str);
+        let whole = last.map_or_else(|| self.prev == genesis(), |last| last == self.prev);
+        if !found.ok || whole {
+            return found;
+        }
+        let problem = Some("it is missing: the end of the file was cut off".into());
+        let line = entries.first().and_then(|entry| entry.get("line")).and_then(Value::as_u64).unwrap_or(0);
+        Verification { ok: false, line: usize::try_from(line + 1).ok(), problem }
+    }
+
     /// All entries as they stand on the disk and wait in memory, newest first, each with its `line`. A line that can't
     /// be read stands as `{"line","unreadable"}`.
     #[must_use]
@@ -254,7 +268,14 @@ mod tests {
         assert_eq!(line_of([lines[0], lines[2]].join("\n")), Some(2));
         assert_eq!(line_of([lines[0], lines[1], "{", lines[2]].join("\n")), Some(3));
         assert_eq!(line_of([lines[1], lines[2]].join("\n")), Some(1));
-        assert_eq!(line_of(good), None);
+        assert_eq!(line_of(good.clone()), None);
+        let cut = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            audit.verify(&audit.entries()).line
+        };
+        assert_eq!(cut(&good), None);
+        assert_eq!(cut(&good[..good.len() - lines[2].len() - 1]), Some(3));
+        assert_eq!(cut(""), Some(1));
     }
 
     #[test]

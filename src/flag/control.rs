@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use self::record::note_configuration;
-use super::audit::Audit;
+use super::audit::{Audit, Verification};
 use super::change::{Action, ChangeRequest, Plan, Refusal};
 use super::disk::{Disk, Files};
 use super::preflight::Preflight;
@@ -66,6 +66,13 @@ struct State {
     drain: CancellationToken,
     /// The latest stage whose rabbitmq path began to drain, and when.
     drained: Option<(Stage, Instant)>,
+}
+
+impl State {
+    /// It was changed at run time: what is configured is not what is so.
+    fn is_overridden(&self) -> bool {
+        matches!(self.source.as_str(), "admin" | "signal" | "guard" | "state")
+    }
 }
 
 #[derive(Clone)]
@@ -179,12 +186,17 @@ impl Control {
         self.state.lock().stage
     }
 
-    /// All audit entries, newest first; `None` when the disk does not answer.
-    pub async fn history(&self) -> Option<Vec<Value>> {
+    /// All audit entries, newest first, and whether their chain holds; `None` when the disk does not answer.
+    pub async fn history(&self) -> Option<(Vec<Value>, Verification)> {
         if self.disk.hangs() {
             return None;
         }
-        self.disk.run(DISK * 5, |files| files.audit.entries()).await
+        let read = |files: &mut Files| {
+            let entries = files.audit.entries();
+            let verification = files.audit.verify(&entries);
+            (entries, verification)
+        };
+        self.disk.run(DISK * 5, read).await
     }
 
     /// Preflight towards `to`, by default the next stage.
@@ -284,10 +296,6 @@ impl Control {
                 self.note_dropped(from, version, origin).await;
             }
             Err(refusal) => {
-                if !matches!(refusal, Refusal::Superseded { .. }) {
-                    // It is tried again with the next change. One that was taken back is not.
-                    self.state.lock().configured = before;
-                }
                 tracing::error!(reason = %refusal.message(), "THE CONFIGURED STAGE IS REFUSED: {from} stays");
                 self.note_refused(from, configured.stage, origin, &refusal).await;
             }

@@ -148,22 +148,18 @@ fn read(path: &Path) -> Stored {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Stored::default(),
-        Err(error) => {
-            tracing::error!(path = %path.display(), %error, "the stored flag can't be read: the configured stage is taken");
-            return Stored::default();
-        }
+        Err(error) => return keep_aside(path, &error),
     };
-    match serde_json::from_slice(&text) {
-        Ok(stored) => stored,
-        Err(error) => {
-            let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-            let aside = path.with_file_name(format!("flag.json.corrupt-{time}"));
-            let kept = std::fs::rename(path, &aside);
-            tracing::error!(path = %path.display(), aside = %aside.display(), ?kept, %error,
-                "THE STORED FLAG IS CORRUPT: it is kept aside, and the configured stage is taken");
-            Stored::default()
-        }
-    }
+    serde_json::from_slice(&text).unwrap_or_else(|error| keep_aside(path, &error))
+}
+
+fn keep_aside(path: &Path, error: &dyn std::error::Error) -> Stored {
+    let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
+    let aside = path.with_file_name(format!("flag.json.corrupt-{time}"));
+    let kept = std::fs::rename(path, &aside);
+    tracing::error!(path = %path.display(), aside = %aside.display(), ?kept, %error,
+        "THE STORED FLAG IS CORRUPT: it is kept aside, and the configured stage is taken");
+    Stored::default()
 }
 
 #[cfg(test)]
@@ -182,8 +178,12 @@ mod tests {
         let store = Store::open(dir.path(), "one").unwrap();
         assert_eq!(*store.stored(), stored);
         drop(store);
-        std::fs::write(dir.path().join("flag.json"), "{").unwrap();
+        let flag = dir.path().join("flag.json");
+        std::fs::write(&flag, "{").unwrap();
         assert_eq!(*Store::open(dir.path(), "one").unwrap().stored(), Stored::default());
+        std::fs::create_dir(&flag).unwrap();
+        let mut store = Store::open(dir.path(), "one").unwrap();
+        store.write(stored).unwrap();
         let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
         assert!(names.into_iter().any(|name| name.to_string_lossy().starts_with("flag.json.corrupt-")));
     }

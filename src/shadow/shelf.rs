@@ -39,7 +39,7 @@ impl Filter {
     #[must_use]
     pub fn takes(&self, record: &Record) -> bool {
         let is = |wanted: &Option<String>, own: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| own == Some(wanted))
+            wanted.as_deref().is_none_or(|wanted| wanted.is_empty() || own == Some(wanted))
         };
         is(&self.class, Some(record.class.name()))
             && is(&self.cause, record.cause.map(Cause::name))

@@ -5,6 +5,7 @@ mod bad_input;
 mod control;
 mod ending;
 mod flips;
+mod incident;
 mod kit;
 mod outage;
 mod planted;

@@ -12,18 +12,30 @@ impl Control {
     pub async fn rollback(self: &Arc<Self>, actor: &str, reason: &str, source: &str, automatic: bool) -> FlagView {
         let started = Instant::now();
         let superseded = self.supersede(&format!("a rollback by {actor}"));
-        let (stage, rollout) = {
-            let state = self.state.lock();
-            (state.stage, state.rollout.clone())
+        let by = (actor, reason, source);
+        let (stage, rollout, pinned) = {
+            let mut state = self.state.lock();
+            let rollout = state.rollout.clone();
+            let stays = state.stage == Stage::Legacy;
+            // A restart must not bring what was just stopped, or is configured and was refused.
+            let pin = stays && (superseded || (state.configured.stage != Stage::Legacy && !state.is_overridden()));
+            if pin {
+                self.take(&mut state, Stage::Legacy, &rollout, by);
+            }
+            (state.stage, rollout, pin)
         };
         if stage == Stage::Legacy {
             if superseded {
                 self.begin_cool();
             }
-            // Nothing changes; what an earlier change could not store is tried again.
-            return FlagView { persisted: Some(self.retry_disk().await), ..self.view() };
+            let persisted = if pinned {
+                self.persist(self.entry(stage, by, (false, automatic), started)).await
+            } else {
+                // Nothing changes; what an earlier change could not store is tried again.
+                self.retry_disk().await
+            };
+            return FlagView { persisted: Some(persisted), ..self.view() };
         }
-        let by = (actor, reason, source);
         let gone = self.go_back(by, None, (Stage::Legacy, rollout), (false, automatic), started).await;
         gone.ok().flatten().unwrap_or_else(|| self.view())
     }

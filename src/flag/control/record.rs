@@ -101,7 +101,8 @@ impl Control {
         let mut entry = self.entry(from, ("configuration", &reason, origin), (false, true), Instant::now());
         entry.to = from;
         entry.refused = Some(refusal.message());
-        self.on_disk(move |disk| disk.audit.append(&entry)).await;
+        // With it the store learns of the configured value: to a restart it is no news, and an override stays.
+        self.persist(entry).await;
     }
 
     /// Tries again what the disk did not take; whether nothing is left.
@@ -157,6 +158,5 @@ fn stored(state: &State) -> Stored {
         changed_at: state.changed_at.clone(),
         configured: state.configured.clone(),
     };
-    let overridden = matches!(state.source.as_str(), "admin" | "signal" | "guard" | "state");
-    Stored { version: state.version, over: overridden.then_some(over) }
+    Stored { version: state.version, over: state.is_overridden().then_some(over) }
 }

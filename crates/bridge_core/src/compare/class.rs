@@ -89,6 +89,25 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::BrokerDown,
+        Self::QueueNotReady,
+        Self::Dropped,
+        Self::PartialFanout,
+        Self::NoUpdate,
+        Self::NotMember,
+        Self::NotSubscribed,
+        Self::EventNotInLegacy,
+        Self::PostedElsewhere,
+        Self::NotJoined,
+        Self::Startup,
+        Self::Shed,
+        Self::Reconnected,
+        Self::StageChanged,
+        Self::PostUnknown,
+    ];
+
     /// The name in records and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::class::{Class, Modifier};
+use super::decide::posting;
 use super::describe::describe;
 use super::event::{Event, Fact, Payload, Seen};
 use super::known::{Known, Recent};
@@ -190,6 +191,9 @@ impl Comparator {
             self.by_id.insert((seen.user.clone(), *id), number);
         }
         unit.learn(seen);
+        if found.is_none() && seen.path == Path::Rabbitmq && seen.key.is_creation() {
+            unit.posting = posting(unit, &self.known);
+        }
         if seen.redelivered {
             unit.modifiers.insert(Modifier::Redelivered);
         }

@@ -77,7 +77,10 @@ fn began(unit: &Unit, known: &Known, near: Millis) -> Millis {
         (Some(began), _) => began.unwrap_or(near),
         (None, Some(_)) => near,
         // One in flight may be its POST. Without any it was posted elsewhere, and has no twin.
-        (None, None) => suspects(unit, known).map(|post| post.began).min().unwrap_or(unit.opened),
+        (None, None) => {
+            let posts = suspects(unit, known).map(|post| post.began).chain(unit.posting);
+            posts.min().unwrap_or(unit.opened)
+        }
     };
     began.min(unit.opened)
 }
@@ -126,8 +129,8 @@ fn only_rabbitmq(unit: &Unit, rabbitmq: &Side, known: &Known) -> Decision {
         return expected(Cause::EventNotInLegacy);
     }
     // Of one that ended unknown the question was asked before.
-    let open = |post: &Post| post.state == PostState::InFlight;
-    if !is_accepted(unit, known) && !suspects(unit, known).any(open) {
+    let open = unit.posting.or_else(|| posting(unit, known));
+    if !is_accepted(unit, known) && open.is_none() {
         return expected(Cause::PostedElsewhere);
     }
     let outside = match &rabbitmq.joined {
@@ -139,6 +142,12 @@ fn only_rabbitmq(unit: &Unit, rabbitmq: &Side, known: &Known) -> Decision {
         }
     };
     if outside { expected(Cause::NotJoined) } else { plain(Class::MissingInLegacyUnexpected) }
+}
+
+/// When the earliest POST began that is in flight and may be making this message.
+pub(super) fn posting(unit: &Unit, known: &Known) -> Option<Millis> {
+    let open = |post: &&Post| post.state == PostState::InFlight;
+    suspects(unit, known).filter(open).map(|post| post.began).min()
 }
 
 fn is_accepted(unit: &Unit, known: &Known) -> bool {

@@ -86,8 +86,9 @@ impl<'a> Fields<'a> {
         let entity = top.text("entityId");
         let nested = |name: &str| data.object(name).and_then(|part| part.text("dialogId"));
         let dialogs = [
-            top.text("dialogId"),
+            // The message's own comes first: it is what clients go by, and what is compared.
             part.text("dialogId"),
+            top.text("dialogId"),
             data.text("dialogId"),
             nested("dialog"),
             nested("context"),
