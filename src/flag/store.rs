@@ -155,7 +155,9 @@ fn read(path: &Path) -> Stored {
 
 fn keep_aside(path: &Path, error: &dyn std::error::Error) -> Stored {
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
-    let aside = path.with_file_name(format!("flag.json.corrupt-{time}"));
+    let name = |n: u32| path.with_file_name(format!("flag.json.corrupt-{time}{}", "+".repeat(n as usize)));
+    // What was kept aside a moment ago stays too.
+    let aside = (0..10).map(name).find(|name| !name.exists()).unwrap_or_else(|| name(10));
     let kept = std::fs::rename(path, &aside);
     tracing::error!(path = %path.display(), aside = %aside.display(), ?kept, %error,
         "THE STORED FLAG IS CORRUPT: it is kept aside, and the configured stage is taken");

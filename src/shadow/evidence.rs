@@ -1,6 +1,6 @@
 //! The verdict's evidence: gathered by message, kept over a restart.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use bridge_core::Millis;
@@ -9,7 +9,9 @@ use bridge_core::verdict::{Evidence, Target, Value};
 
 /// Between two writes of the evidence, in ms.
 const WRITE: u64 = 10_000;
-/// Most messages whose recipients are waited for.
+/// What was counted can still be amended for this long, in ms.
+const LATE: u64 = 65_000;
+/// Most messages that are waited for, or can be amended.
 const MOST: usize = 200_000;
 
 /// Messages on their way into the evidence.
@@ -17,11 +19,11 @@ pub(super) struct Gathered {
     evidence: Evidence,
     target: Target,
     window: u64,
-    /// A message waits one window more for its other recipients.
-    waiting: HashMap<u128, Seen>,
+    /// A message that is good so far waits one window more for its other recipients. What is bad counts at once.
+    waiting: VecDeque<(Millis, u128)>,
+    /// By message, until nothing can change it any more.
+    seen: HashMap<u128, Seen>,
     order: VecDeque<(Millis, u128)>,
-    counted: HashSet<u128>,
-    counted_order: VecDeque<(Millis, u128)>,
     /// Messages since the start, and of these how many had no update for somebody.
     totals: (u64, u64),
     written: Millis,
@@ -30,8 +32,11 @@ pub(super) struct Gathered {
 /// What the recipients of one message have shown.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    bad: bool,
+    /// Units whose class is bad.
+    bad: u32,
     missing: bool,
+    /// It is in the evidence, as good or bad.
+    counted: Option<bool>,
 }
 
 impl Gathered {
@@ -46,10 +51,9 @@ impl Gathered {
             evidence,
             target,
             window,
-            waiting: HashMap::new(),
+            waiting: VecDeque::new(),
+            seen: HashMap::new(),
             order: VecDeque::new(),
-            counted: HashSet::new(),
-            counted_order: VecDeque::new(),
             totals: (0, 0),
             written: Millis(0),
         }
@@ -67,25 +71,46 @@ impl Gathered {
         if closed.class == Class::Leak {
             self.evidence.leak(now);
         }
-        if closed.class != Class::Match && !closed.class.is_bad() {
-            if closed.class == Class::MissingInLegacyExpected && !closed.creation {
-                self.evidence.event(&closed.event);
-            }
+        let bad = closed.class.is_bad();
+        let shows = bad || closed.class == Class::Match;
+        if shows || (closed.class == Class::MissingInLegacyExpected && !closed.creation) {
+            self.evidence.event(&closed.event);
+        }
+        let was_bad = closed.amends.is_some_and(Class::is_bad);
+        if !closed.creation || !(shows || was_bad) {
             return;
         }
-        self.evidence.event(&closed.event);
-        if !closed.creation || closed.amends.is_some() || self.counted.contains(&closed.key) {
-            return;
-        }
-        if !self.waiting.contains_key(&closed.key) {
-            if self.order.len() >= MOST {
+        if !self.seen.contains_key(&closed.key) {
+            if self.order.len() >= MOST || was_bad {
                 return;
             }
-            self.order.push_back((now.plus(self.window), closed.key));
+            self.seen.insert(closed.key, Seen::default());
+            self.waiting.push_back((now.plus(self.window), closed.key));
+            self.order.push_back((now.plus(self.window + LATE), closed.key));
         }
-        let seen = self.waiting.entry(closed.key).or_default();
-        seen.bad |= closed.class.is_bad();
-        seen.missing |= closed.class == Class::MissingInRabbitmq;
+        let Some(seen) = self.seen.get_mut(&closed.key) else { return };
+        seen.bad = (seen.bad + u32::from(bad)).saturating_sub(u32::from(was_bad));
+        if closed.class == Class::MissingInRabbitmq && !std::mem::replace(&mut seen.missing, true) {
+            self.totals.1 += u64::from(seen.counted.is_some());
+        }
+        if bad || seen.counted.is_some() {
+            self.count(closed.key, now);
+        }
+    }
+
+    /// Brings the evidence to what is known of a message by now.
+    fn count(&mut self, key: u128, now: Millis) {
+        let Some(seen) = self.seen.get_mut(&key) else { return };
+        let bad = seen.bad > 0;
+        match seen.counted.replace(bad) {
+            None => {
+                self.evidence.message(now, bad);
+                self.totals.0 += 1;
+                self.totals.1 += u64::from(seen.missing);
+            }
+            Some(before) if before != bad => self.evidence.correct(bad),
+            Some(_) => {}
+        }
     }
 
     /// Messages since the start, and of these how many had no update for somebody.
@@ -95,25 +120,15 @@ impl Gathered {
 
     /// Time passes; what is to be written now is returned.
     pub(super) fn tick(&mut self, now: Millis) -> Option<Vec<u8>> {
-        while let Some((due, key)) = self.order.front().copied() {
-            if due > now {
-                break;
-            }
-            self.order.pop_front();
-            if let Some(seen) = self.waiting.remove(&key) {
-                self.evidence.message(now, seen.bad);
-                self.totals.0 += 1;
-                self.totals.1 += u64::from(seen.missing);
-                self.counted.insert(key);
-                self.counted_order.push_back((now.plus(60_000), key));
+        while let Some((_, key)) = self.waiting.front().copied().filter(|(due, _)| *due <= now) {
+            self.waiting.pop_front();
+            if self.seen.get(&key).is_some_and(|seen| seen.counted.is_none()) {
+                self.count(key, now);
             }
         }
-        while let Some((until, key)) = self.counted_order.front().copied() {
-            if until > now {
-                break;
-            }
-            self.counted_order.pop_front();
-            self.counted.remove(&key);
+        while let Some((_, key)) = self.order.front().copied().filter(|(until, _)| *until <= now) {
+            self.order.pop_front();
+            self.seen.remove(&key);
         }
         if now.since(self.written) < WRITE {
             return None;
@@ -145,5 +160,96 @@ impl Gathered {
     /// As it is written.
     pub(super) fn text(&self) -> Vec<u8> {
         serde_json::to_vec(&self.evidence).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::Stage;
+
+    use super::*;
+
+    const WINDOW: u64 = 1_000;
+
+    fn gathered() -> Gathered {
+        let target = Target { rate: 0.2, confidence: 0.9, events: Vec::new(), drill: false, stale_after: 1 << 40 };
+        Gathered::open(Path::new("/nowhere"), target, "now", WINDOW)
+    }
+
+    fn unit(key: u128, class: Class, amends: Option<Class>) -> Closed {
+        Closed {
+            id: key,
+            at: Millis(0),
+            stage: Stage::Shadow,
+            class,
+            cause: None,
+            amends,
+            modifiers: Vec::new(),
+            tenant: "t".into(),
+            user: "u".into(),
+            dialog: None,
+            event: "message.create".into(),
+            message: None,
+            event_id: None,
+            legacy: None,
+            rabbitmq: None,
+            rules: Vec::new(),
+            diff: Vec::new(),
+            routing_key: None,
+            key,
+            creation: true,
+        }
+    }
+
+    fn counts(gathered: &Gathered) -> (u64, u64) {
+        let verdict = gathered.evidence.verdict(&gathered.target, Millis(0));
+        (verdict.messages, verdict.bad)
+    }
+
+    #[test]
+    fn a_good_message_waits_for_its_recipients_and_a_bad_one_counts_at_once() {
+        let mut gathered = gathered();
+        gathered.closed(&unit(1, Class::Match, None), Millis(0));
+        gathered.closed(&unit(2, Class::MissingInRabbitmq, None), Millis(0));
+        gathered.closed(&unit(2, Class::Match, None), Millis(1));
+        assert_eq!((counts(&gathered), gathered.totals()), ((1, 1), (1, 1)));
+        gathered.closed(&unit(1, Class::PayloadMismatch, None), Millis(2));
+        gathered.closed(&unit(1, Class::MissingInRabbitmq, None), Millis(3));
+        assert_eq!((counts(&gathered), gathered.totals()), ((2, 2), (2, 2)));
+        gathered.closed(&unit(3, Class::Match, None), Millis(4));
+        gathered.tick(Millis(4 + WINDOW));
+        assert_eq!(counts(&gathered), (3, 2));
+    }
+
+    #[test]
+    fn what_is_amended_is_amended_in_the_evidence_and_a_late_copy_too_many_counts() {
+        let mut gathered = gathered();
+        let missing = Class::MissingInRabbitmq;
+        for _recipient in 0..2 {
+            gathered.closed(&unit(1, missing, None), Millis(0));
+        }
+        gathered.closed(&unit(1, Class::Match, Some(missing)), Millis(10));
+        assert_eq!(counts(&gathered), (1, 1), "the other recipient's is missing still");
+        gathered.closed(&unit(1, Class::Match, Some(missing)), Millis(20));
+        assert_eq!(counts(&gathered), (1, 0));
+        gathered.closed(&unit(1, Class::Duplicate, None), Millis(4_000));
+        assert_eq!(counts(&gathered), (1, 1));
+        // Long after, nothing is known of it any more.
+        gathered.tick(Millis(WINDOW + LATE + 4_000));
+        gathered.closed(&unit(1, Class::Match, Some(Class::Duplicate)), Millis(WINDOW + LATE + 4_001));
+        assert_eq!(counts(&gathered), (1, 1));
+    }
+
+    #[test]
+    fn a_correction_is_what_it_would_have_been_without_the_mistake() {
+        let bound = |bad: &[bool], corrections: &[bool]| {
+            let mut gathered = gathered();
+            bad.iter().for_each(|bad| gathered.evidence.message(Millis(0), *bad));
+            corrections.iter().for_each(|bad| gathered.evidence.correct(*bad));
+            gathered.evidence.verdict(&gathered.target, Millis(0)).upper_bound
+        };
+        let close = |one: f64, other: f64| assert!((one - other).abs() < 1e-9, "{one} {other}");
+        close(bound(&[true, false, false, true], &[false]), bound(&[false, false, false, true], &[]));
+        close(bound(&[false; 5], &[true, true]), bound(&[true, true, false, false, false], &[]));
     }
 }

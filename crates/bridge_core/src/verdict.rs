@@ -132,6 +132,19 @@ impl Evidence {
         self.last = Some(at);
     }
 
+    /// A message that was counted turns out to be bad, or good after all: a twin came late, or a copy too many.
+    pub fn correct(&mut self, bad: bool) {
+        let (a, b) = (1.0, self.prior);
+        let good = self.messages - self.bad;
+        if bad && good > 0 {
+            self.log_mixture += ((a + count(self.bad)) / (b + count(good - 1))).ln();
+            self.bad += 1;
+        } else if !bad && self.bad > 0 {
+            self.log_mixture += ((b + count(good)) / (a + count(self.bad - 1))).ln();
+            self.bad -= 1;
+        }
+    }
+
     /// Something reached, or would have reached, somebody it was not for.
     pub fn leak(&mut self, at: Millis) {
         self.leaks += 1;

@@ -205,6 +205,20 @@ fn a_unit_closes_at_the_end_of_its_window_and_a_late_twin_amends_it() {
 }
 
 #[test]
+fn a_copy_that_comes_after_everybody_stopped_waiting_is_no_message_of_others() {
+    let mut comparator = Comparator::new(Limits { window: WINDOW, memory: 1 << 20 });
+    [up(1), started(5, 1), accepted(8, 1, 1), see(legacy(10, 1))].into_iter().for_each(|e| comparator.observe(e));
+    let mut closed: Vec<_> = (1..=70).flat_map(|second| comparator.expire(Millis(second * 1_000))).collect();
+    comparator.observe(see(rabbitmq(70_000, 1)));
+    let outside = seen(70_001, Path::Rabbitmq, "outside", 1);
+    comparator.observe(see(Seen { joined: Some(Sockets::new()), ..outside }));
+    closed.extend(comparator.expire(Millis(90_000)));
+    let kinds: Vec<_> = closed.iter().map(|closed| (closed.user.as_ref(), closed.class, closed.cause)).collect();
+    let missing = ("u", Class::MissingInRabbitmq, Some(Cause::NoUpdate));
+    assert_eq!(kinds, [missing, ("outside", Class::MissingInLegacyExpected, Some(Cause::NotJoined))]);
+}
+
+#[test]
 fn another_order_of_the_same_dialog_is_noted() {
     let (_, closed) =
         run(vec![up(1), see(legacy(10, 1)), see(legacy(11, 2)), see(rabbitmq(20, 2)), see(rabbitmq(21, 1))]);

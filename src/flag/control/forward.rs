@@ -41,12 +41,20 @@ impl Control {
         let (control, plan, source) = (Arc::clone(self), plan.clone(), source.to_owned());
         let moved = tokio::spawn(async move {
             let moved = control.move_forward(&change, &request, &source, &plan, &rollout, started).await;
-            let mut state = control.state.lock();
-            if !change.superseded.is_cancelled() {
-                state.change = None;
-                if moved.is_err() {
-                    state.transition = None;
+            let mine = {
+                let mut state = control.state.lock();
+                let mine = !change.superseded.is_cancelled();
+                if mine {
+                    state.change = None;
+                    if moved.is_err() {
+                        state.transition = None;
+                    }
                 }
+                mine
+            };
+            if mine && matches!(moved, Err(Refusal::Timeout { .. })) {
+                // A broker that stands still holds up its end too: the answer does not wait for that.
+                control.begin_cool();
             }
             moved
         });
@@ -140,7 +148,6 @@ impl Control {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                self.cool().await;
                 return Err(Refusal::Timeout { ready, total });
             }
             tokio::select! {

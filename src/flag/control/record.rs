@@ -31,7 +31,8 @@ impl Control {
             to,
             rollout,
             forced,
-            automatic,
+            // What a file, a variable or the command line configures, nobody asked for at this moment.
+            automatic: automatic || matches!(source, "default" | "file" | "env" | "cli"),
             refused: None,
             evidence: (self.evidence)(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),

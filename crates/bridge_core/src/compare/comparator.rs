@@ -132,7 +132,7 @@ impl Comparator {
                 break;
             }
             self.closed.pop_front();
-            self.forget(number);
+            self.bury(number, now);
         }
         while self.oldest.front().is_some_and(|(_, number)| !self.units.contains_key(number)) {
             self.oldest.pop_front();
