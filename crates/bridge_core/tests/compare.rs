@@ -214,6 +214,9 @@ fn a_copy_that_comes_after_everybody_stopped_waiting_is_no_message_of_others() {
     comparator.observe(see(Seen { joined: Some(Sockets::new()), ..outside }));
     closed.extend(comparator.expire(Millis(90_000)));
     let kinds: Vec<_> = closed.iter().map(|closed| (closed.user.as_ref(), closed.class, closed.cause)).collect();
+    // Nor is a copy too many.
+    comparator.observe(see(rabbitmq(300_000, 1)));
+    assert_eq!(comparator.expire(Millis(310_000))[0].class, Class::Duplicate);
     let missing = ("u", Class::MissingInRabbitmq, Some(Cause::NoUpdate));
     assert_eq!(kinds, [missing, ("outside", Class::MissingInLegacyExpected, Some(Cause::NotJoined))]);
 }

@@ -9,7 +9,7 @@ use super::class::{Class, Modifier};
 use super::decide::posting;
 use super::describe::describe;
 use super::event::{Event, Fact, Payload, Seen};
-use super::known::{Known, Recent};
+use super::known::{Known, LONGER, Recent};
 use super::order::Order;
 use super::record::{Closed, IgnoreRule};
 use super::summary::{Counts, Summary};
@@ -140,7 +140,7 @@ impl Comparator {
         let before = Millis(now.0.saturating_sub(LATE + 2 * self.limits.window));
         self.known.expire(before);
         self.order.expire(before);
-        self.past.expire(before, |_| false);
+        self.past.expire(Millis(before.0.saturating_sub(LONGER)), |_| false);
         out
     }
 
@@ -165,8 +165,15 @@ impl Comparator {
             None => false,
             Some((legacy, rabbitmq)) => {
                 let again = if seen.path == Path::Legacy { legacy } else { rabbitmq };
-                if seen.redelivered || !again {
-                    // Nothing new, or a twin whose absence was explained.
+                if !again {
+                    // A twin whose absence was judged already; one more of them is one too many.
+                    let sides = (legacy || seen.path == Path::Legacy, rabbitmq || seen.path == Path::Rabbitmq);
+                    for id in seen.key.ids() {
+                        self.past.insert(seen.at, digest(&seen.user, *id), sides);
+                    }
+                    return;
+                }
+                if seen.redelivered {
                     return;
                 }
                 true

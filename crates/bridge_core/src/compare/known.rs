@@ -35,8 +35,8 @@ pub(super) struct Recent<K, V> {
     most: usize,
 }
 
-/// What was accepted here is remembered this much longer than other facts, in ms.
-const ACCEPTED: u64 = 600_000;
+/// What was accepted here, and what closed, is remembered this much longer than other facts, in ms.
+pub(super) const LONGER: u64 = 600_000;
 /// Most entries of one kind.
 const MOST: usize = 100_000;
 
@@ -205,7 +205,7 @@ impl Known {
     pub(super) fn expire(&mut self, before: Millis) {
         self.posts.expire(before, |_| false);
         // An update may come much later than any unit stays open: it is still one of a message that was posted here.
-        self.accepted.expire(Millis(before.0.saturating_sub(ACCEPTED)), |_| false);
+        self.accepted.expire(Millis(before.0.saturating_sub(LONGER)), |_| false);
         self.fanout.expire(before, |()| false);
         self.rejected.expire(before, |()| false);
         self.unwanted.expire(before, |()| false);
