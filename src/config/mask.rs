@@ -36,7 +36,9 @@ pub(super) fn masked_value(key: &str, value: &Value) -> Value {
 
 /// The value of a key that does not exist: a secret where its name, or the key that was meant, sounds like one.
 pub(super) fn masked_unknown(key: &str, meant: Option<&str>, value: &Value) -> Value {
-    let sounds = ["secret", "token", "key", "pass", "credential"].iter().any(|word| key.contains(word));
+    let words = ["secret", "token", "key", "pass", "pwd", "cred", "jwt", "auth", "sign", "private"];
+    let key = key.to_lowercase();
+    let sounds = words.iter().any(|word| key.contains(word));
     if sounds || meant.is_some_and(|meant| SECRETS.contains(&meant)) {
         return masked_value(SECRETS[0], value);
     }
@@ -60,7 +62,7 @@ fn masked_url(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{masked, masked_value};
+    use super::{masked, masked_unknown, masked_value};
     use serde_json::json;
 
     #[test]
@@ -77,5 +79,9 @@ mod tests {
         assert_eq!(masked_value("admin.token", &json!(["s3cret"])), json!("****"));
         assert_eq!(masked_value("rabbitmq.url", &json!(["amqp://u:p@h"])), json!(["amqp://u:****@h"]));
         assert_eq!(masked_value("http.max_body", &json!(5)), json!(5));
+        for secret in ["rabbitmq.Password", "rabbitmq.pwd", "JWT", "chat3.apikey"] {
+            assert_eq!(masked_unknown(secret, None, &json!("hush")), json!("****"), "{secret}");
+        }
+        assert_eq!(masked_unknown("http.lisen", Some("http.listen"), &json!("x")), json!("x"));
     }
 }

@@ -55,6 +55,7 @@ impl Hub {
                     selection,
                     rooms,
                     resume: None,
+                    came_from: None,
                     replay: Replay::default(),
                     lost_at: None,
                     owed: None,

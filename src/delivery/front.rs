@@ -17,7 +17,7 @@ use crate::broker::QueueState;
 use crate::sockets::{Front, Link, Packet, Refused, SignOn, Signed};
 
 /// Most rooms of one socket.
-const MOST_ROOMS: usize = 10_000;
+pub(super) const MOST_ROOMS: usize = 10_000;
 /// How long sign-on waits in `shadow`, where nothing depends on the queue.
 const SHADOW_WAIT: Duration = Duration::from_secs(1);
 
@@ -151,8 +151,9 @@ impl Front for Hub {
         own.declare(&sign_on, self.settings.undeclared);
         let recovered = match &sign_on.resume {
             None => false,
-            // Nothing of its own was lost.
+            // Its own, of which nothing was lost; or the one that it has back already.
             Some(resume) if own.resume.as_deref() == Some(&resume.token) => true,
+            Some(resume) if own.came_from.as_deref() == Some(&resume.token) => true,
             Some(resume) => self.inherit(&user, &mut state, resume, signed.socket),
         };
         if let Some(selection) = declared
@@ -222,6 +223,7 @@ impl Hub {
             selection,
             rooms: std::collections::BTreeSet::new(),
             resume: None,
+            came_from: None,
             replay: super::replay::Replay::default(),
             lost_at: None,
             owed,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bridge_core::{Millis, SocketId, UserId};
 
+use super::front::MOST_ROOMS;
 use super::hub::Hub;
 use super::user::{Owed, State, User};
 use crate::sockets::{Cut, Link, Packet, Resume};
@@ -23,6 +24,7 @@ impl Hub {
             socket.link = Some(Arc::clone(link));
             socket.lost_at = None;
             socket.greeted = false;
+            socket.came_from = Some(resume.token.clone());
         }
         Ok(id)
     }
@@ -44,13 +46,15 @@ impl Hub {
             }
         };
         if let Some((rooms, selection, owed)) = taken {
-            own.rooms.extend(rooms);
+            let free = MOST_ROOMS.saturating_sub(own.rooms.len());
+            own.rooms.extend(rooms.into_iter().take(free));
             own.selection = selection;
             own.owed = own.owed.or(owed);
         }
         let (now, bounds) = (self.now(), self.bounds());
         let missed: Vec<Packet> = missed.into_iter().filter(|packet| !own.replay.has_handed(packet)).collect();
         missed.into_iter().for_each(|packet| own.send(bounds, now, packet));
+        own.came_from = Some(resume.token.clone());
         state.gate.inherit(from, to);
         self.drop_socket(user, state, from);
         true

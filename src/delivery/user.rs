@@ -40,6 +40,8 @@ pub(crate) struct Socket {
     pub(crate) selection: Selection,
     pub(crate) rooms: BTreeSet<DialogId>,
     pub(crate) resume: Option<String>,
+    /// The token of the earlier socket that it goes on from.
+    pub(crate) came_from: Option<String>,
     pub(crate) replay: Replay,
     pub(crate) lost_at: Option<Millis>,
     /// A `bridge:resync` that waits until the client was greeted and the queue is live.

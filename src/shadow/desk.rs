@@ -120,7 +120,7 @@ impl Desk {
         let mut comparator = Comparator::new(Limits { window: millis(shadow.window), memory: memory / 2 });
         comparator.set_ignore(ignore(shadow));
         let kept = settings.dir.join("evidence.json");
-        let evidence = Gathered::open(&kept, target(shadow), &fingerprint(shadow), millis(shadow.window));
+        let evidence = Gathered::open(&kept, target(shadow), &fingerprint(shadow));
         let lost = Lost::new();
         let rotate = shadow.rotate.as_u64();
         let log = ShadowLog::new(&settings.dir, &settings.instance, rotate, shadow.keep, lost.clone());

@@ -11,16 +11,13 @@ use bridge_core::verdict::{Evidence, Target, Value};
 const WRITE: u64 = 10_000;
 /// What was counted can still be amended for this long, in ms.
 const LATE: u64 = 65_000;
-/// Most messages that are waited for, or can be amended.
+/// Most messages that can be amended.
 const MOST: usize = 200_000;
 
 /// Messages on their way into the evidence.
 pub(super) struct Gathered {
     evidence: Evidence,
     target: Target,
-    window: u64,
-    /// A message that is good so far waits one window more for its other recipients. What is bad counts at once.
-    waiting: VecDeque<(Millis, u128)>,
     /// By message, until nothing can change it any more.
     seen: HashMap<u128, Seen>,
     order: VecDeque<(Millis, u128)>,
@@ -35,32 +32,26 @@ struct Seen {
     /// Units whose class is bad.
     bad: u32,
     missing: bool,
-    /// It is in the evidence, as good or bad.
-    counted: Option<bool>,
+    /// It is in the evidence as a bad one.
+    counted_bad: bool,
 }
 
 impl Gathered {
     /// The evidence of `path`, as far as it was seen under `fingerprint`.
-    pub(super) fn open(path: &Path, target: Target, fingerprint: &str, window: u64) -> Self {
+    pub(super) fn open(path: &Path, target: Target, fingerprint: &str) -> Self {
         let stored = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Evidence>(&text).ok());
         let evidence = match stored {
             Some(stored) => stored.under(fingerprint, target.rate),
             None => Evidence::new(fingerprint, target.rate),
         };
-        Self {
-            evidence,
-            target,
-            window,
-            waiting: VecDeque::new(),
-            seen: HashMap::new(),
-            order: VecDeque::new(),
-            totals: (0, 0),
-            written: Millis(0),
-        }
+        Self { evidence, target, seen: HashMap::new(), order: VecDeque::new(), totals: (0, 0), written: Millis(0) }
     }
 
     /// Rules or settings have changed.
     pub(super) fn renew(&mut self, target: Target, fingerprint: &str) {
+        // What was counted before is not to be corrected in what begins now.
+        self.seen.clear();
+        self.order.clear();
         let old = std::mem::replace(&mut self.evidence, Evidence::new(fingerprint, target.rate));
         self.evidence = old.under(fingerprint, target.rate);
         self.target = target;
@@ -80,36 +71,30 @@ impl Gathered {
         if !closed.creation || !(shows || was_bad) {
             return;
         }
+        // A message counts with its first unit, good or bad; its other recipients, and copies that come late, may
+        // make it another.
         if !self.seen.contains_key(&closed.key) {
-            if self.order.len() >= MOST || was_bad {
+            if was_bad {
                 return;
             }
-            self.seen.insert(closed.key, Seen::default());
-            self.waiting.push_back((now.plus(self.window), closed.key));
-            self.order.push_back((now.plus(self.window + LATE), closed.key));
+            if self.order.len() >= MOST
+                && let Some((_, oldest)) = self.order.pop_front()
+            {
+                self.seen.remove(&oldest);
+            }
+            self.seen.insert(closed.key, Seen { counted_bad: bad, ..Seen::default() });
+            self.order.push_back((now.plus(LATE), closed.key));
+            self.evidence.message(now, bad);
+            self.totals.0 += 1;
         }
         let Some(seen) = self.seen.get_mut(&closed.key) else { return };
         seen.bad = (seen.bad + u32::from(bad)).saturating_sub(u32::from(was_bad));
         if closed.class == Class::MissingInRabbitmq && !std::mem::replace(&mut seen.missing, true) {
-            self.totals.1 += u64::from(seen.counted.is_some());
+            self.totals.1 += 1;
         }
-        if bad || seen.counted.is_some() {
-            self.count(closed.key, now);
-        }
-    }
-
-    /// Brings the evidence to what is known of a message by now.
-    fn count(&mut self, key: u128, now: Millis) {
-        let Some(seen) = self.seen.get_mut(&key) else { return };
         let bad = seen.bad > 0;
-        match seen.counted.replace(bad) {
-            None => {
-                self.evidence.message(now, bad);
-                self.totals.0 += 1;
-                self.totals.1 += u64::from(seen.missing);
-            }
-            Some(before) if before != bad => self.evidence.correct(bad),
-            Some(_) => {}
+        if std::mem::replace(&mut seen.counted_bad, bad) != bad {
+            self.evidence.correct(bad);
         }
     }
 
@@ -120,12 +105,6 @@ impl Gathered {
 
     /// Time passes; what is to be written now is returned.
     pub(super) fn tick(&mut self, now: Millis) -> Option<Vec<u8>> {
-        while let Some((_, key)) = self.waiting.front().copied().filter(|(due, _)| *due <= now) {
-            self.waiting.pop_front();
-            if self.seen.get(&key).is_some_and(|seen| seen.counted.is_none()) {
-                self.count(key, now);
-            }
-        }
         while let Some((_, key)) = self.order.front().copied().filter(|(until, _)| *until <= now) {
             self.order.pop_front();
             self.seen.remove(&key);
@@ -169,11 +148,9 @@ mod tests {
 
     use super::*;
 
-    const WINDOW: u64 = 1_000;
-
     fn gathered() -> Gathered {
         let target = Target { rate: 0.2, confidence: 0.9, events: Vec::new(), drill: false, stale_after: 1 << 40 };
-        Gathered::open(Path::new("/nowhere"), target, "now", WINDOW)
+        Gathered::open(Path::new("/nowhere"), target, "now")
     }
 
     fn unit(key: u128, class: Class, amends: Option<Class>) -> Closed {
@@ -207,18 +184,27 @@ mod tests {
     }
 
     #[test]
-    fn a_good_message_waits_for_its_recipients_and_a_bad_one_counts_at_once() {
+    fn a_message_counts_once_and_is_bad_when_one_of_its_recipients_is() {
         let mut gathered = gathered();
         gathered.closed(&unit(1, Class::Match, None), Millis(0));
         gathered.closed(&unit(2, Class::MissingInRabbitmq, None), Millis(0));
         gathered.closed(&unit(2, Class::Match, None), Millis(1));
-        assert_eq!((counts(&gathered), gathered.totals()), ((1, 1), (1, 1)));
+        assert_eq!((counts(&gathered), gathered.totals()), ((2, 1), (2, 1)));
         gathered.closed(&unit(1, Class::PayloadMismatch, None), Millis(2));
         gathered.closed(&unit(1, Class::MissingInRabbitmq, None), Millis(3));
+        gathered.closed(&unit(1, Class::Match, None), Millis(4));
         assert_eq!((counts(&gathered), gathered.totals()), ((2, 2), (2, 2)));
-        gathered.closed(&unit(3, Class::Match, None), Millis(4));
-        gathered.tick(Millis(4 + WINDOW));
-        assert_eq!(counts(&gathered), (3, 2));
+    }
+
+    #[test]
+    fn new_rules_begin_anew_and_what_was_counted_before_corrects_nothing() {
+        let mut gathered = gathered();
+        gathered.closed(&unit(1, Class::MissingInRabbitmq, None), Millis(0));
+        let target = gathered.target.clone();
+        gathered.renew(target, "other rules");
+        gathered.closed(&unit(2, Class::MissingInRabbitmq, None), Millis(1));
+        gathered.closed(&unit(1, Class::Match, Some(Class::MissingInRabbitmq)), Millis(2));
+        assert_eq!(counts(&gathered), (1, 1));
     }
 
     #[test]
@@ -235,8 +221,8 @@ mod tests {
         gathered.closed(&unit(1, Class::Duplicate, None), Millis(4_000));
         assert_eq!(counts(&gathered), (1, 1));
         // Long after, nothing is known of it any more.
-        gathered.tick(Millis(WINDOW + LATE + 4_000));
-        gathered.closed(&unit(1, Class::Match, Some(Class::Duplicate)), Millis(WINDOW + LATE + 4_001));
+        gathered.tick(Millis(LATE));
+        gathered.closed(&unit(1, Class::Match, Some(Class::Duplicate)), Millis(LATE + 1));
         assert_eq!(counts(&gathered), (1, 1));
     }
 

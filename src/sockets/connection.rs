@@ -41,6 +41,8 @@ pub(crate) struct Incoming {
     pub(crate) ack: Option<Ack>,
     /// Its room among those that wait.
     pub(crate) place: Option<OwnedSemaphorePermit>,
+    /// What it will ask for was announced.
+    pub(crate) expected: bool,
 }
 
 /// What all connections share.
@@ -136,12 +138,26 @@ impl Connection {
         if self.signed.is_none() || waiting.is_empty() {
             return;
         }
-        let joins = std::iter::once(first).chain(&*waiting).filter(|incoming| incoming.event == "dialog:join");
-        joins.filter_map(|incoming| dialog(&incoming.data).ok()).for_each(|id| self.room.front.expect(&id));
+        if !first.expected {
+            self.expect(first);
+        }
+        // Once each: where Chat3 fails, asking again and again would not help it.
+        for incoming in waiting.iter_mut().filter(|incoming| !incoming.expected) {
+            incoming.expected = true;
+            self.expect(incoming);
+        }
+    }
+
+    fn expect(&self, incoming: &Incoming) {
+        if incoming.event == "dialog:join"
+            && let Ok(id) = dialog(&incoming.data)
+        {
+            self.room.front.expect(&id);
+        }
     }
 
     async fn serve(&mut self, incoming: Incoming) {
-        let Incoming { event, data, ack, place: _until_it_is_served } = incoming;
+        let Incoming { event, data, ack, place: _until_it_is_served, expected: _ } = incoming;
         if event == "authenticate" {
             self.authenticate(data, ack);
             return;

@@ -131,13 +131,14 @@ fn listen(socket: &SocketRef) {
         };
         let ack = wanted.0.then(|| Box::new(answer) as Ack);
         let least = WAITING_BYTES / WAITING;
-        let bytes = u32::try_from(weight(&data).clamp(least, WAITING_BYTES)).unwrap_or(u32::MAX);
+        let bytes = u32::try_from((weight(&data) + event.len()).clamp(least, WAITING_BYTES)).unwrap_or(u32::MAX);
         let ends = inbound.0.lock();
         match Arc::clone(&places).try_acquire_many_owned(bytes) {
             Ok(place) => {
                 if let Some(sender) = &ends.sender {
                     // There is room: each has a place. It fails when nobody serves the client any more.
-                    let _served = sender.try_send(Incoming { event, data, ack, place: Some(place) });
+                    let _served =
+                        sender.try_send(Incoming { event, data, ack, place: Some(place), expected: false });
                 }
             }
             Err(_) => {

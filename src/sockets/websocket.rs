@@ -224,7 +224,7 @@ async fn read(
         let answering = Arc::clone(link);
         let ack = id.map(|id| -> Ack { Box::new(move |answer| acknowledge(&answering, &id, &answer)) });
         // A client that sends faster than it is served is not read meanwhile.
-        if sender.send(Incoming { event, data, ack, place: None }).await.is_err() {
+        if sender.send(Incoming { event, data, ack, place: None, expected: false }).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

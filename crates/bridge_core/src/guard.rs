@@ -208,8 +208,9 @@ impl Guard {
     }
 
     fn note_missing(&mut self, now: Millis, sample: Sample) {
-        if sample.closed > 0 && !self.excused(now) {
-            self.samples.push_back((now, sample.closed, sample.missing.min(sample.closed)));
+        // One may turn out to be missing for somebody a moment after it was counted.
+        if (sample.closed > 0 || sample.missing > 0) && !self.excused(now) {
+            self.samples.push_back((now, sample.closed, sample.missing));
         }
         while self.samples.front().is_some_and(|(at, ..)| now.since(*at) > self.bounds.period) {
             self.samples.pop_front();
@@ -249,6 +250,7 @@ impl Guard {
         if closed < self.bounds.min_messages.max(1) {
             return None;
         }
+        let missing = missing.min(closed);
         let lower_bound = lower_bound(missing, closed);
         (lower_bound > self.bounds.missing_max).then_some(Alarm::Missing { missing, closed, lower_bound })
     }

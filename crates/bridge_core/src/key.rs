@@ -30,6 +30,12 @@ impl MessageId {
         self.message.as_deref() == Some(id) || self.mongo.as_deref() == Some(id)
     }
 
+    /// Whether both name the same message, as far as they share an id.
+    #[must_use]
+    pub fn names(&self, other: &Self) -> bool {
+        [&other.message, &other.mongo].into_iter().flatten().any(|id| self.is(id))
+    }
+
     /// The key of this message within `tenant`; `None` when the side names no id at all.
     #[must_use]
     pub fn key(&self, tenant: &str) -> Option<Key> {

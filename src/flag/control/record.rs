@@ -87,7 +87,7 @@ impl Control {
         let reason = "the configured value is now what had been changed at run time";
         {
             let mut state = self.state.lock();
-            if state.version != version {
+            if state.version != version || !state.is_overridden() {
                 return;
             }
             let (to, rollout) = (state.stage, state.rollout.clone());

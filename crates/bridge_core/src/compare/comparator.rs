@@ -323,9 +323,12 @@ impl Comparator {
     /// No twin can come any more: what is left is that it was.
     fn bury(&mut self, number: u64, now: Millis) {
         if let Some(unit) = self.units.get(&number).filter(|unit| !unit.leak) {
-            let sides = (unit.legacy.is_some(), unit.rabbitmq.is_some());
+            let (legacy, rabbitmq) = (unit.legacy.is_some(), unit.rabbitmq.is_some());
             for id in unit.key.ids() {
-                self.past.insert(now, digest(&unit.user, *id), sides);
+                let name = digest(&unit.user, *id);
+                // A copy too many has a unit of its own, and takes nothing back of what was known before.
+                let before = self.past.get(&name).copied().unwrap_or_default();
+                self.past.insert(now, name, (legacy || before.0, rabbitmq || before.1));
             }
         }
         self.forget(number);
