@@ -181,12 +181,9 @@ impl Sources {
             };
             if known.is_some() {
                 short.insert(key.clone(), (name.into(), text.into()));
-            } else if let Some((other, _)) = short.get(&key).filter(|(_, other)| other != text) {
-                layers.contradiction(&key, (other, &short[&key].1), (name, text));
             }
             layers.set(&key, text, Origin::Variable(name.into()));
         }
-        // The map is ordered, so a BRIDGE_ variable comes before most short ones.
         for (key, (name, text)) in &short {
             let long = format!("BRIDGE_{}", key.replace('.', "__").to_ascii_uppercase());
             let other = self.env.get(&OsString::from(&long)).and_then(|value| value.to_str());

@@ -89,15 +89,14 @@ impl Replay {
     /// Whether the same was handed to a transport lately.
     pub(crate) fn has_handed(&self, packet: &Packet) -> bool {
         let handed = self.sent.len() - self.unsent;
-        let same = |sent: &Packet| sent.event == packet.event && sent.data.get() == packet.data.get();
-        // A flip between the two may have brought one message as `message:new` here and as `update` there.
-        let other = |sent: &Packet| {
+        let same = |sent: &Packet| {
+            if sent.event == packet.event {
+                return sent.data.get() == packet.data.get();
+            }
+            // A flip between the two may have brought one message as `message:new` here and as `update` there.
             let both = sent.message.as_ref().zip(packet.message.as_ref());
-            sent.event != packet.event
-                && (sent.event == "update" || packet.event == "update")
-                && both.is_some_and(|(one, other)| one.names(other))
+            [sent.event, packet.event].contains(&"update") && both.is_some_and(|(one, other)| one.names(other))
         };
-        let same = |sent: &Packet| same(sent) || other(sent);
         self.sent.iter().take(handed).any(|(_, sent)| same(sent))
     }
 

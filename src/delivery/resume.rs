@@ -32,20 +32,20 @@ impl Hub {
     /// A client that has signed on already names its earlier socket: `to` gets that one's rooms, subscriptions and
     /// what it missed, except what `to` was given meanwhile. Says whether it did; else `to` is owed a resync.
     pub(super) fn inherit(&self, user: &Arc<User>, state: &mut State, resume: &Resume, to: SocketId) -> bool {
-        let reclaimed = self.reclaim(&user.id, state, resume);
-        let taken = reclaimed.as_ref().ok().and_then(|(from, _)| state.sockets.get(from));
-        let taken = taken.map(|old| (old.rooms.clone(), old.selection.clone(), old.owed));
-        let Some(own) = state.sockets.get_mut(&to) else { return false };
-        let (from, missed) = match reclaimed {
+        let (from, missed) = match self.reclaim(&user.id, state, resume) {
             Ok(reclaimed) => reclaimed,
             Err(owed) => {
-                own.owed.get_or_insert(owed);
-                // It is told after the answer.
-                own.greeted = false;
+                if let Some(own) = state.sockets.get_mut(&to) {
+                    own.owed.get_or_insert(owed);
+                    // It is told after the answer.
+                    own.greeted = false;
+                }
                 return false;
             }
         };
-        if let Some((rooms, selection, owed)) = taken {
+        let old = state.sockets.get(&from).map(|old| (old.rooms.clone(), old.selection.clone(), old.owed));
+        let Some(own) = state.sockets.get_mut(&to) else { return false };
+        if let Some((rooms, selection, owed)) = old {
             let free = MOST_ROOMS.saturating_sub(own.rooms.len());
             own.rooms.extend(rooms.into_iter().take(free));
             own.selection = selection;

@@ -32,8 +32,6 @@ struct Seen {
     /// Units whose class is bad.
     bad: u32,
     missing: bool,
-    /// It is in the evidence as a bad one.
-    counted_bad: bool,
 }
 
 impl Gathered {
@@ -49,9 +47,11 @@ impl Gathered {
 
     /// Rules or settings have changed.
     pub(super) fn renew(&mut self, target: Target, fingerprint: &str) {
-        // What was counted before is not to be corrected in what begins now.
-        self.seen.clear();
-        self.order.clear();
+        if !self.evidence.is_under(fingerprint) {
+            // What was counted before is not to be corrected in what begins now.
+            self.seen.clear();
+            self.order.clear();
+        }
         let old = std::mem::replace(&mut self.evidence, Evidence::new(fingerprint, target.rate));
         self.evidence = old.under(fingerprint, target.rate);
         self.target = target;
@@ -73,7 +73,8 @@ impl Gathered {
         }
         // A message counts with its first unit, good or bad; its other recipients, and copies that come late, may
         // make it another.
-        if !self.seen.contains_key(&closed.key) {
+        let first = !self.seen.contains_key(&closed.key);
+        if first {
             if was_bad {
                 return;
             }
@@ -82,19 +83,18 @@ impl Gathered {
             {
                 self.seen.remove(&oldest);
             }
-            self.seen.insert(closed.key, Seen { counted_bad: bad, ..Seen::default() });
             self.order.push_back((now.plus(LATE), closed.key));
             self.evidence.message(now, bad);
             self.totals.0 += 1;
         }
-        let Some(seen) = self.seen.get_mut(&closed.key) else { return };
+        let seen = self.seen.entry(closed.key).or_default();
+        let counted_bad = if first { bad } else { seen.bad > 0 };
         seen.bad = (seen.bad + u32::from(bad)).saturating_sub(u32::from(was_bad));
         if closed.class == Class::MissingInRabbitmq && !std::mem::replace(&mut seen.missing, true) {
             self.totals.1 += 1;
         }
-        let bad = seen.bad > 0;
-        if std::mem::replace(&mut seen.counted_bad, bad) != bad {
-            self.evidence.correct(bad);
+        if (seen.bad > 0) != counted_bad {
+            self.evidence.correct(seen.bad > 0);
         }
     }
 
@@ -201,6 +201,9 @@ mod tests {
         let mut gathered = gathered();
         gathered.closed(&unit(1, Class::MissingInRabbitmq, None), Millis(0));
         let target = gathered.target.clone();
+        gathered.renew(target.clone(), "now");
+        gathered.closed(&unit(1, Class::Match, None), Millis(0));
+        assert_eq!(counts(&gathered), (1, 1), "the same rules: the same message");
         gathered.renew(target, "other rules");
         gathered.closed(&unit(2, Class::MissingInRabbitmq, None), Millis(1));
         gathered.closed(&unit(1, Class::Match, Some(Class::MissingInRabbitmq)), Millis(2));

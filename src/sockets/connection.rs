@@ -14,8 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use super::{Cut, Link, Packet};
-use super::{Front, Refused, SignOn, Signed};
+use super::{Cut, Front, Link, Packet, Refused, SignOn, Signed};
 use crate::auth::{AuthError, Authenticator, Identity};
 
 pub(crate) use payload::{Credentials, weight};

@@ -24,7 +24,6 @@ fn an_end_lets_what_is_in_flight_finish_and_closes_the_port() {
     let client = reqwest::Client::new();
     let post = client.post(url).bearer_auth(token("end_a")).json(&json!({"content": "last words"})).send();
     let post = crate::kit::runtime().spawn(post);
-    js.emit("a", "typing:stop", &[json!({"dialogId": dialog})]);
     let bridge_ends = std::thread::scope(|scope| {
         let joining = scope.spawn(|| js.call("a", "dialog:join", &[json!(other)]));
         std::thread::sleep(s(1) / 4);

@@ -110,10 +110,16 @@ impl Evidence {
         }
     }
 
+    /// Whether it was seen under `fingerprint`.
+    #[must_use]
+    pub fn is_under(&self, fingerprint: &str) -> bool {
+        self.fingerprint == fingerprint
+    }
+
     /// Begins anew when build, settings or rules are others than those it was seen under.
     #[must_use]
     pub fn under(self, fingerprint: &str, rate: f64) -> Self {
-        if self.fingerprint == fingerprint {
+        if self.is_under(fingerprint) {
             return self;
         }
         let outdated = self.messages > 0 || self.outdated;

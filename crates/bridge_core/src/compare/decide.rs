@@ -146,6 +146,10 @@ fn only_rabbitmq(unit: &Unit, rabbitmq: &Side, known: &Known) -> Decision {
 
 /// When the earliest POST began that is in flight and may be making this message.
 pub(super) fn posting(unit: &Unit, known: &Known) -> Option<Millis> {
+    // One that was answered already needs no search.
+    if is_accepted(unit, known) {
+        return None;
+    }
     let open = |post: &&Post| post.state == PostState::InFlight;
     suspects(unit, known).filter(open).map(|post| post.began).min()
 }
