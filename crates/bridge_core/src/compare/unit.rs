@@ -10,7 +10,7 @@ use super::event::{Payload, Seen, list_bytes};
 use crate::gate::Sockets;
 use crate::key::{Key, MessageId};
 use crate::message::Comparison;
-use crate::stage::Stage;
+use crate::stage::{Path, Stage};
 use crate::{DialogId, Millis, UserId};
 
 /// What one path showed.
@@ -136,12 +136,18 @@ impl Unit {
         one_sided && open && self.key.is_creation() && !self.shed
     }
 
-    /// What the two sides say of it, together.
+    /// What the two sides say of it, together. Where both say something the answer to the POST stands, whichever came
+    /// first: the update is held against it, not against itself.
     pub(super) fn learn(&mut self, seen: &Seen) {
+        let stands = seen.path == Path::Legacy && self.legacy.is_none();
         if let Some(id) = &seen.message {
-            let own = self.message.get_or_insert_default();
-            own.message = own.message.take().or_else(|| id.message.clone());
-            own.mongo = own.mongo.take().or_else(|| id.mongo.clone());
+            let own = self.message.take().unwrap_or_default();
+            let (first, then) = if stands { (id.clone(), own) } else { (own, id.clone()) };
+            self.message =
+                Some(MessageId { message: first.message.or(then.message), mongo: first.mongo.or(then.mongo) });
+        }
+        if stands && seen.dialog.is_some() {
+            self.dialog.clone_from(&seen.dialog);
         }
         self.dialog = self.dialog.take().or_else(|| seen.dialog.clone());
         self.sender = self.sender.take().or_else(|| seen.sender.clone());
