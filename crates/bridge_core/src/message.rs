@@ -11,6 +11,8 @@ pub use redact::redact;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Millis;
+
 /// A difference that the canonical form smooths, or that `CHAT3.md` knows as real; named in records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,6 +61,17 @@ pub struct Difference {
     pub rabbitmq: Value,
 }
 
+/// A difference that somebody answers for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IgnoreRule {
+    /// Name in records.
+    pub name: String,
+    /// JSON Pointer; also everything below it. Identity, recipient and order can't be ignored.
+    pub path: String,
+    /// Until when it holds.
+    pub until: Millis,
+}
+
 /// What a comparison of two payloads found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
@@ -66,7 +79,7 @@ pub struct Comparison {
     pub rules: Vec<Rule>,
     /// Names of the settings' own ignore rules that were needed.
     pub ignored: Vec<String>,
-    /// What is left; empty means equal.
+    /// What is left, at most 32 differences; empty means equal.
     pub diff: Vec<Difference>,
 }
 

@@ -1,4 +1,5 @@
-//! What the comparison of two bodies answers does not hang on which of them came first.
+//! What the comparison of two bodies answers does not hang on which of them came first, nor on how much else differs
+//! beside what somebody answers for.
 
 #[path = "kit/seen.rs"]
 mod kit;
@@ -80,6 +81,19 @@ fn an_update_that_names_another_dialog_differs_whichever_came_first() {
     }
 }
 
+#[test]
+fn many_differences_below_an_ignored_field_hide_no_other() {
+    let meta = |value: &str| (0..40).map(|n| (format!("k{n}"), json!(value))).collect::<Map<_, _>>();
+    let ours = legacy_of(&answered(&json!({"meta": meta("ours"), "quotedMessage": {"messageId": "msg_0"}})));
+    let theirs =
+        update_of(&published(&json!({"meta": meta("theirs"), "quotedMessage": {"messageId": "msg_another"}})));
+    for closed in both_ways(&ours, &theirs, &[rule("/meta")]) {
+        let paths: Vec<&str> = closed.diff.iter().map(|difference| difference.path.as_str()).collect();
+        assert_eq!((closed.class, paths), (Class::PayloadMismatch, vec!["/quotedMessage/messageId"]));
+        assert!(closed.rules.contains(&"ticket_7".to_owned()));
+    }
+}
+
 /// Few values, so that equal ones are frequent.
 fn leaf() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -151,5 +165,23 @@ proptest! {
         prop_assert_eq!(first.rules, second.rules);
         prop_assert_eq!((first.dialog, first.message, first.event), (second.dialog, second.message, second.event));
         prop_assert_eq!(first.key, second.key);
+    }
+
+    #[test]
+    fn nor_on_how_many_differences_stand_beside_an_ignored_one(
+        many in 1..120_usize, deep in any::<bool>(), altered in any::<bool>(),
+    ) {
+        let meta = |value: &str| {
+            let flat: Map<String, Value> = (0..many).map(|n| (format!("k{n}"), json!(value))).collect();
+            if deep { json!({"below": [flat]}) } else { Value::Object(flat) }
+        };
+        let quoted = |id: &str| json!({"messageId": id});
+        let ours = legacy_of(&answered(&json!({"meta": meta("ours"), "quotedMessage": quoted("msg_0")})));
+        let other = if altered { "msg_another" } else { "msg_0" };
+        let theirs = update_of(&published(&json!({"meta": meta("theirs"), "quotedMessage": quoted(other)})));
+        for closed in both_ways(&ours, &theirs, &[rule("/meta")]) {
+            prop_assert_eq!(closed.class, if altered { Class::PayloadMismatch } else { Class::Match });
+            prop_assert_eq!(closed.diff.len(), usize::from(altered));
+        }
     }
 }

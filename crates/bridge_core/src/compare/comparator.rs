@@ -11,11 +11,11 @@ use super::describe::describe;
 use super::event::{Event, Fact, Payload, Seen};
 use super::known::{Known, LONGER, Recent};
 use super::order::Order;
-use super::record::{Closed, IgnoreRule};
+use super::record::Closed;
 use super::summary::{Counts, Summary};
 use super::unit::{Side, Unit};
 use crate::gate::Why;
-use crate::message::{self, Comparison};
+use crate::message::{self, IgnoreRule};
 use crate::stage::Path;
 use crate::{DialogId, Millis, UserId};
 
@@ -239,10 +239,9 @@ impl Comparator {
             return;
         };
         let dialog = unit.dialog.as_ref().map_or("", DialogId::as_str);
-        unit.compared = Some(message::compare_raw(&data, dialog, &update));
-        if let (Some(compared), at) = (&mut unit.compared, seen.at) {
-            ignored(compared, ignore, at);
-        }
+        let at = legacy.at.max(rabbitmq.at);
+        let ignore: Vec<&IgnoreRule> = ignore.iter().filter(|rule| at <= rule.until).collect();
+        unit.compared = Some(message::compare_raw(&data, dialog, &update, &ignore));
         if let Some(dialog) = &unit.dialog
             && order.pair(seen.at, &unit.user, dialog, legacy.sequence, rabbitmq.sequence)
         {
@@ -358,17 +357,6 @@ impl Comparator {
             self.summary.amend(&Closed { rules, ..before }, &after);
         }
         self.amended.push(after);
-    }
-}
-
-/// Takes the differences out that somebody answers for, and names who.
-fn ignored(compared: &mut Comparison, ignore: &[IgnoreRule], at: Millis) {
-    for rule in ignore.iter().filter(|rule| at <= rule.until) {
-        let before = compared.diff.len();
-        compared.diff.retain(|difference| !message::is_below(&difference.path, &rule.path));
-        if compared.diff.len() < before && !compared.ignored.contains(&rule.name) {
-            compared.ignored.push(rule.name.clone());
-        }
     }
 }
 

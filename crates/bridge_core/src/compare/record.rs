@@ -9,17 +9,6 @@ use super::class::{Cause, Class, Modifier};
 use crate::message::{Difference, redact};
 use crate::{Millis, Stage};
 
-/// A difference that somebody answers for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IgnoreRule {
-    /// Name in records.
-    pub name: String,
-    /// JSON Pointer; also everything below it. Identity, recipient and order can't be ignored.
-    pub path: String,
-    /// Until when it holds.
-    pub until: Millis,
-}
-
 /// One side of a closed unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedSide {

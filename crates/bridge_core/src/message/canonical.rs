@@ -3,8 +3,8 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::diff::{difference, same};
-use super::{Comparison, DiffKind, Difference, Rule};
+use super::diff::{Look, same};
+use super::{Comparison, DiffKind, Difference, IgnoreRule, Rule};
 use crate::update::Update;
 
 /// Chat3 cuts an update's content at this many UTF-16 units.
@@ -12,13 +12,13 @@ const CUT: usize = 4_096;
 
 /// Compares Chat3's createMessage `data`, posted to dialog `dialog`, with an update of the same message. Fields that
 /// the canonical form does not name are not compared. A side that can't be read, because it is no object or is nested
-/// deeper than the parser goes, equals nothing: it differs at the root.
+/// deeper than the parser goes, equals nothing: it differs at the root. What `ignore` covers is no difference.
 #[must_use]
-pub fn compare_raw(legacy: &RawValue, dialog: &str, update: &Update) -> Comparison {
+pub fn compare_raw(legacy: &RawValue, dialog: &str, update: &Update, ignore: &[&IgnoreRule]) -> Comparison {
     let legacy = read(Some(legacy));
     let part = read(update.message_part());
     match (&legacy, part) {
-        (Some(legacy), Some(part)) => canonical(legacy, dialog, Side { update, part: &part }),
+        (Some(legacy), Some(part)) => canonical(legacy, dialog, Side { update, part: &part }, ignore),
         (legacy, part) => {
             let told = |read: bool| Value::from(if read { "readable" } else { "unreadable" });
             let (legacy, rabbitmq) = (told(legacy.is_some()), told(part.is_some()));
@@ -32,25 +32,25 @@ pub fn compare_raw(legacy: &RawValue, dialog: &str, update: &Update) -> Comparis
 #[must_use]
 pub fn compare(legacy: &Value, dialog: &str, update: &Update) -> Comparison {
     let raw = serde_json::value::to_raw_value(legacy).unwrap_or_default();
-    compare_raw(&raw, dialog, update)
+    compare_raw(&raw, dialog, update, &[])
 }
 
 fn read(side: Option<&RawValue>) -> Option<Map<String, Value>> {
     serde_json::from_str(side?.get()).ok()
 }
 
-fn canonical(legacy: &Map<String, Value>, dialog: &str, update: Side<'_>) -> Comparison {
-    let mut found = Comparison::default();
-    id(&mut found, legacy, &update);
-    dialog_id(&mut found, legacy, dialog, &update);
+fn canonical(legacy: &Map<String, Value>, dialog: &str, update: Side<'_>, ignore: &[&IgnoreRule]) -> Comparison {
+    let mut look = Look::new(ignore);
+    id(&mut look, legacy, &update);
+    dialog_id(&mut look, legacy, dialog, &update);
     for field in ["senderId", "type"] {
-        difference(&mut found.diff, &format!("/{field}"), legacy.get(field), update.part.get(field));
+        look.difference(&format!("/{field}"), legacy.get(field), update.part.get(field));
     }
-    content(&mut found, legacy.get("content"), update.part.get("content"));
-    created_at(&mut found, legacy.get("createdAt"), update.part.get("createdAt"));
-    meta(&mut found, legacy.get("meta"), &update);
-    quoted(&mut found, legacy.get("quotedMessage"), &update);
-    found
+    content(&mut look, legacy.get("content"), update.part.get("content"));
+    created_at(&mut look, legacy.get("createdAt"), update.part.get("createdAt"));
+    meta(&mut look, legacy.get("meta"), &update);
+    quoted(&mut look, legacy.get("quotedMessage"), &update);
+    look.found
 }
 
 struct Side<'a> {
@@ -71,17 +71,17 @@ impl Side<'_> {
     }
 }
 
-fn id(found: &mut Comparison, legacy: &Map<String, Value>, update: &Side<'_>) {
+fn id(look: &mut Look<'_>, legacy: &Map<String, Value>, update: &Side<'_>) {
     let text = |id: &Option<std::sync::Arc<str>>| id.as_deref().map(Value::from);
     let named = update.update.message.clone().unwrap_or_default();
     let (ours, theirs) = match (legacy.get("messageId"), text(&named.message)) {
         (Some(ours), Some(theirs)) => (Some(ours), Some(theirs)),
         _ => (legacy.get("_id"), text(&named.mongo)),
     };
-    difference(&mut found.diff, "/id", ours, theirs.as_ref());
+    look.difference("/id", ours, theirs.as_ref());
 }
 
-fn dialog_id(found: &mut Comparison, legacy: &Map<String, Value>, dialog: &str, update: &Side<'_>) {
+fn dialog_id(look: &mut Look<'_>, legacy: &Map<String, Value>, dialog: &str, update: &Side<'_>) {
     let ours = Value::from(dialog);
     let mapped = legacy.get("dialogId").and_then(|id| id.get("_id")).and_then(Value::as_str);
     let theirs = match (update.update.dialog.as_deref(), update.update.dialog_mongo.as_deref()) {
@@ -89,23 +89,22 @@ fn dialog_id(found: &mut Comparison, legacy: &Map<String, Value>, dialog: &str, 
         (None, Some(mongo)) if mapped == Some(mongo) => Some(ours.clone()),
         (None, mongo) => mongo.map(Value::from),
     };
-    let before = found.diff.len();
-    difference(&mut found.diff, "/dialog", Some(&ours), theirs.as_ref());
+    let equal = look.difference("/dialog", Some(&ours), theirs.as_ref());
     let plain = legacy.get("dialogId") == Some(&ours) && update.update.dialog.is_some();
-    if found.diff.len() == before && !plain {
-        found.rule(Rule::DialogIdShape);
+    if equal && !plain {
+        look.found.rule(Rule::DialogIdShape);
     }
 }
 
-fn content(found: &mut Comparison, legacy: Option<&Value>, update: Option<&Value>) {
+fn content(look: &mut Look<'_>, legacy: Option<&Value>, update: Option<&Value>) {
     if let (Some(Value::String(ours)), Some(Value::String(theirs))) = (legacy, update)
         && ours != theirs
         && cut(ours) == cut(theirs)
     {
-        found.rule(Rule::ContentTruncated4096);
+        look.found.rule(Rule::ContentTruncated4096);
         return;
     }
-    difference(&mut found.diff, "/content", legacy, update);
+    look.difference("/content", legacy, update);
 }
 
 /// The text as JavaScript's `substring(0, 4096)` leaves it; half a surrogate pair is U+FFFD.
@@ -114,43 +113,44 @@ fn cut(text: &str) -> String {
     String::from_utf16_lossy(&units)
 }
 
-fn created_at(found: &mut Comparison, legacy: Option<&Value>, update: Option<&Value>) {
+fn created_at(look: &mut Look<'_>, legacy: Option<&Value>, update: Option<&Value>) {
     match (legacy, update) {
-        (Some(_), Some(_)) => difference(&mut found.diff, "/createdAt", legacy, update),
+        (Some(_), Some(_)) => {
+            look.difference("/createdAt", legacy, update);
+        }
         (None, None) => {}
-        _ => found.rule(Rule::CreatedAtAbsent),
+        _ => look.found.rule(Rule::CreatedAtAbsent),
     }
 }
 
-fn meta(found: &mut Comparison, legacy: Option<&Value>, update: &Side<'_>) {
+fn meta(look: &mut Look<'_>, legacy: Option<&Value>, update: &Side<'_>) {
     let theirs = update.part.get("meta");
     if full(legacy).is_some() && theirs.is_none() && update.loses_meta() {
-        found.rule(Rule::MetaMissingUpstreamBug);
+        look.found.rule(Rule::MetaMissingUpstreamBug);
         return;
     }
-    without_empty(found, "/meta", legacy, theirs);
+    without_empty(look, "/meta", legacy, theirs);
 }
 
-fn quoted(found: &mut Comparison, legacy: Option<&Value>, update: &Side<'_>) {
+fn quoted(look: &mut Look<'_>, legacy: Option<&Value>, update: &Side<'_>) {
     let theirs = update.part.get("quotedMessage");
     if full(legacy).is_some() && theirs.is_none() && update.loses_quoted() {
-        found.rule(Rule::QuotedAbsent);
+        look.found.rule(Rule::QuotedAbsent);
         return;
     }
-    without_empty(found, "/quotedMessage", legacy, theirs);
+    without_empty(look, "/quotedMessage", legacy, theirs);
 }
 
 /// Compares with `null`, `{}` and absent taken for one, at any depth.
-fn without_empty(found: &mut Comparison, path: &str, legacy: Option<&Value>, update: Option<&Value>) {
-    let before = found.diff.len();
-    difference(&mut found.diff, path, full(legacy).as_ref(), full(update).as_ref());
+fn without_empty(look: &mut Look<'_>, path: &str, legacy: Option<&Value>, update: Option<&Value>) {
+    let equal = look.difference(path, full(legacy).as_ref(), full(update).as_ref());
     let plain = match (legacy, update) {
         (Some(ours), Some(theirs)) => same(ours, theirs),
         (None, None) => true,
         _ => false,
     };
-    if found.diff.len() == before && !plain {
-        found.rule(Rule::EmptyDropped);
+    if equal && !plain {
+        look.found.rule(Rule::EmptyDropped);
     }
 }
 

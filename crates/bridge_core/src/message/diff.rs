@@ -2,44 +2,70 @@
 
 use serde_json::Value;
 
-use super::{DiffKind, Difference};
+use super::{Comparison, DiffKind, Difference, IgnoreRule, is_below};
 
 /// Most differences that one comparison lists.
 const MOST: usize = 32;
 
-/// Appends how `legacy` and `rabbitmq` differ at `path`.
-pub(super) fn difference(
-    found: &mut Vec<Difference>,
-    path: &str,
-    legacy: Option<&Value>,
-    rabbitmq: Option<&Value>,
-) {
-    if found.len() >= MOST {
-        return;
+/// One comparison while it goes on.
+pub(super) struct Look<'a> {
+    pub(super) found: Comparison,
+    ignore: &'a [&'a IgnoreRule],
+}
+
+impl<'a> Look<'a> {
+    pub(super) fn new(ignore: &'a [&'a IgnoreRule]) -> Self {
+        Self { found: Comparison::default(), ignore }
     }
-    let mut add = |kind: DiffKind| {
-        let value = |side: Option<&Value>| side.cloned().unwrap_or_default();
-        found.push(Difference { path: path.to_owned(), kind, legacy: value(legacy), rabbitmq: value(rabbitmq) });
-    };
-    match (legacy, rabbitmq) {
-        (None, None) => {}
-        (Some(_), None) => add(DiffKind::MissingInRabbitmq),
-        (None, Some(_)) => add(DiffKind::MissingInLegacy),
-        (Some(ours), Some(theirs)) if same(ours, theirs) => {}
-        (Some(Value::Object(ours)), Some(Value::Object(theirs))) => {
-            let only_theirs = theirs.keys().filter(|key| !ours.contains_key(*key));
-            for key in ours.keys().chain(only_theirs) {
-                let below = format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
-                difference(found, &below, ours.get(key), theirs.get(key));
+
+    /// Notes how `legacy` and `rabbitmq` differ at `path`; whether they are equal there. What somebody answers for takes
+    /// no place among the differences that are listed.
+    pub(super) fn difference(&mut self, path: &str, legacy: Option<&Value>, rabbitmq: Option<&Value>) -> bool {
+        match (legacy, rabbitmq) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) if same(ours, theirs) => true,
+            _ if self.is_ignored(path) => false,
+            (Some(_), None) => self.add(path, DiffKind::MissingInRabbitmq, legacy, rabbitmq),
+            (None, Some(_)) => self.add(path, DiffKind::MissingInLegacy, legacy, rabbitmq),
+            (Some(Value::Object(ours)), Some(Value::Object(theirs))) => {
+                let only_theirs = theirs.keys().filter(|key| !ours.contains_key(*key));
+                for key in ours.keys().chain(only_theirs) {
+                    let below = format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
+                    self.difference(&below, ours.get(key), theirs.get(key));
+                }
+                false
             }
-        }
-        (Some(Value::Array(ours)), Some(Value::Array(theirs))) => {
-            for place in 0..ours.len().max(theirs.len()) {
-                difference(found, &format!("{path}/{place}"), ours.get(place), theirs.get(place));
+            (Some(Value::Array(ours)), Some(Value::Array(theirs))) => {
+                for place in 0..ours.len().max(theirs.len()) {
+                    self.difference(&format!("{path}/{place}"), ours.get(place), theirs.get(place));
+                }
+                false
             }
+            (Some(ours), Some(theirs)) if kind(ours) != kind(theirs) => {
+                self.add(path, DiffKind::Type, legacy, rabbitmq)
+            }
+            (Some(_), Some(_)) => self.add(path, DiffKind::Value, legacy, rabbitmq),
         }
-        (Some(ours), Some(theirs)) if kind(ours) != kind(theirs) => add(DiffKind::Type),
-        (Some(_), Some(_)) => add(DiffKind::Value),
+    }
+
+    /// Whether somebody answers for `path`, where something differs; names who.
+    fn is_ignored(&mut self, path: &str) -> bool {
+        let rule = self.ignore.iter().find(|rule| is_below(path, &rule.path));
+        if let Some(rule) = rule
+            && !self.found.ignored.contains(&rule.name)
+        {
+            self.found.ignored.push(rule.name.clone());
+        }
+        rule.is_some()
+    }
+
+    fn add(&mut self, path: &str, kind: DiffKind, legacy: Option<&Value>, rabbitmq: Option<&Value>) -> bool {
+        if self.found.diff.len() < MOST {
+            let value = |side: Option<&Value>| side.cloned().unwrap_or_default();
+            let (legacy, rabbitmq) = (value(legacy), value(rabbitmq));
+            self.found.diff.push(Difference { path: path.to_owned(), kind, legacy, rabbitmq });
+        }
+        false
     }
 }
 
