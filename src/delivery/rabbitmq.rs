@@ -36,7 +36,7 @@ impl Inbox for Hub {
             self.metrics.foreign.increment(1);
             return Disposition::Ack;
         }
-        let named = self.routes.user_of(&delivery.routing_key);
+        let named = self.routes.user_of(&delivery.routing_key, &update.user);
         let reached = delivery.queue_of.as_ref().map(UserId::as_str).or(named).unwrap_or(&update.user);
         let for_another = named.is_some_and(|user| *user != *update.user) || *reached != *update.user;
         let Some(user) = UserId::new(reached).ok().and_then(|id| self.user(&id)) else {
