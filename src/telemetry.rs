@@ -17,7 +17,10 @@ use crate::config::{Log, LogFormat};
 
 /// Begins to log to stderr. A second call changes nothing.
 pub fn log(settings: &Log) {
-    let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // A line for each channel that a refusal closes, which is said with its reason, and rationed, where it was asked
+    // for. Who names it in the level gets it.
+    let level = |level: &str| EnvFilter::try_new(format!("lapin=off,{level}"));
+    let filter = level(&settings.level).unwrap_or_else(|_| EnvFilter::new("lapin=off,info"));
     // It shows whole frames, in which clients send their tokens; no level may ask for that.
     let discreet = FilterFn::new(|event| {
         *event.level() <= Level::INFO || !event.target().trim_start_matches("tokio_").starts_with("tungstenite")

@@ -24,6 +24,7 @@ use super::wanted::Wanted;
 use super::{Broker, Check, GapReason, Inbox, QueueInfo, QueueState, SessionState, Types};
 use crate::clock::Clock;
 use crate::config::Rabbitmq;
+use crate::ration::Ration;
 
 use session::Session;
 
@@ -57,6 +58,8 @@ pub(super) struct Shared {
     heard: AtomicU64,
     /// It was said that bindings can't be watched.
     unwatched: AtomicBool,
+    /// What is said of single queues: thousands may have the same fault.
+    said: Ration,
 }
 
 impl Shared {
@@ -93,6 +96,7 @@ impl AmqpBroker {
             stop: Notify::new(),
             heard: AtomicU64::new(0),
             unwatched: AtomicBool::new(false),
+            said: Ration::new(1),
         };
         Arc::new(Self { shared: Arc::new(shared), supervisor: Mutex::default() })
     }

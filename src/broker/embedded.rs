@@ -108,7 +108,7 @@ impl EmbeddedBroker {
                 let (sender, receiver) = mpsc::channel(DEPTH);
                 queues.insert(user.clone(), Queue { keys, sender });
                 tokio::spawn(consume(Arc::clone(&self.inbox), receiver));
-                tracing::info!(%user, "created queue for user");
+                tracing::debug!(%user, "created queue for user");
             }
         }
         match self.wanted.live(user, &types) {

@@ -7,7 +7,7 @@ use bridge_core::compare::Fact;
 use bridge_core::{DialogId, Millis, SocketId, Stage, UserId};
 use serde_json::value::to_raw_value;
 use tokio::time::{Instant, sleep_until};
-use tracing::info;
+use tracing::debug;
 
 use super::form_of;
 use super::hub::{Hub, precise, wanted};
@@ -300,7 +300,7 @@ impl Hub {
             self.want(&user.id, state);
         }
         self.count_sockets();
-        info!(user = %user.id, "socket of user is gone");
+        debug!(user = %user.id, "socket of user is gone");
     }
 
     /// Sends what sockets are owed, as soon as they were greeted and their queue is live.

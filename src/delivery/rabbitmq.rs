@@ -7,7 +7,7 @@ use bridge_core::compare::{Event, Fact, Payload, Seen};
 use bridge_core::gate::Arrival;
 use bridge_core::update::Update;
 use bridge_core::{DialogId, Millis, Path, UserId};
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::hub::{Hub, gap_name};
 use super::user::{Copy, State, User};
@@ -74,7 +74,7 @@ impl Inbox for Hub {
         let now = self.now();
         let mut state = user.state.lock();
         state.queue_live = true;
-        info!(user = %id, "queue for user is live");
+        debug!(user = %id, "queue for user is live");
         if gap.is_some() {
             self.tap.fact(now, Fact::QueueRenewed { user: id.clone() });
         }
@@ -143,8 +143,7 @@ impl Hub {
 
     fn leaks(&self, user: &User, state: &State, delivery: &Delivery, update: &Arc<Update>) {
         self.metrics.leaked.increment(1);
-        warn!(routing_key = %delivery.routing_key, named = %update.user, reached = %user.id,
-            "update named another user than its routing key or queue: dropped");
+        self.unreadable.leaked(&delivery.routing_key, &update.user, &user.id, self.now());
         if state.gate.stage().shadow_mode() {
             let kind = delivery.routing_key.rsplit('.').next().unwrap_or_default();
             let sockets = state.reached(kind);

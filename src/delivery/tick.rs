@@ -124,6 +124,6 @@ impl Hub {
         for socket in state.joined(dialog) {
             self.leave_room(&user, &mut state, socket, dialog);
         }
-        tracing::info!(user = %id, %dialog, "user is no member any more: left the room");
+        tracing::debug!(user = %id, %dialog, "user is no member any more: left the room");
     }
 }

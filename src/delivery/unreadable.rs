@@ -1,33 +1,42 @@
-//! Updates that cannot be read: the first ten a minute of each kind are logged.
+//! Updates that cannot be read, or are for somebody else: the first ten a minute of each kind are logged.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bridge_core::Millis;
 use bridge_core::update::ReadError;
-use parking_lot::Mutex;
+use bridge_core::{Millis, UserId};
 use tracing::warn;
+
+use crate::ration::Ration;
 
 const A_MINUTE: u64 = 10;
 
-#[derive(Default)]
 pub(super) struct Unreadable {
-    /// The minute, and how many of each kind it had.
-    minute: Mutex<(u64, HashMap<&'static str, u64>)>,
+    ration: Ration,
     number: AtomicU64,
+}
+
+impl Default for Unreadable {
+    fn default() -> Self {
+        Self { ration: Ration::new(A_MINUTE), number: AtomicU64::new(0) }
+    }
 }
 
 impl Unreadable {
     pub(super) fn log(&self, routing_key: &Arc<str>, error: &ReadError, now: Millis) {
-        let mut minute = self.minute.lock();
-        if minute.0 != now.0 / 60_000 {
-            *minute = (now.0 / 60_000, HashMap::new());
+        if let Some(left_out) = self.ration.take(error.name(), now) {
+            let routing_key = routing_key.escape_debug();
+            warn!(%routing_key, %error, left_out, "rejected an update that cannot be read");
         }
-        let count = minute.1.entry(error.name()).or_default();
-        *count += 1;
-        if *count <= A_MINUTE {
-            warn!(routing_key = %routing_key.escape_debug(), %error, "rejected an update that cannot be read");
+    }
+
+    /// One that can be read and names another user than its routing key or queue.
+    pub(super) fn leaked(&self, routing_key: &Arc<str>, named: &str, reached: &UserId, now: Millis) {
+        if let Some(left_out) = self.ration.take("leak", now) {
+            let routing_key = routing_key.escape_debug();
+            let named = named.escape_debug();
+            warn!(%routing_key, %named, %reached, left_out,
+                "update named another user than its routing key or queue: dropped");
         }
     }
 

@@ -156,3 +156,40 @@ fn the_guard_acts_once_and_a_forward_move_by_hand_arms_it_again() {
         }
     }
 }
+
+#[test]
+fn what_is_refused_to_many_users_is_said_once_for_each_kind() {
+    let rabbit = Rabbit::start();
+    let world = World::on(rabbit.url(), StandInOptions::default(), Turn::beside());
+    let bridge = world.setup("shadow").start().ready();
+    let permit = |configure: &str| rabbit.ctl(&["set_permissions", "-p", "/", "guest", configure, ".*", ".*"]);
+    permit("^bridge_.*");
+    let mut js = Js::start();
+    let users: Vec<String> = (0..150).map(|n| format!("refused_{n}")).collect();
+    for user in &users {
+        let auth = json!({"auth": {"token": crate::kit::bridge::token(user)}, "transports": ["websocket"]});
+        js.connect(user, &bridge.http, &auth);
+    }
+    for user in &users {
+        js.wait_for(user, "authenticated", s(30));
+    }
+    // Each is tried again every second.
+    let tries = || bridge.metric("bridge_queue_failed_total");
+    let begun = (tries(), bridge.log().lines().count());
+    eventually("three more tries of each", s(60), || (tries() >= begun.0 + 450.0).then_some(()));
+    let log = bridge.log();
+    let lines: Vec<&str> = log.lines().skip(begun.1).collect();
+    assert!(lines.len() <= 10, "{} lines:\n{}", lines.len(), lines.join("\n"));
+    assert!(log.contains("ACCESS_REFUSED"), "{log}");
+    assert!(log.lines().count() <= 40, "{log}");
+    permit(".*");
+    eventually("all live", s(60), || (bridge.get("/readyz").1["degraded"] == json!([])).then_some(()));
+    // So are the queues that go.
+    let before = bridge.log().lines().count();
+    rabbit.ctl(&["eval", r#"[rabbit_amqqueue:delete(Q, false, false, <<"t">>) || Q <- rabbit_amqqueue:list()]."#]);
+    eventually("all lost", s(30), || (bridge.metric("bridge_queue_lost_total") >= 150.0).then_some(()));
+    eventually("all live", s(60), || (bridge.get("/readyz").1["degraded"] == json!([])).then_some(()));
+    let log = bridge.log();
+    let lines: Vec<&str> = log.lines().skip(before).collect();
+    assert!(lines.len() <= 10, "{} lines:\n{}", lines.len(), lines.join("\n"));
+}

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use self::acks::Acks;
 use super::connect::{answer, close, expendable};
@@ -245,7 +245,7 @@ impl Session {
                 match actual {
                     None => {
                         let queue = self.make(user, &types, losses).await?;
-                        info!(%user, %queue, "created queue for user");
+                        debug!(%user, %queue, "created queue for user");
                     }
                     Some(actual) if actual.types != types => self.rebind(user, &actual, &types, losses).await?,
                     Some(_) => {}

@@ -145,6 +145,14 @@ impl Bridge {
         self.send(request)
     }
 
+    /// The sum of a metric over its labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let metrics = self.admin(reqwest::Method::GET, "/metrics", None).1;
+        let lines = metrics.as_str().expect("text").lines();
+        let own = lines.filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+        own.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
     pub(crate) fn without_token(&self, path: &str) -> (u16, Value) {
         self.send(self.client.get(format!("{}{path}", self.admin)))
     }

@@ -31,7 +31,9 @@ impl Session {
             ours
         };
         if ours {
-            warn!(%user, queue, "queue of the user was lost: making it anew");
+            if let Some(left_out) = self.shared.said.take("lost", self.shared.clock.now()) {
+                warn!(%user, queue, left_out, "queue of a user was lost: making it anew");
+            }
             counter!("bridge_queue_lost_total").increment(1);
             self.shared.wanted.lost(&user, GapReason::QueueLost, since);
             self.shared.inbox.queue_lost(&user);

@@ -58,7 +58,9 @@ impl Work {
             Ok(()) => {}
             Err(reason) => {
                 session.check().map_err(|lost| format!("{lost}: {reason}"))?;
-                warn!(%user, %reason, "the queue for the user could not be made: trying again");
+                if let Some(left_out) = session.shared.said.take(kind(&reason), session.shared.clock.now()) {
+                    warn!(%user, %reason, left_out, "the queue for a user could not be made: trying again");
+                }
                 counter!("bridge_queue_failed_total").increment(1);
                 let shared = Arc::clone(&session.shared);
                 tokio::spawn(async move {
@@ -68,5 +70,27 @@ impl Work {
             }
         }
         Ok(())
+    }
+}
+
+/// What kind of fault it is: the name that AMQP has for it, else what is said last, without whose queue it is.
+fn kind(reason: &str) -> &str {
+    let named =
+        |word: &&str| word.len() > 4 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'-' || b == b'_');
+    let mut words = reason.split([' ', ':', ',']);
+    words.find(named).unwrap_or_else(|| reason.rsplit(": ").next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kind;
+
+    #[test]
+    fn a_kind_does_not_depend_on_the_queue() {
+        let refused = "AMQP soft error: ACCESS-REFUSED: ACCESS_REFUSED - access to queue 'user_a' refused";
+        assert_eq!(kind(refused), "ACCESS-REFUSED");
+        assert_eq!(kind("queue user_a can't be consumed: NOT_FOUND - no queue 'user_a'"), "NOT_FOUND");
+        assert_eq!(kind("the broker did not answer within 8 s"), "the broker did not answer within 8 s");
+        assert_eq!(kind("queue user_a can't be consumed: a channel is closed"), "a channel is closed");
     }
 }
