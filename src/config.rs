@@ -2,6 +2,7 @@
 //!
 //! This file says what there is; `config/load.rs` says where values come from and what is wrong with them.
 
+pub mod amqp_url;
 mod check;
 mod defaults;
 mod effective;

@@ -222,6 +222,27 @@ async fn preflight_and_sessions_use_any_node_of_the_list() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_of_ipv6_and_a_slash_without_virtual_host_are_connected_to() {
+    let rabbit = Rabbit::start();
+    let _publisher = Publisher::new(&rabbit.url()).await;
+    // The node listens on 127.0.0.1 only: what is sent to [::1] at this port goes there.
+    let v6 = tokio::net::TcpListener::bind("[::1]:0").await.expect("an address of IPv6");
+    let port = v6.local_addr().unwrap().port();
+    let node = rabbit.url().rsplit(':').next().unwrap().trim_end_matches("/%2f").to_owned();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = v6.accept().await {
+            let mut to = tokio::net::TcpStream::connect(format!("127.0.0.1:{node}")).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
+        }
+    });
+    let (broker, _inbox) = broker(settings(&format!("amqp://guest:guest@[::1]:{port}/")));
+    broker.start();
+    broker.want(&id("a"), None);
+    live(&broker, 1).await;
+    broker.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn few_channels_are_enough() {
     let rabbit = Rabbit::start();
     let _publisher = Publisher::new(&rabbit.url()).await;

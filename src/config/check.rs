@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::amqp_url::AmqpUrl;
 use super::{AuthMode, Environment, Fault, MembershipMode, Origin, Settings, masked};
 
 /// Everything that contradicts itself, except about keys that are `broken` already.
@@ -83,8 +84,8 @@ impl Check<'_> {
                 );
                 self.say("rabbitmq.url", "", &must);
             }
-        } else if !rabbitmq.url.split(',').all(|url| is_amqp(url.trim())) {
-            self.say("rabbitmq.url", &rabbitmq.url, "must be an amqp or amqps URL, or a comma list of them");
+        } else if let Err(must) = AmqpUrl::list(&rabbitmq.url) {
+            self.say("rabbitmq.url", &rabbitmq.url, must);
         }
         if rabbitmq.exchange.is_empty() || rabbitmq.exchange.len() > 127 {
             self.say(
@@ -222,8 +223,4 @@ impl Check<'_> {
 
 fn is_http(url: &str) -> bool {
     url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-}
-
-fn is_amqp(url: &str) -> bool {
-    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "amqp" | "amqps") && url.has_host())
 }

@@ -156,3 +156,26 @@ fn what_follows_from_other_settings_is_explained_and_a_secret_of_a_wrong_type_is
     assert!(!err.contains("12345678") && !err.contains("hush"), "{err}");
     assert!(err.contains("http.max_body = 5") && err.contains("a size such as 1MiB"), "{err}");
 }
+
+#[test]
+fn a_broker_url_that_can_not_work_is_refused_at_the_start() {
+    for url in [
+        "amqp://u:9#hush@h",
+        "amqp://u:hush@h/%ff",
+        "amqp://u:hush@h/a/b",
+        "amqp://u:hush@h?heartbeat=60s",
+        "amqp://u:hush@h?auth_mechanism=foo",
+        "amqp://u:hush@a,amqp://u:hush@b:0",
+    ] {
+        let env = [
+            ("CHAT3_API_URL", "http://c/api"),
+            ("CHAT3_API_KEY", "k"),
+            ("JWT_SECRET", "j"),
+            ("RABBITMQ_URL", url),
+        ];
+        let (code, out, err) = run(&["config", "check"], &env);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{url}");
+        assert!(err.contains("rabbitmq.url = \"amqp://u:****@"), "{url}: {err}");
+        assert!(err.contains("(variable RABBITMQ_URL): must ") && !err.contains("hush"), "{url}: {err}");
+    }
+}

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{Channel, Connection, ConnectionProperties};
 
+use crate::config::amqp_url::{AmqpUrl, Mechanism};
 use crate::config::{Rabbitmq, masked};
 
 /// A broker that does not answer a request in this time is taken for gone.
@@ -24,15 +25,39 @@ pub(super) async fn connect(settings: &Rabbitmq, attempt: usize) -> Result<Conne
     let urls: Vec<&str> = settings.url.split(',').map(str::trim).collect();
     let url = urls[attempt % urls.len()];
     let shown = masked("rabbitmq.url", url);
-    let mut uri: AMQPUri = url.parse().map_err(|error| format!("{shown}: {error}"))?;
-    let heartbeat = u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
-    uri.query.heartbeat.get_or_insert(heartbeat);
-    uri.query.connection_timeout.get_or_insert(u64::try_from(CONNECT.as_millis()).unwrap_or(5_000));
+    let url = AmqpUrl::parse(url).map_err(|must| format!("{shown}: {must}"))?;
+    let uri = for_library(url, settings);
     let properties = ConnectionProperties::default().with_connection_name("updates-bridge".into());
     match tokio::time::timeout(CONNECT, Connection::connect_uri(uri, properties)).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(format!("{shown}: {error}")),
         Err(_) => Err(format!("{shown}: no connection within {} s", CONNECT.as_secs())),
+    }
+}
+
+/// The library reads URLs otherwise: it takes an address of IPv6 for localhost.
+fn for_library(url: AmqpUrl, settings: &Rabbitmq) -> AMQPUri {
+    let heartbeat = u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
+    let mechanism = |mechanism| match mechanism {
+        Mechanism::Plain => SASLMechanism::Plain,
+        Mechanism::AmqPlain => SASLMechanism::AMQPlain,
+        Mechanism::Anonymous => SASLMechanism::Anonymous,
+    };
+    AMQPUri {
+        scheme: if url.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+        authority: AMQPAuthority {
+            userinfo: AMQPUserInfo { username: url.user, password: url.password },
+            host: url.host,
+            port: url.port,
+        },
+        vhost: url.vhost,
+        query: AMQPQueryString {
+            frame_max: url.frame_max,
+            channel_max: url.channel_max,
+            heartbeat: Some(url.heartbeat.unwrap_or(heartbeat)),
+            connection_timeout: u64::try_from(CONNECT.as_millis()).ok(),
+            auth_mechanism: url.mechanism.map(mechanism),
+        },
     }
 }
 
