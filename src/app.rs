@@ -108,6 +108,7 @@ impl App {
         let desk_settings = DeskSettings {
             instance: settings.instance_id.clone(),
             dir: settings.shadow_dir(),
+            state_dir: settings.state_dir.clone(),
             shadow: settings.shadow.clone(),
         };
         let desk = Desk::new(desk_settings, clock).map_err(other)?;

@@ -19,3 +19,8 @@ pub mod ration;
 pub mod shadow;
 pub mod sockets;
 pub mod telemetry;
+
+/// The version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Names the sources that this was built from: 16 hex digits.
+pub const BUILD: &str = env!("BRIDGE_BUILD");

@@ -117,13 +117,19 @@ pub(super) fn broker(settings: &Settings, embedded: bool, hub: &Arc<Hub>, clock:
 
 /// Keys that changed and take effect only at a start. The flag and the comparison's rules are taken as they come.
 pub(super) fn restart_keys(old: &Settings, new: &Settings) -> Vec<String> {
-    const LIVE: [&str; 6] = [
+    const LIVE: [&str; 12] = [
         "flag.use_rabbitmq_updates",
         "flag.shadow_mode",
         "flag.rollout",
         "shadow.ignore",
         "shadow.sample",
         "shadow.reveal_content",
+        "shadow.indeterminate_max",
+        "shadow.target_rate",
+        "shadow.confidence",
+        "shadow.require_events",
+        "shadow.require_drill",
+        "shadow.stale_after",
     ];
     let tree = |settings: &Settings| serde_json::to_value(settings).unwrap_or_default();
     let mut changed = Vec::new();

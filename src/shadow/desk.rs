@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bridge_core::Millis;
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use super::evidence::Gathered;
+use super::evidence::{Gathered, adopt};
 use super::fault::DrillReport;
 use super::log::{Lost, ShadowLog};
 use super::shelf::{Filter, Page, Shelf};
@@ -33,8 +34,10 @@ const GRACE: u64 = 150;
 pub struct DeskSettings {
     /// Name of the instance.
     pub instance: String,
-    /// Directory of the log.
+    /// Directory of the log, which instances may share.
     pub dir: std::path::PathBuf,
+    /// Directory of the evidence: this instance's own, whatever name it has at this start.
+    pub state_dir: std::path::PathBuf,
     /// `shadow.*`.
     pub shadow: Shadow,
 }
@@ -74,11 +77,13 @@ struct Inner {
     seen_opened: u64,
     reveal: bool,
     sample: f64,
+    indeterminate_max: f64,
 }
 
-fn fingerprint(shadow: &Shadow) -> String {
-    let rules = serde_json::to_string(&(&shadow.ignore, shadow.window, shadow.target_rate, shadow.confidence));
-    format!("{} {}", env!("CARGO_PKG_VERSION"), rules.unwrap_or_default())
+/// What evidence is gathered under: `window` is the one by which units close at this moment.
+fn fingerprint(shadow: &Shadow, window: Duration) -> String {
+    let rules = serde_json::to_string(&(&shadow.ignore, window, shadow.target_rate, shadow.confidence));
+    format!("{} {} {}", crate::VERSION, crate::BUILD, rules.unwrap_or_default())
 }
 
 fn target(shadow: &Shadow) -> Target {
@@ -105,7 +110,7 @@ fn ignore(shadow: &Shadow) -> Vec<IgnoreRule> {
     shadow.ignore.iter().map(rule).collect()
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -119,8 +124,9 @@ impl Desk {
         let memory = usize::try_from(shadow.max_memory.as_u64()).unwrap_or(usize::MAX);
         let mut comparator = Comparator::new(Limits { window: millis(shadow.window), memory: memory / 2 });
         comparator.set_ignore(ignore(shadow));
-        let kept = settings.dir.join("evidence.json");
-        let evidence = Gathered::open(&kept, target(shadow), &fingerprint(shadow));
+        let kept = settings.state_dir.join("evidence.json");
+        adopt(&settings.dir.join("evidence.json"), &kept);
+        let evidence = Gathered::open(&kept, target(shadow), &fingerprint(shadow, shadow.window));
         let lost = Lost::new();
         let rotate = shadow.rotate.as_u64();
         let log = ShadowLog::new(&settings.dir, &settings.instance, rotate, shadow.keep, lost.clone());
@@ -137,6 +143,7 @@ impl Desk {
             seen_opened: 0,
             reveal: shadow.reveal_content,
             sample: shadow.sample,
+            indeterminate_max: shadow.indeterminate_max,
         };
         Ok(Arc::new(Self {
             clock,
@@ -153,13 +160,14 @@ impl Desk {
         }))
     }
 
-    /// Rules of the settings have changed.
+    /// Rules of the settings have changed. Another window takes effect at the next start.
     pub fn reload(&self, shadow: &Shadow) {
         let mut inner = self.inner.lock();
         inner.comparator.set_ignore(ignore(shadow));
-        inner.evidence.renew(target(shadow), &fingerprint(shadow));
+        inner.evidence.renew(target(shadow), &fingerprint(shadow, self.settings.shadow.window));
         inner.reveal = shadow.reveal_content;
         inner.sample = shadow.sample;
+        inner.indeterminate_max = shadow.indeterminate_max;
     }
 
     /// Takes what the recorder brings.
@@ -230,9 +238,10 @@ impl Desk {
     #[must_use]
     pub fn summary(&self) -> SummaryView {
         let now = self.clock.now();
-        let (summary, skew_ms, drill, (evidence, target)) = {
+        let (summary, skew_ms, drill, (evidence, target), indeterminate_max) = {
             let inner = self.inner.lock();
-            (inner.comparator.summary(), inner.skew(), inner.drill.clone(), inner.evidence.copy())
+            let (summary, evidence) = (inner.comparator.summary(), inner.evidence.copy());
+            (summary, inner.skew(), inner.drill.clone(), evidence, inner.indeterminate_max)
         };
         let indeterminate = summary.classes.get(Class::Indeterminate.name()).copied().unwrap_or(0);
         SummaryView {
@@ -242,7 +251,7 @@ impl Desk {
             drill: drill.map_or(Value::Null, |report| json!({"last": report, "units": summary.drill})),
             log_lost: self.writer.lost(),
             indeterminate_share: gauge_value(indeterminate) / gauge_value(summary.closed.max(1)),
-            indeterminate_max: self.settings.shadow.indeterminate_max,
+            indeterminate_max,
             summary: numbers(summary),
         }
     }

@@ -34,6 +34,36 @@ struct Seen {
     missing: bool,
 }
 
+/// Takes over evidence that an earlier build kept beside the log. Where several instances share that directory, one of
+/// them gets it: whose it was can't be told.
+pub(super) fn adopt(old: &Path, own: &Path) {
+    if own.exists() || !old.exists() {
+        return;
+    }
+    let claimed = old.with_extension(format!("adopted-{:08x}", rand::random::<u32>()));
+    if std::fs::rename(old, &claimed).is_err() {
+        // Another instance was faster.
+        return;
+    }
+    let adopted = std::fs::read(&claimed).and_then(|text| keep(own, &text));
+    match adopted.and_then(|()| std::fs::remove_file(&claimed)) {
+        Ok(()) => tracing::info!(from = %old.display(), to = %own.display(), "the evidence was moved"),
+        Err(error) => {
+            tracing::warn!(path = %claimed.display(), %error, "the evidence can't be moved: it begins anew")
+        }
+    }
+}
+
+/// Writes the evidence, whole or not at all.
+pub(super) fn keep(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let new = path.with_extension("new");
+    std::fs::write(&new, text)?;
+    std::fs::rename(&new, path)
+}
+
 impl Gathered {
     /// The evidence of `path`, as far as it was seen under `fingerprint`.
     pub(super) fn open(path: &Path, target: Target, fingerprint: &str) -> Self {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bridge_core::compare::Record;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::evidence::keep;
 use super::log::{Lost, ShadowLog};
 
 /// Most jobs, and most bytes of them, that wait for the disk.
@@ -40,7 +41,7 @@ impl Writer {
     pub(super) fn start(log: ShadowLog, evidence: PathBuf, lost: Lost) -> std::io::Result<Self> {
         let (sender, receiver) = bounded(JOBS);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let worker = Worker { receiver, waiting: Arc::clone(&waiting), log, evidence };
+        let worker = Worker { receiver, waiting: Arc::clone(&waiting), log, evidence, failing: false };
         std::thread::Builder::new().name("shadow-log".into()).spawn(move || worker.run())?;
         Ok(Self { sender, waiting, lost })
     }
@@ -82,20 +83,22 @@ struct Worker {
     waiting: Arc<AtomicUsize>,
     log: ShadowLog,
     evidence: PathBuf,
+    /// The evidence could not be written.
+    failing: bool,
 }
 
 impl Worker {
     fn run(mut self) {
         while let Ok(first) = self.receiver.recv() {
             let mut stop = None;
-            let jobs = std::iter::once(first).chain(self.receiver.try_iter().take(JOBS));
+            let jobs: Vec<Job> = std::iter::once(first).chain(self.receiver.try_iter().take(JOBS)).collect();
             for job in jobs {
                 match job {
                     Job::Line(line) => {
                         self.log.write(&line);
                         self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
                     }
-                    Job::Evidence(text) => keep(&self.evidence, &text),
+                    Job::Evidence(text) => self.keep(&text),
                     Job::Stop(done) => stop = Some(done),
                 }
             }
@@ -105,12 +108,17 @@ impl Worker {
             }
         }
     }
-}
 
-fn keep(path: &std::path::Path, text: &[u8]) {
-    let new = path.with_extension("new");
-    if let Err(error) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path)) {
-        tracing::debug!(path = %path.display(), %error, "the evidence can't be written");
+    /// A disk that takes nothing is said once, until it takes something again.
+    fn keep(&mut self, text: &[u8]) {
+        let kept = keep(&self.evidence, text);
+        if let Err(error) = &kept
+            && !self.failing
+        {
+            tracing::error!(path = %self.evidence.display(), %error,
+                "the evidence can't be written: after a restart it begins anew");
+        }
+        self.failing = kept.is_err();
     }
 }
 
@@ -130,8 +138,7 @@ mod tests {
     use crate::shadow::{Desk, DeskSettings, Filter};
 
     fn desk(dir: &std::path::Path) -> std::sync::Arc<Desk> {
-        let settings = DeskSettings { instance: "a".into(), dir: dir.into(), shadow: Settings::default().shadow };
-        Desk::new(settings, Clock::default()).unwrap()
+        desk_of(dir, dir, 5)
     }
 
     /// A message that only legacy brings, seen at `at`.
@@ -211,5 +218,63 @@ mod tests {
         let ending = Instant::now();
         desk.finish();
         assert!(ending.elapsed() < Duration::from_secs(2) && started.elapsed() < Duration::from_secs(20));
+    }
+    /// A desk like [`desk`], in a state directory of its own, under settings of its own.
+    fn desk_of(state: &std::path::Path, shared: &std::path::Path, window: u64) -> std::sync::Arc<Desk> {
+        let shadow = crate::config::Shadow { window: Duration::from_secs(window), ..Settings::default().shadow };
+        let settings = DeskSettings { instance: "a".into(), dir: shared.into(), state_dir: state.into(), shadow };
+        Desk::new(settings, Clock::default()).unwrap()
+    }
+
+    fn three() -> (tempfile::TempDir, tempfile::TempDir, tempfile::TempDir) {
+        let dir = || tempfile::tempdir().unwrap();
+        (dir(), dir(), dir())
+    }
+
+    /// Messages in the evidence, and the verdict.
+    fn verdict(desk: &Desk) -> (serde_json::Value, serde_json::Value) {
+        let verdict = &serde_json::to_value(desk.summary()).unwrap()["verdict"];
+        (verdict["messages"].clone(), verdict["value"].clone())
+    }
+
+    #[test]
+    fn evidence_is_kept_although_nothing_was_written_before_and_each_instance_has_its_own() {
+        let (one, other, shared) = three();
+        let log = shared.path().join("not/made/yet");
+        let open = |state: &std::path::Path| desk_of(state, &log, 5);
+        let (first, second) = (open(one.path()), open(other.path()));
+        first.finish();
+        second.finish();
+        // A quiet, healthy start: nothing was sampled.
+        assert!(!log.exists() && one.path().join("evidence.json").exists());
+        feed(&first, 0, 3);
+        feed(&second, 0, 7);
+        first.finish();
+        second.finish();
+        assert_eq!((verdict(&open(one.path())).0, verdict(&open(other.path())).0), (3.into(), 7.into()));
+    }
+
+    #[test]
+    fn evidence_that_was_kept_beside_the_log_is_taken_over_by_one() {
+        let (one, other, shared) = three();
+        let before = desk_of(shared.path(), shared.path(), 5);
+        feed(&before, 0, 3);
+        before.finish();
+        let open = |state: &std::path::Path| verdict(&desk_of(state, shared.path(), 5)).0;
+        assert_eq!((open(one.path()), open(other.path()), open(one.path())), (3.into(), 0.into(), 3.into()));
+        let left = std::fs::read_dir(shared.path()).unwrap().flatten().map(|entry| entry.file_name());
+        assert_eq!(left.filter(|name| name.to_string_lossy().contains("evidence")).count(), 0);
+    }
+
+    #[test]
+    fn evidence_from_before_another_window_is_stale_from_the_moment_that_it_takes_effect() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = desk_of(dir.path(), dir.path(), 5);
+        // It takes effect at the next start: until then units close by the old one.
+        first.reload(&crate::config::Shadow { window: Duration::from_secs(9), ..Settings::default().shadow });
+        feed(&first, 0, 10);
+        assert_eq!(verdict(&first), (10.into(), "NOT_SAFE".into()));
+        first.finish();
+        assert_eq!(verdict(&desk_of(dir.path(), dir.path(), 9)), (0.into(), "STALE".into()));
     }
 }
