@@ -6,6 +6,7 @@ mod evidence;
 mod fault;
 mod log;
 mod recorder;
+mod series;
 mod shelf;
 mod view;
 mod writer;
