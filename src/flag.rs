@@ -8,7 +8,7 @@ mod preflight;
 mod store;
 mod view;
 
-pub use audit::{Audit, AuditEntry, Verification, verify};
+pub use audit::{Audit, AuditEntry, Head, Reading, Verification, verify};
 pub use change::{Action, ChangeRequest, Plan, Refusal};
 pub use control::{Control, ControlSettings};
 pub use preflight::{Preflight, PreflightReport};

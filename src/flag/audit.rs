@@ -3,16 +3,20 @@
 //! `hash` is the hash of the line's JSON without `hash`, in the order of its members; `prev` is the hash of the line
 //! before, 64 zeros for the first.
 
+mod chain;
+
 use std::collections::VecDeque;
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use bridge_core::{Rollout, Stage};
 use metrics::counter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+
+use self::chain::{Chain, hash_of, seal};
+pub use self::chain::{Head, Verification, verify};
 
 /// Entries that wait for a disk that takes nothing.
 const WAITING: usize = 1_000;
@@ -49,44 +53,64 @@ pub struct AuditEntry {
     pub duration_ms: u64,
 }
 
-/// Whether the chain holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verification {
-    /// It does.
-    pub ok: bool,
-    /// The first line that does not fit, counted from 1.
-    pub line: Option<usize>,
-    /// What is wrong with it.
-    pub problem: Option<String>,
-}
-
 /// `audit.jsonl`.
 #[derive(Debug)]
 pub struct Audit {
     path: PathBuf,
-    prev: String,
-    waiting: VecDeque<String>,
+    /// The end of what is on the disk.
+    head: Head,
+    /// Lines that wait for the disk, with their hashes.
+    waiting: VecDeque<(String, String)>,
+}
+
+/// What the audit is at one moment, to be read without holding anybody up.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    path: PathBuf,
+    /// Bytes of the file: what is appended meanwhile is not read.
+    bytes: u64,
+    head: Head,
+    waiting: Vec<String>,
 }
 
 impl Audit {
-    /// The audit in `dir`.
+    /// The audit in `dir`, whose end was `known` when the flag was stored last.
     #[must_use]
-    pub fn open(dir: &Path) -> Self {
+    pub fn open(dir: &Path, known: Option<&Head>) -> Self {
         let path = dir.join("audit.jsonl");
         mend(&path);
-        let text = text(&path);
-        let hash = |line: &str| Some(serde_json::from_str::<Value>(line).ok()?.get("hash")?.as_str()?.to_owned());
-        let prev = text.lines().rev().find_map(hash).unwrap_or_else(genesis);
-        Self { path, prev, waiting: VecDeque::new() }
+        let mut head = Head::default();
+        let mut is_there = known.is_none_or(|known| known.hash == head.hash);
+        let read = each_line(&path, u64::MAX, |line| {
+            head.lines += 1;
+            if let Some(hash) = serde_json::from_str::<Value>(line).ok().as_ref().and_then(hash_of) {
+                head.hash = hash.to_owned();
+            }
+            is_there |= known.is_some_and(|known| known.hash == head.hash);
+        });
+        if let Err(error) = read {
+            tracing::error!(path = %path.display(), %error, "the audit can't be read");
+        }
+        if let Some(known) = known.filter(|_| !is_there) {
+            tracing::error!(path = %path.display(), known = known.lines, found = head.lines,
+                "THE END OF THE AUDIT IS MISSING: what comes now is bound to what was there");
+            // The gap shows for good.
+            head.hash.clone_from(&known.hash);
+        }
+        Self { path, head, waiting: VecDeque::new() }
+    }
+
+    /// The end of what is on the disk.
+    #[must_use]
+    pub const fn head(&self) -> &Head {
+        &self.head
     }
 
     /// Appends an entry; `false` when it waits in memory because the disk does not take it.
     pub fn append(&mut self, entry: &AuditEntry) -> bool {
-        let line = match seal(entry, &self.prev) {
-            Ok((line, hash)) => {
-                self.prev = hash;
-                line
-            }
+        let prev = self.waiting.back().map_or(&self.head.hash, |(_, hash)| hash);
+        let sealed = match seal(entry, prev) {
+            Ok(sealed) => sealed,
             Err(error) => {
                 tracing::error!(%error, "an audit entry can't be written");
                 return false;
@@ -96,59 +120,78 @@ impl Audit {
             self.waiting.pop_front();
             counter!("bridge_audit_lost_total").increment(1);
         }
-        self.waiting.push_back(line);
+        self.waiting.push_back(sealed);
         self.flush()
     }
 
     /// Writes what waits; `false` when something still does.
     pub fn flush(&mut self) -> bool {
-        while let Some(line) = self.waiting.front() {
+        while let Some((line, hash)) = self.waiting.front() {
             if let Err(error) = write(&self.path, line) {
                 tracing::error!(path = %self.path.display(), %error, "the audit can't be written: it waits in memory");
                 return false;
             }
+            self.head = Head { lines: self.head.lines + 1, hash: hash.clone() };
             self.waiting.pop_front();
         }
         true
     }
 
-    /// Verifies entries as [`Self::entries`] gives them; this process also knows which one is the last.
+    /// What it is at this moment.
     #[must_use]
-    pub fn verify(&self, entries: &[Value]) -> Verification {
-        let found = verify(entries);
-        let last = entries.first().and_then(|entry| entry.get("hash")).and_then(Value::as_str);
-        let whole = last.map_or_else(|| self.prev == genesis(), |last| last == self.prev);
-        if !found.ok || whole {
-            return found;
+    pub fn reading(&self) -> Reading {
+        Reading {
+            path: self.path.clone(),
+            bytes: std::fs::metadata(&self.path).map_or(0, |about| about.len()),
+            head: self.head.clone(),
+            waiting: self.waiting.iter().map(|(line, _)| line.clone()).collect(),
         }
-        let problem = Some("it is missing: the end of the file was cut off".into());
-        let line = entries.first().and_then(|entry| entry.get("line")).and_then(Value::as_u64).unwrap_or(0);
-        Verification { ok: false, line: usize::try_from(line + 1).ok(), problem }
-    }
-
-    /// All entries as they stand on the disk and wait in memory, newest first, each with its `line`. A line that can't
-    /// be read stands as `{"line","unreadable"}`.
-    #[must_use]
-    pub fn entries(&self) -> Vec<Value> {
-        let text = text(&self.path);
-        let lines = text.lines().map(str::to_owned).chain(self.waiting.iter().cloned());
-        let numbered = |(place, line): (usize, String)| match serde_json::from_str::<Value>(&line) {
-            Ok(Value::Object(mut entry)) => {
-                entry.insert("line".into(), (place + 1).into());
-                Value::Object(entry)
-            }
-            _ => serde_json::json!({"line": place + 1, "unreadable": line}),
-        };
-        let mut entries: Vec<Value> = lines.enumerate().map(numbered).collect();
-        entries.reverse();
-        entries.truncate(SHOWN);
-        entries
     }
 }
 
-/// What the file says. A byte that is no UTF-8 shows as U+FFFD, so that its line is named and the others are not lost.
-fn text(path: &Path) -> String {
-    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+impl Reading {
+    /// The newest entries as they stand on the disk and wait in memory, newest first, each with its `line`, and whether
+    /// the chain of all of them holds. A line that can't be read stands as `{"line","unreadable"}`.
+    #[must_use]
+    pub fn take(&self) -> (Vec<Value>, Verification) {
+        let mut entries = VecDeque::new();
+        let mut chain = Chain::default();
+        let mut note = |line: &str, on_disk: bool| {
+            chain.line += 1;
+            let mut entry = serde_json::from_str::<Value>(line).unwrap_or(Value::Null);
+            if on_disk {
+                chain.disk = chain.line;
+            }
+            chain.take(&entry, &self.head);
+            if entry.is_object() {
+                entry["line"] = chain.line.into();
+            } else {
+                entry = serde_json::json!({"line": chain.line, "unreadable": line});
+            }
+            entries.push_front(entry);
+            entries.truncate(SHOWN);
+        };
+        let read = each_line(&self.path, self.bytes, |line| note(line, true));
+        self.waiting.iter().for_each(|line| note(line, false));
+        if let Err(error) = read {
+            chain.bad(format!("the file can't be read: {error}"));
+        }
+        (entries.into(), chain.end(&self.head))
+    }
+}
+
+/// Every line within the first `bytes` of the file. A byte that is no UTF-8 shows as U+FFFD, so that its line is named and
+/// the others are not lost.
+fn each_line(path: &Path, bytes: u64, mut take: impl FnMut(&str)) -> std::io::Result<()> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for line in BufReader::new(file.take(bytes)).split(b'\n') {
+        take(&String::from_utf8_lossy(&line?));
+    }
+    Ok(())
 }
 
 /// A crash can tear the last line. What is left of it is cut off, or the next entry would be glued to it.
@@ -169,23 +212,6 @@ fn mend(path: &Path) {
     }
 }
 
-fn genesis() -> String {
-    "0".repeat(64)
-}
-
-/// The line with `prev` and `hash`, and the hash.
-fn seal(entry: &AuditEntry, prev: &str) -> serde_json::Result<(String, String)> {
-    let mut value = serde_json::to_value(entry)?;
-    value["prev"] = prev.into();
-    let hash = digest(&value.to_string());
-    value["hash"] = hash.as_str().into();
-    Ok((value.to_string(), hash))
-}
-
-fn digest(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn write(path: &Path, line: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     let before = file.metadata()?.len();
@@ -197,39 +223,23 @@ fn write(path: &Path, line: &str) -> std::io::Result<()> {
     written
 }
 
-/// Verifies entries as [`Audit::entries`] gives them (newest first).
-#[must_use]
-pub fn verify(entries: &[Value]) -> Verification {
-    let mut prev: Option<String> = None;
-    for entry in entries.iter().rev() {
-        let line = entry.get("line").and_then(Value::as_u64).and_then(|line| usize::try_from(line).ok());
-        let bad = |problem: &str| Verification { ok: false, line, problem: Some(problem.into()) };
-        let Value::Object(mut fields) = entry.clone() else { return bad("it is no object") };
-        fields.shift_remove("line");
-        let hash = match fields.shift_remove("hash") {
-            Some(Value::String(hash)) => hash,
-            _ => return bad("it can't be read, or has no hash"),
-        };
-        let named = fields.get("prev").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if digest(&Value::Object(fields).to_string()) != hash {
-            return bad("it was changed: its hash does not fit its content");
-        }
-        let expected = match &prev {
-            Some(prev) => Some(prev.clone()),
-            None if line == Some(1) => Some(genesis()),
-            None => None,
-        };
-        if expected.is_some_and(|expected| expected != named) {
-            return bad("the line before it was changed, removed or added");
-        }
-        prev = Some(hash);
-    }
-    Verification { ok: true, line: None, problem: None }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::chain::genesis;
     use super::*;
+
+    fn open(dir: &Path) -> Audit {
+        Audit::open(dir, None)
+    }
+
+    fn entries(audit: &Audit) -> Vec<Value> {
+        audit.reading().take().0
+    }
+
+    fn found(audit: &Audit) -> (bool, Option<usize>) {
+        let found = audit.reading().take().1;
+        (found.ok, found.line)
+    }
 
     fn entry(reason: &str) -> AuditEntry {
         AuditEntry {
@@ -251,17 +261,17 @@ mod tests {
     #[test]
     fn a_line_that_was_changed_removed_or_added_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let mut audit = Audit::open(dir.path());
+        let mut audit = open(dir.path());
         for reason in ["one", "two", "three"] {
             assert!(audit.append(&entry(reason)));
         }
-        let audit = Audit::open(dir.path());
-        assert!(verify(&audit.entries()).ok);
+        let audit = open(dir.path());
+        assert!(verify(&entries(&audit)).ok);
         let path = dir.path().join("audit.jsonl");
         let good = std::fs::read_to_string(&path).unwrap();
         let line_of = |text: String| {
             std::fs::write(&path, text).unwrap();
-            verify(&audit.entries()).line
+            verify(&entries(&audit)).line
         };
         assert_eq!(line_of(good.replace("two", "TWO")), Some(2));
         let lines: Vec<&str> = good.lines().collect();
@@ -271,7 +281,7 @@ mod tests {
         assert_eq!(line_of(good.clone()), None);
         let cut = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            audit.verify(&audit.entries()).line
+            found(&audit).1
         };
         assert_eq!(cut(&good), None);
         assert_eq!(cut(&good[..good.len() - lines[2].len() - 1]), Some(3));
@@ -282,32 +292,72 @@ mod tests {
     fn a_torn_line_is_cut_off_and_a_broken_byte_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
-        let mut audit = Audit::open(dir.path());
+        let mut audit = open(dir.path());
         assert!(audit.append(&entry("one")) && audit.append(&entry("two")));
         let whole = std::fs::read(&path).unwrap();
         for end in [whole.len() - 1, whole.len() - 20] {
             std::fs::write(&path, &whole[..end]).unwrap();
-            let mut audit = Audit::open(dir.path());
+            let mut audit = open(dir.path());
             assert!(audit.append(&entry("three")));
-            assert!(verify(&audit.entries()).ok, "{end}");
+            assert!(verify(&entries(&audit)).ok, "{end}");
         }
         let mut broken = whole.clone();
         broken[30] = 0xff;
         std::fs::write(&path, broken).unwrap();
-        assert_eq!(verify(&Audit::open(dir.path()).entries()).line, Some(1));
+        assert_eq!(found(&open(dir.path())), (false, Some(1)));
     }
 
     #[test]
     fn the_chain_goes_on_after_a_restart_and_a_full_disk() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("gone");
-        let mut audit = Audit::open(&missing);
+        let mut audit = open(&missing);
         assert!(!audit.append(&entry("waits")));
-        assert_eq!(audit.entries().len(), 1);
+        assert_eq!(entries(&audit).len(), 1);
         std::fs::create_dir(&missing).unwrap();
         assert!(audit.flush());
-        let mut audit = Audit::open(&missing);
+        let mut audit = open(&missing);
         assert!(audit.append(&entry("after")));
-        assert_eq!(verify(&audit.entries()), Verification { ok: true, line: None, problem: None });
+        assert_eq!(verify(&entries(&audit)), Verification { ok: true, line: None, problem: None, lines: 2 });
+    }
+    #[test]
+    fn what_was_cut_off_or_removed_while_nobody_ran_is_named() {
+        for kept in [2, 1, 0] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut audit = open(dir.path());
+            for reason in ["one", "two", "three"] {
+                assert!(audit.append(&entry(reason)));
+            }
+            let path = dir.path().join("audit.jsonl");
+            let text = std::fs::read_to_string(&path).unwrap();
+            let lines: String = text.lines().take(kept).map(|line| format!("{line}\n")).collect();
+            if kept == 0 {
+                std::fs::remove_file(&path).unwrap()
+            } else {
+                std::fs::write(&path, lines).unwrap()
+            }
+            let mut audit = Audit::open(dir.path(), Some(audit.head()));
+            assert_eq!(found(&audit), (false, Some(kept + 1)), "{kept}");
+            // What comes after it does not hide it.
+            assert!(audit.append(&entry("after")));
+            let audit = Audit::open(dir.path(), Some(audit.head()));
+            assert_eq!(found(&audit), (false, Some(kept + 1)), "{kept}, gone on");
+        }
+    }
+
+    #[test]
+    fn every_line_is_verified_however_many_are_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let (mut prev, mut text) = (genesis(), String::new());
+        for _ in 0..SHOWN + 5 {
+            let (line, hash) = seal(&entry("one of many"), &prev).unwrap();
+            text.push_str(&line);
+            text.push('\n');
+            prev = hash;
+        }
+        std::fs::write(&path, text.replacen("one of many", "another", 1)).unwrap();
+        let audit = open(dir.path());
+        assert_eq!((entries(&audit).len(), found(&audit)), (SHOWN, (false, Some(1))));
     }
 }

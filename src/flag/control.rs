@@ -24,6 +24,8 @@ use crate::delivery::Hub;
 
 /// How long a rollback waits for the disk before it answers `persisted: false`.
 const DISK: Duration = Duration::from_millis(1_000);
+/// How long the audit may take to be read.
+const READ: Duration = Duration::from_secs(30);
 
 /// What the control needs from the settings.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub struct Control {
     path: tokio::sync::Mutex<()>,
     /// Configured values come into force one after the other.
     configuring: tokio::sync::Mutex<()>,
+    /// The audit is read by one at a time.
+    reading: tokio::sync::Mutex<()>,
 }
 
 struct State {
@@ -109,7 +113,7 @@ impl Control {
         origin: &str,
         evidence: Arc<dyn Fn() -> Value + Send + Sync>,
     ) -> std::io::Result<Arc<Self>> {
-        let audit = Audit::open(store.dir());
+        let audit = Audit::open(store.dir(), store.head());
         let stored = store.stored().clone();
         let now = crate::clock::iso(hub.now());
         let mut state = State {
@@ -155,6 +159,7 @@ impl Control {
             evidence,
             path: tokio::sync::Mutex::default(),
             configuring: tokio::sync::Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -186,17 +191,16 @@ impl Control {
         self.state.lock().stage
     }
 
-    /// All audit entries, newest first, and whether their chain holds; `None` when the disk does not answer.
+    /// The newest audit entries, newest first, and whether their chain holds; `None` when the disk does not answer.
     pub async fn history(&self) -> Option<(Vec<Value>, Verification)> {
         if self.disk.hangs() {
             return None;
         }
-        let read = |files: &mut Files| {
-            let entries = files.audit.entries();
-            let verification = files.audit.verify(&entries);
-            (entries, verification)
-        };
-        self.disk.run(DISK * 5, read).await
+        // A long audit takes its time: a change does not wait for who reads it, and they read one after the other.
+        let _one_at_a_time = self.reading.lock().await;
+        let reading = self.disk.run(DISK * 5, |files| files.audit.reading()).await?;
+        let read = tokio::task::spawn_blocking(move || reading.take());
+        tokio::time::timeout(READ, read).await.ok()?.ok()
     }
 
     /// Preflight towards `to`, by default the next stage.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::audit::Audit;
+use super::audit::{Audit, AuditEntry};
 use super::store::Store;
 
 /// Most pieces of work that wait for the disk.
@@ -19,6 +19,23 @@ const HANGS: Duration = Duration::from_secs(1);
 pub(super) struct Files {
     pub(super) store: Store,
     pub(super) audit: Audit,
+}
+
+impl Files {
+    /// Appends to the audit and notes its end beside the flag; `false` when the disk did not take both.
+    pub(super) fn append(&mut self, entry: &AuditEntry) -> bool {
+        self.audit.append(entry) && self.note_head()
+    }
+
+    /// Notes the audit's end beside the flag. The flag comes first, and the audit before its end: after a crash between
+    /// them the audit is longer than was noted, which is no fault.
+    pub(super) fn note_head(&mut self) -> bool {
+        let noted = self.store.note(self.audit.head());
+        if let Err(error) = &noted {
+            tracing::error!(%error, "the end of the audit could not be noted beside the flag");
+        }
+        noted.is_ok()
+    }
 }
 
 type Work = Box<dyn FnOnce(&mut Files) + Send>;

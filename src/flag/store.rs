@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use bridge_core::{Rollout, Stage};
 use serde::{Deserialize, Serialize};
 
+use super::audit::Head;
+
 /// The flag as the settings ask for it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Configured {
@@ -45,6 +47,16 @@ pub struct Stored {
     pub over: Option<Override>,
 }
 
+/// What the file says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Written {
+    #[serde(flatten)]
+    stored: Stored,
+    /// The end of the audit. Whoever cuts it off does not think of this file, or leaves the flag corrupt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audit: Option<Head>,
+}
+
 /// Why the state directory can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -71,7 +83,7 @@ pub enum StoreError {
 pub struct Store {
     dir: PathBuf,
     _lock: File,
-    stored: Stored,
+    written: Written,
 }
 
 impl Store {
@@ -100,14 +112,20 @@ impl Store {
             .set_len(0)
             .and_then(|()| lock.rewind())
             .and_then(|()| write!(lock, "{instance}, process {}", std::process::id()));
-        let stored = read(&dir.join("flag.json"));
-        Ok(Self { dir: dir.to_owned(), _lock: lock, stored })
+        let written = read(&dir.join("flag.json"));
+        Ok(Self { dir: dir.to_owned(), _lock: lock, written })
     }
 
     /// What is stored.
     #[must_use]
     pub const fn stored(&self) -> &Stored {
-        &self.stored
+        &self.written.stored
+    }
+
+    /// The end of the audit, as far as it was noted.
+    #[must_use]
+    pub const fn head(&self) -> Option<&Head> {
+        self.written.audit.as_ref()
     }
 
     /// Stores `stored`, whole or not at all.
@@ -115,13 +133,29 @@ impl Store {
     /// # Errors
     /// When the disk does not take it; what was stored before stays.
     pub fn write(&mut self, stored: Stored) -> std::io::Result<()> {
+        let audit = self.written.audit.clone();
+        self.replace(Written { stored, audit })
+    }
+
+    /// Notes the end of the audit, if it is another one.
+    ///
+    /// # Errors
+    /// When the disk does not take it; what was noted before stays.
+    pub fn note(&mut self, head: &Head) -> std::io::Result<()> {
+        if self.head() == Some(head) {
+            return Ok(());
+        }
+        self.replace(Written { stored: self.written.stored.clone(), audit: Some(head.clone()) })
+    }
+
+    fn replace(&mut self, written: Written) -> std::io::Result<()> {
         let path = self.dir.join("flag.json");
         let temporary = self.dir.join("flag.json.new");
         let mut file = File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(&stored)?)?;
+        file.write_all(&serde_json::to_vec_pretty(&written)?)?;
         file.sync_all()?;
         std::fs::rename(&temporary, &path)?;
-        self.stored = stored;
+        self.written = written;
         Ok(())
     }
 
@@ -144,16 +178,16 @@ pub(super) fn probe(dir: &Path) -> std::io::Result<()> {
     std::fs::remove_file(path)
 }
 
-fn read(path: &Path) -> Stored {
+fn read(path: &Path) -> Written {
     let text = match std::fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Stored::default(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Written::default(),
         Err(error) => return keep_aside(path, &error),
     };
     serde_json::from_slice(&text).unwrap_or_else(|error| keep_aside(path, &error))
 }
 
-fn keep_aside(path: &Path, error: &dyn std::error::Error) -> Stored {
+fn keep_aside(path: &Path, error: &dyn std::error::Error) -> Written {
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
     let name = |n: u32| path.with_file_name(format!("flag.json.corrupt-{time}{}", "+".repeat(n as usize)));
     // What was kept aside a moment ago stays too.
@@ -161,7 +195,7 @@ fn keep_aside(path: &Path, error: &dyn std::error::Error) -> Stored {
     let kept = std::fs::rename(path, &aside);
     tracing::error!(path = %path.display(), aside = %aside.display(), ?kept, %error,
         "THE STORED FLAG IS CORRUPT: it is kept aside, and the configured stage is taken");
-    Stored::default()
+    Written::default()
 }
 
 #[cfg(test)]

@@ -33,16 +33,15 @@ pub(super) async fn show(shown: &Shown, verified: bool) -> Result<(), Failure> {
             print::data(&table.to_string());
         }
         if verified {
-            // The node can say what the entries can't: that it wrote more of them.
+            // The node looks at all lines, and knows that it wrote more than there are.
             let own = verify(&entries);
             let theirs = serde_json::from_value::<Verification>(audit["verification"].clone()).ok();
-            let verification = theirs.filter(|theirs| own.ok && !theirs.ok).unwrap_or(own);
-            match (verification.ok, verification.line, verification.problem) {
-                (true, ..) => print::say(&format!("{}: the chain of {} entries holds", node.url, entries.len())),
-                (false, line, problem) => {
-                    let line = line.map_or_else(|| "a line".into(), |line| format!("line {line}"));
-                    bad.push(format!("{}: audit.jsonl, {line}: {}", node.url, problem.unwrap_or_default()));
-                }
+            let Verification { ok, line, problem, lines } = theirs.filter(|_| own.ok).unwrap_or(own);
+            if ok {
+                print::say(&format!("{}: the chain of {lines} entries holds", node.url));
+            } else {
+                let line = line.map_or_else(|| "a line".into(), |line| format!("line {line}"));
+                bad.push(format!("{}: audit.jsonl, {line}: {}", node.url, problem.unwrap_or_default()));
             }
         }
     }

@@ -50,7 +50,7 @@ impl Control {
             if let Err(error) = &written {
                 tracing::error!(%error, "THE FLAG COULD NOT BE STORED: a restart would not know of this change");
             }
-            disk.audit.append(&entry) && written.is_ok()
+            disk.append(&entry) && written.is_ok()
         })
         .await
     }
@@ -114,7 +114,7 @@ impl Control {
         let control = Arc::clone(self);
         self.on_disk(move |disk| {
             let stored = stored(&control.state.lock());
-            let flushed = disk.audit.flush();
+            let flushed = disk.audit.flush() && disk.note_head();
             let known = *disk.store.stored() == stored;
             (known || disk.store.write(stored).is_ok()) && flushed
         })
@@ -146,7 +146,7 @@ pub(super) fn note_configuration(files: &mut Files, from: Stage, state: &State, 
     if let Err(error) = files.store.write(Stored { version: state.version, over: None }) {
         tracing::error!(%error, "the flag could not be stored");
     }
-    files.audit.append(&entry);
+    files.append(&entry);
 }
 
 fn stored(state: &State) -> Stored {
