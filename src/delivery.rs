@@ -17,6 +17,7 @@ mod selection;
 mod switching;
 mod tap;
 mod tick;
+mod token;
 mod unreadable;
 mod user;
 

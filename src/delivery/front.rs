@@ -27,7 +27,7 @@ impl Front for Hub {
         let selection = Selection::declared(sign_on.subscribe.clone())?;
         let user = sign_on.user.clone();
         let now = self.now();
-        let token = new_token();
+        let token = super::token::new(now);
         let signed = self.with_user(&user, |_, state| {
             // A client that takes a synthetic user's id makes it a real one.
             state.drill = false;
@@ -320,11 +320,6 @@ impl Hub {
 
 fn gone() -> Refused {
     Refused("not authenticated".into())
-}
-
-fn new_token() -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 18]>())
 }
 
 #[derive(serde::Serialize)]

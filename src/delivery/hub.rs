@@ -81,6 +81,8 @@ pub(super) struct OpenPost {
 pub struct Hub {
     pub(super) settings: HubSettings,
     pub(super) clock: Clock,
+    /// When it began.
+    pub(super) started: Millis,
     pub(super) tap: Arc<dyn Tap>,
     pub(super) members: Arc<dyn Members>,
     pub(super) broker: RwLock<Option<Arc<dyn Broker>>>,
@@ -132,6 +134,7 @@ impl Hub {
             running: AtomicBool::new(served.stage.runs_rabbitmq()),
             settings,
             clock,
+            started: clock.now(),
             tap,
             members,
             broker: RwLock::new(None),

@@ -62,7 +62,9 @@ impl Hub {
 
     /// The socket of `resume`, its old connection ended, and everything that its client lacks; else what it is owed.
     fn reclaim(&self, user: &UserId, state: &mut State, resume: &Resume) -> Result<(SocketId, Vec<Packet>), Owed> {
-        let failed = Owed { reason: "resume_failed", since: Millis(0) };
+        // When it got its token it had everything; a token that says nothing is not from here.
+        let since = super::token::given_at(&resume.token, self.now()).unwrap_or(self.started);
+        let failed = Owed { reason: "resume_failed", since };
         let known = self.tokens.get(&resume.token).map(|entry| entry.value().clone());
         let Some((owner, id)) = known else { return Err(failed) };
         if owner != *user {

@@ -216,3 +216,31 @@ fn declaring_again_replaces_what_was_declared() {
     let sessions = bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1;
     assert_eq!(sessions["sessions"][0]["sockets"][0]["subscriptions"], json!(["message"]), "{sessions}");
 }
+
+#[test]
+fn a_resume_that_fails_says_since_when_its_client_lacks_something() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("legacy").start();
+    let mut js = Js::start();
+    let now = || jiff::Timestamp::now();
+    let since = |js: &Js, id: &str| -> jiff::Timestamp {
+        let resync = js.wait_for(id, "bridge:resync", s(15))[0].clone();
+        assert_eq!(resync["reason"], "resume_failed");
+        resync["since"].as_str().unwrap().parse().unwrap()
+    };
+    let before = now();
+    let ack = js.sign_on("a", &bridge, "since_a");
+    let signed_on = now();
+    js.act("a", "close", &json!({}));
+    let state = bridge.stop();
+    let stopped = now();
+    let bridge = world.setup("legacy").state(state).start();
+    let token = crate::kit::bridge::token("since_a");
+    js.sign_on_with("again", &bridge, json!({"token": token, "resume": ack["resume"]}));
+    let whole = since(&js, "again");
+    // It was whole when it got that token.
+    assert!(whole >= before - jiff::Span::new().seconds(1) && whole <= signed_on, "{whole}");
+    js.sign_on_with("foreign", &bridge, json!({"token": token, "resume": "nobody's"}));
+    let started = since(&js, "foreign");
+    assert!(started >= stopped - jiff::Span::new().seconds(1) && started <= now(), "{started}");
+}
