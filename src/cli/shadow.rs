@@ -16,11 +16,11 @@ use super::node::NodeArgs;
 use super::{Failure, print};
 use crate::shadow::Filter;
 
-use source::{Source, records_of};
+use source::{Source, Unread, records_of};
 
 const EXIT_CODES: &str = "Exit code: 0, or the sum of 4 mismatch (payload, audience), 8 missing (either side, not the \
-    expected ones), 16 duplicate, 32 leak, 64 indeterminate above shadow.indeterminate_max, 128 stale; 1 failure; \
-    2 bad usage.";
+    expected ones), 16 duplicate, 32 leak, 64 indeterminate above shadow.indeterminate_max, 128 stale; 1 failure, \
+    also a line of a log that can't be read; 2 bad usage.";
 
 /// QA's view of the comparison.
 #[derive(Debug, Subcommand)]
@@ -119,14 +119,17 @@ impl FilterArgs {
 }
 
 pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
+    let mut unread = Unread::default();
     match command {
         Shadow::Report { shown, files } => {
-            let report = tally::report_of(&source(&shown, files).await?).await?;
+            let report = tally::report_of(&source(&shown, files).await?, &mut unread).await?;
             if shown.json {
                 print::json(&report);
             } else {
                 report.print();
             }
+            // What was not read may be anything.
+            unread.said()?;
             match report.code() {
                 0 => Ok(()),
                 code => Err(Failure::Code(code, String::new())),
@@ -134,15 +137,15 @@ pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
         }
         Shadow::Records { shown, filter, limit, files } => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let records = records_of(&source(&shown, files).await?, &filter.filter(), limit).await?;
+            let records = records_of(&source(&shown, files).await?, &filter.filter(), limit, &mut unread).await?;
             records.iter().for_each(|record| show(record, shown.json));
-            Ok(())
+            unread.said()
         }
         Shadow::Tail { shown, filter } => tail(&shown, &filter.filter()).await,
         Shadow::Diff { a, b, json } => {
-            let (before, after) = (tally::read(&a)?, tally::read(&b)?);
+            let (before, after) = (tally::read(&a, &mut unread)?, tally::read(&b, &mut unread)?);
             report::diff(&before, &after, json);
-            Ok(())
+            unread.said()
         }
     }
 }

@@ -123,3 +123,35 @@ fn a_drill_runs_to_its_end_without_its_caller_alone_and_leaves_no_user() {
     assert_eq!(bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1, json!({"sessions": []}));
     assert_eq!(bridge.admin(reqwest::Method::POST, "/admin/drill", None).0, 200);
 }
+
+#[test]
+fn lines_of_a_log_that_can_not_be_read_are_counted_aloud() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("shadow-a.jsonl");
+    let record = json!({"v": 1, "id": "1", "at": "2026-01-01T00:00:00.000Z", "instance": "a", "stage": "shadow",
+        "class": "match", "cause": null, "modifiers": [], "tenant": "t", "user": "u", "dialog": "dlg_1",
+        "event": "message.create", "message": "msg_1", "event_id": null,
+        "legacy": {"at": "2026-01-01T00:00:00.000Z", "sockets": 1},
+        "rabbitmq": {"at": "2026-01-01T00:00:00.000Z", "sockets": 1, "redelivered": false},
+        "skew_ms": 0, "rules": [], "diff": [], "routing_key": null});
+    let shadow = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_updates-bridge")).arg("shadow").args(args).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let file = log.to_str().unwrap();
+    for (text, unread) in [
+        (format!("{record}\n\n"), 0),
+        (format!("{record}\n{{\"v\":1,\"id\n{record}\n"), 1),
+        (format!("garbage\n{{}}\n{record}\n{{\"v\":1"), 3),
+    ] {
+        std::fs::write(&log, &text).unwrap();
+        for args in [vec!["report", file], vec!["records", file], vec!["diff", file, file]] {
+            let (code, out, err) = shadow(&args);
+            assert!(out.contains("match"), "{args:?}: {out}");
+            assert_eq!(code, Some(i32::from(unread > 0)), "{args:?}: {err}");
+            let said = format!("{unread} line");
+            assert_eq!(err.contains(&said) && err.contains(file), unread > 0, "{args:?}: {err}");
+        }
+    }
+}

@@ -16,13 +16,36 @@ pub(super) enum Source {
     Files(Vec<PathBuf>),
 }
 
+/// Lines of log files that could not be read.
+#[derive(Debug, Default)]
+pub(super) struct Unread(Vec<(PathBuf, u64)>);
+
+impl Unread {
+    /// Says of each file how many there were; 1 if there were any.
+    pub(super) fn said(self) -> Result<(), Failure> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let say = |(file, lines): &(PathBuf, u64)| {
+            let them = if *lines == 1 { "line that is" } else { "lines that are" };
+            format!("{}: {lines} {them} no record, and not counted", file.display())
+        };
+        Err(Failure::Code(1, self.0.iter().map(say).collect::<Vec<_>>().join("\n")))
+    }
+}
+
 /// Records that `filter` takes, oldest first.
-pub(super) async fn records_of(source: &Source, filter: &Filter, limit: usize) -> Result<Vec<Value>, Failure> {
+pub(super) async fn records_of(
+    source: &Source,
+    filter: &Filter,
+    limit: usize,
+    unread: &mut Unread,
+) -> Result<Vec<Value>, Failure> {
     let mut records = Vec::new();
     match source {
         Source::Files(files) => {
             for file in files {
-                each_record(file, |record| {
+                each_record(file, unread, |record| {
                     if filter.takes(&record) {
                         records.extend(serde_json::to_value(record));
                     }
@@ -64,18 +87,23 @@ async fn records_of_node(node: &Node, filter: &Filter, limit: usize) -> Result<V
     Ok(records)
 }
 
-/// Reads a log; a line that is none (the last one of an instance that was killed) is left out. A file without a single
-/// record is something else than a log.
-pub(super) fn each_record(file: &Path, mut take: impl FnMut(Record)) -> Result<(), Failure> {
+/// Reads a log; lines that are no record (the last one of an instance that was killed) are noted in `unread`. A file
+/// without a single record is something else than a log.
+pub(super) fn each_record(file: &Path, unread: &mut Unread, mut take: impl FnMut(Record)) -> Result<(), Failure> {
     let open = std::fs::File::open(file);
     let open = open.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-    let mut found = false;
+    let (mut found, mut lines) = (false, 0);
     for line in std::io::BufReader::new(open).split(b'\n') {
         let line = line.map_err(|error| Failure::Code(1, format!("{}: {error}", file.display())))?;
         if let Ok(record) = serde_json::from_slice::<Record>(&line) {
             found = true;
             take(record);
+        } else if !line.trim_ascii().is_empty() {
+            lines += 1;
         }
+    }
+    if lines > 0 {
+        unread.0.push((file.to_owned(), lines));
     }
     if found {
         Ok(())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bridge_core::compare::{Class, Modifier, Record};
 
 use super::report::{Counted, Report};
-use super::source::{Source, each_record, records_of};
+use super::source::{Source, Unread, each_record, records_of};
 use crate::cli::Failure;
 use crate::shadow::Filter;
 
@@ -67,9 +67,9 @@ impl Tally {
 }
 
 /// The report of running instances, or of log files.
-pub(super) async fn report_of(source: &Source) -> Result<Report, Failure> {
+pub(super) async fn report_of(source: &Source, unread: &mut Unread) -> Result<Report, Failure> {
     let nodes = match source {
-        Source::Files(files) => return of_logs(files),
+        Source::Files(files) => return of_logs(files, unread),
         Source::Nodes(nodes) => nodes,
     };
     let mut report = Report::empty();
@@ -80,7 +80,7 @@ pub(super) async fn report_of(source: &Source) -> Result<Report, Failure> {
         report.add(&summary);
     }
     let differing = Filter { class: Some("payload_mismatch".into()), ..Filter::default() };
-    for record in records_of(source, &differing, 10_000).await? {
+    for record in records_of(source, &differing, 10_000, unread).await? {
         report.differences(&record);
     }
     report.finish();
@@ -88,20 +88,20 @@ pub(super) async fn report_of(source: &Source) -> Result<Report, Failure> {
 }
 
 /// A report that was printed with `--json`, or a log.
-pub(super) fn read(file: &Path) -> Result<Report, Failure> {
+pub(super) fn read(file: &Path, unread: &mut Unread) -> Result<Report, Failure> {
     let text = std::fs::read_to_string(file);
     let text = text.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
     match serde_json::from_str::<Report>(&text) {
         Ok(report) if report.has_classes() => Ok(report),
-        _ => of_logs(&[file.to_owned()]),
+        _ => of_logs(&[file.to_owned()], unread),
     }
 }
 
-fn of_logs(files: &[PathBuf]) -> Result<Report, Failure> {
+fn of_logs(files: &[PathBuf], unread: &mut Unread) -> Result<Report, Failure> {
     let mut tally = Tally::new(Report::empty());
     for file in files {
         tally.report.sources.push(file.display().to_string());
-        each_record(file, |record| tally.count(&record))?;
+        each_record(file, unread, |record| tally.count(&record))?;
     }
     Ok(tally.finish())
 }
