@@ -1,5 +1,6 @@
 //! The comparator: both paths' observations in, one class with its cause for each unit out.
 
+mod ages;
 mod audience;
 mod class;
 mod comparator;
@@ -8,6 +9,8 @@ mod describe;
 pub mod event;
 mod known;
 mod order;
+mod posts;
+mod recent;
 mod record;
 mod summary;
 mod unit;

@@ -3,13 +3,11 @@
 mod memory;
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::class::{Class, Modifier};
-use super::decide::posting;
 use super::describe::describe;
 use super::event::{Event, Fact, Payload, Seen};
-use super::known::{Known, LONGER, Recent};
+use super::known::Known;
 use super::order::Order;
 use super::record::Closed;
 use super::summary::{Counts, Summary};
@@ -21,15 +19,13 @@ use crate::{DialogId, Millis, UserId};
 
 /// A twin that comes this long after the window, in ms, amends the record.
 const LATE: u64 = 60_000;
-/// Most closed units of which no more is remembered than that they were: some minutes at thousands a second.
-const PAST: usize = 500_000;
 
 /// What the comparator may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// How long a unit is open, in ms.
     pub window: u64,
-    /// Bytes of units and their payloads, roughly.
+    /// Bytes of units and their payloads, roughly; facts take as many again at most.
     pub memory: usize,
 }
 
@@ -47,14 +43,13 @@ pub struct Comparator {
     oldest: VecDeque<(Millis, u64)>,
     /// Closed units that a late twin may amend.
     closed: VecDeque<(Millis, u64)>,
-    /// Digests of all other closed units, and whether legacy and rabbitmq were seen: one more copy is one too many.
-    past: Recent<u64, (bool, bool)>,
     known: Known,
     order: Order,
     summary: Counts,
     bytes: usize,
     next: u64,
     sequence: u64,
+    forgotten: u64,
     amended: Vec<Closed>,
 }
 
@@ -70,13 +65,13 @@ impl Comparator {
             open: VecDeque::new(),
             oldest: VecDeque::new(),
             closed: VecDeque::new(),
-            past: Recent::bounded(PAST),
-            known: Known::default(),
+            known: Known::new(limits.memory),
             order: Order::default(),
             summary: Counts::default(),
             bytes: 0,
             next: 0,
             sequence: 0,
+            forgotten: 0,
             amended: Vec::new(),
         }
     }
@@ -98,10 +93,29 @@ impl Comparator {
         (self.summary.opened, self.summary.open)
     }
 
-    /// Bytes it holds, roughly.
+    /// Bytes of units and their payloads, roughly.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of facts, roughly.
+    #[must_use]
+    pub fn facts(&self) -> usize {
+        self.known.bytes()
+    }
+
+    /// Names under which units are found.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Facts that were let go before their time, for want of memory: what might have rested on them is
+    /// `indeterminate`.
+    #[must_use]
+    pub const fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Takes one event.
@@ -112,7 +126,7 @@ impl Comparator {
             Event::Fact(at, fact) => self.fact(at, fact),
             Event::Shed(at, count) => {
                 self.summary.shed += count;
-                self.known.shed(at);
+                self.known.shed_at = Some(at);
             }
         }
     }
@@ -138,9 +152,9 @@ impl Comparator {
             self.oldest.pop_front();
         }
         let before = Millis(now.0.saturating_sub(LATE + 2 * self.limits.window));
-        self.known.expire(before);
+        self.known.expire(now, before);
         self.order.expire(before);
-        self.past.expire(Millis(before.0.saturating_sub(LONGER)), |_| false);
+        self.forgotten += self.known.take_let_go();
         out
     }
 
@@ -160,7 +174,7 @@ impl Comparator {
             self.known.had_update(seen.at, &seen.key);
         }
         let found = self.find(seen);
-        let past = || seen.key.ids().iter().find_map(|id| self.past.get(&digest(&seen.user, *id)).copied());
+        let past = || self.known.was_over(&seen.user, &seen.key);
         let over = match found.map_or_else(past, |_| None) {
             None => false,
             Some((legacy, rabbitmq)) => {
@@ -168,9 +182,7 @@ impl Comparator {
                 if !again {
                     // A twin whose absence was judged already; one more of them is one too many.
                     let sides = (legacy || seen.path == Path::Legacy, rabbitmq || seen.path == Path::Rabbitmq);
-                    for id in seen.key.ids() {
-                        self.past.insert(seen.at, digest(&seen.user, *id), sides);
-                    }
+                    self.known.is_over(seen.at, &seen.user, &seen.key, sides);
                     return;
                 }
                 if seen.redelivered {
@@ -182,7 +194,7 @@ impl Comparator {
         if found.is_none() && self.bytes > self.limits.memory {
             // All that could be let go is gone.
             self.summary.shed += 1;
-            self.known.shed(seen.at);
+            self.known.shed_at = Some(seen.at);
             return;
         }
         let number = found.unwrap_or_else(|| self.open(seen));
@@ -198,9 +210,6 @@ impl Comparator {
             self.by_id.insert((seen.user.clone(), *id), number);
         }
         unit.learn(seen);
-        if found.is_none() && seen.path == Path::Rabbitmq && seen.key.is_creation() {
-            unit.posting = posting(unit, &self.known);
-        }
         if seen.redelivered {
             unit.modifiers.insert(Modifier::Redelivered);
         }
@@ -296,10 +305,10 @@ impl Comparator {
         let window = self.limits.window;
         let unit = self.units.get_mut(&number)?;
         let near = Millis(unit.opened.0.saturating_sub(window));
-        if Known::since(&self.known.flips, &unit.user, unit.opened) {
+        if self.known.stage_changed(&unit.user, unit.opened) {
             unit.modifiers.insert(Modifier::InFlip);
         }
-        if Known::since(&self.known.churn, &unit.user, near) {
+        if self.known.churned(&unit.user, near) {
             unit.modifiers.insert(Modifier::InChurn);
         }
         let closed = describe(number, unit, &self.known, window, now);
@@ -323,12 +332,8 @@ impl Comparator {
     fn bury(&mut self, number: u64, now: Millis) {
         if let Some(unit) = self.units.get(&number).filter(|unit| !unit.leak) {
             let (legacy, rabbitmq) = (unit.legacy.is_some(), unit.rabbitmq.is_some());
-            for id in unit.key.ids() {
-                let name = digest(&unit.user, *id);
-                // A copy too many has a unit of its own, and takes nothing back of what was known before.
-                let before = self.past.get(&name).copied().unwrap_or_default();
-                self.past.insert(now, name, (legacy || before.0, rabbitmq || before.1));
-            }
+            // A copy too many has a unit of its own, and takes nothing back of what was known before.
+            self.known.is_over(now, &unit.user, &unit.key, (legacy, rabbitmq));
         }
         self.forget(number);
     }
@@ -358,10 +363,4 @@ impl Comparator {
         }
         self.amended.push(after);
     }
-}
-
-fn digest(user: &UserId, id: u128) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (user.as_str(), id).hash(&mut hasher);
-    hasher.finish()
 }

@@ -2,7 +2,7 @@
 
 use super::audience::{self, Audience};
 use super::class::{Cause, Class};
-use super::known::{Known, Post, PostState};
+use super::known::Known;
 use super::unit::{Side, Unit};
 use crate::Millis;
 use crate::message::Rule;
@@ -53,15 +53,34 @@ fn indeterminate(unit: &Unit, known: &Known, window: u64) -> Option<Cause> {
     let began = began(unit, known, near);
     // A new session or queue loses updates. Legacy's copy does not come that way.
     let lost = if unit.rabbitmq.is_none() { began } else { unit.opened };
-    if known.session_again.is_some_and(|at| at >= lost) || Known::since(&known.renewed, &unit.user, lost) {
+    if known.session_again.is_some_and(|at| at >= lost) || known.renewed(&unit.user, lost) {
         return Some(Cause::Reconnected);
     }
-    if Known::since(&known.paths, &unit.user, began) {
+    if known.path_changed(&unit.user, began) {
         return Some(Cause::StageChanged);
     }
-    let unknown = |post: &Post| post.state == PostState::Unknown && post.at >= near;
-    let lacks_legacy = unit.legacy.is_none() && unit.key.is_creation() && !is_accepted(unit, known);
-    (lacks_legacy && suspects(unit, known).any(unknown)).then_some(Cause::PostUnknown)
+    if !unit.key.is_creation() {
+        return None;
+    }
+    match (&unit.legacy, &unit.rabbitmq) {
+        (None, Some(rabbitmq)) => without_legacy(unit, rabbitmq, known, window),
+        (Some(_), None) => known.may_have_been_unwanted(near).then_some(Cause::Shed),
+        _ => None,
+    }
+}
+
+/// Why nothing can be said of an update without a legacy copy.
+fn without_legacy(unit: &Unit, rabbitmq: &Side, known: &Known, window: u64) -> Option<Cause> {
+    if known.was_posted(&unit.key) {
+        // Its unit may have been judged long ago, when the update did not come, and be forgotten.
+        let closed = known.accepted(&unit.key).and_then(|accepted| accepted.began).map(|began| began.plus(window));
+        return known.may_be_over(closed, unit.opened).then_some(Cause::Shed);
+    }
+    // A POST that began later made another message.
+    if suspect(unit, known).is_some_and(|began| began <= rabbitmq.at) {
+        return Some(Cause::PostUnknown);
+    }
+    known.may_have_been_posted(unit.opened).then_some(Cause::Shed)
 }
 
 /// Since when a copy of it may have been on its way. The one copy of a one-sided unit may have opened it after the other
@@ -72,15 +91,11 @@ fn began(unit: &Unit, known: &Known, near: Millis) -> Millis {
     if !one_sided || !unit.key.is_creation() {
         return unit.opened;
     }
-    let accepted = unit.key.ids().iter().find_map(|id| known.accepted.get(id).copied());
-    let began = match (accepted, &unit.legacy) {
-        (Some(began), _) => began.unwrap_or(near),
-        (None, Some(_)) => near,
-        // One in flight may be its POST. Without any it was posted elsewhere, and has no twin.
-        (None, None) => {
-            let posts = suspects(unit, known).map(|post| post.began).chain(unit.posting);
-            posts.min().unwrap_or(unit.opened)
-        }
+    let began = if unit.legacy.is_some() || known.was_posted(&unit.key) {
+        known.accepted(&unit.key).and_then(|accepted| accepted.began).unwrap_or(near)
+    } else {
+        // One without an answer may be its POST. Without any it was posted elsewhere, and has no twin.
+        suspect(unit, known).unwrap_or(unit.opened)
     };
     began.min(unit.opened)
 }
@@ -100,22 +115,19 @@ fn only_legacy(unit: &Unit, legacy: &Side, known: &Known) -> Decision {
     if legacy.member == Some(false) {
         return because(Class::MissingInRabbitmqExpected, Cause::NotMember);
     }
-    let unwanted = |id: &u128| known.unwanted.get(&(unit.user.clone(), *id)).is_some();
     let deaf = !legacy.sockets.iter().any(|socket| legacy.subscribed.contains(socket));
-    if deaf || unit.key.ids().iter().any(unwanted) {
+    if deaf || known.was_unwanted(&unit.user, &unit.key) {
         return because(Class::MissingInRabbitmqExpected, Cause::NotSubscribed);
     }
-    let named = unit.message.iter().flat_map(|id| id.message.iter().chain(&id.mongo));
-    let dropped = named.into_iter().any(|id| known.rejected.get(id.as_ref()).is_some());
-    // This user had none: it was another.
-    let fanout = |id: &u128| known.fanout.get(id).is_some();
+    let mut named = unit.message.iter().flat_map(|id| id.message.iter().chain(&id.mongo));
     let cause = if !legacy.broker_up {
         Cause::BrokerDown
     } else if !legacy.queue_ready {
         Cause::QueueNotReady
-    } else if dropped {
+    } else if named.any(|id| known.was_rejected(id)) {
         Cause::Dropped
-    } else if unit.key.ids().iter().any(fanout) {
+    } else if known.had_fanout(&unit.key) {
+        // This user had none: it was another.
         Cause::PartialFanout
     } else {
         Cause::NoUpdate
@@ -128,42 +140,24 @@ fn only_rabbitmq(unit: &Unit, rabbitmq: &Side, known: &Known) -> Decision {
     if !unit.key.is_creation() {
         return expected(Cause::EventNotInLegacy);
     }
-    // Of one that ended unknown the question was asked before.
-    let open = unit.posting.or_else(|| posting(unit, known));
-    if !is_accepted(unit, known) && open.is_none() {
+    if !known.was_posted(&unit.key) {
         return expected(Cause::PostedElsewhere);
     }
     let outside = match &rabbitmq.joined {
         Some(joined) => joined.is_empty(),
-        // The dialog's Mongo id was mapped after the update came: what was recorded tells whether it was in the room.
+        // The dialog became known after the update came: what was recorded tells whether it was in the room.
         None => {
-            let dialog = unit.dialog_mongo.as_ref().and_then(|mongo| known.dialogs.get(mongo.as_ref()));
+            let accepted = known.accepted(&unit.key).and_then(|accepted| accepted.dialog.as_ref());
+            let dialog = accepted.or_else(|| known.dialog(unit.dialog_mongo.as_ref()));
             dialog.is_some_and(|dialog| !rabbitmq.rooms.contains(dialog))
         }
     };
     if outside { expected(Cause::NotJoined) } else { plain(Class::MissingInLegacyUnexpected) }
 }
 
-/// When the earliest POST began that is in flight and may be making this message.
-pub(super) fn posting(unit: &Unit, known: &Known) -> Option<Millis> {
-    // One that was answered already needs no search.
-    if is_accepted(unit, known) {
-        return None;
-    }
-    let open = |post: &&Post| post.state == PostState::InFlight;
-    suspects(unit, known).filter(open).map(|post| post.began).min()
-}
-
-fn is_accepted(unit: &Unit, known: &Known) -> bool {
-    unit.key.ids().iter().any(|id| known.accepted.get(id).is_some())
-}
-
-/// POSTs that may have made this message: of its dialog and sender, as far as these are known.
-fn suspects<'k>(unit: &'k Unit, known: &'k Known) -> impl Iterator<Item = &'k Post> {
-    let mapped = unit.dialog_mongo.as_ref().and_then(|mongo| known.dialogs.get(mongo.as_ref()));
-    let dialog = unit.dialog.as_ref().or(mapped);
-    known.posts.values().filter(move |post| {
-        dialog.is_none_or(|dialog| *dialog == post.dialog)
-            && unit.sender.as_deref().is_none_or(|sender| *sender == *post.sender.as_str())
-    })
+/// When the first POST began that may have made this message and was not answered: of its dialog and sender, as far as
+/// these are known.
+fn suspect(unit: &Unit, known: &Known) -> Option<Millis> {
+    let dialog = unit.dialog.as_ref().or_else(|| known.dialog(unit.dialog_mongo.as_ref()));
+    known.posts.earliest(unit.sender.as_deref(), dialog)
 }

@@ -17,7 +17,11 @@ pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now
     let rules =
         rules.iter().chain(&decision.rule).map(|rule| rule.name().to_owned()).chain(ignored.iter().cloned());
     let side = |side: &Side| ClosedSide { at: side.at, sockets: side.reached, redelivered: side.redelivered };
-    let mapped = unit.dialog_mongo.as_ref().and_then(|mongo| known.dialogs.get(mongo.as_ref()));
+    let accepted = known.accepted(&unit.key);
+    let mapped = || {
+        let posted = accepted.and_then(|accepted| accepted.dialog.as_ref());
+        posted.or_else(|| known.dialog(unit.dialog_mongo.as_ref()))
+    };
     Closed {
         id: name(number, unit),
         at: now,
@@ -28,7 +32,7 @@ pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now
         modifiers: unit.modifiers.iter().copied().collect(),
         tenant: unit.tenant.clone(),
         user: unit.user.shared(),
-        dialog: unit.dialog.as_ref().or(mapped).map(DialogId::shared),
+        dialog: unit.dialog.as_ref().or_else(mapped).map(DialogId::shared),
         event: unit.event.clone(),
         message: unit.message.as_ref().and_then(|id| id.shown().cloned()),
         event_id: unit.event_id.clone(),
@@ -37,7 +41,8 @@ pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now
         rules: rules.collect(),
         diff: compared.map(|compared| compared.diff.clone()).unwrap_or_default(),
         routing_key: unit.routing_key.clone(),
-        key: unit.key.first(),
+        // Whatever its recipients know of its names, they are one message.
+        key: accepted.map_or_else(|| unit.key.first(), |accepted| accepted.first),
         creation: unit.key.is_creation(),
     }
 }

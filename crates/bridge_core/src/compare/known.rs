@@ -1,171 +1,136 @@
 //! Facts, remembered as long as a unit may need them.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use super::ages::Ages;
 use super::event::Fact;
+use super::posts::Posts;
+use super::recent::{Bounded, Recent};
 use crate::gate::Why;
 use crate::key::Key;
 use crate::{DialogId, Millis, UserId};
 
-/// How a POST stands that may have made a message nobody here knows of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PostState {
-    InFlight,
-    /// Ended without a readable answer.
-    Unknown,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Post {
-    pub(super) dialog: DialogId,
-    pub(super) sender: UserId,
-    pub(super) state: PostState,
-    pub(super) began: Millis,
-    /// When it began, and from then on when its state changed.
-    pub(super) at: Millis,
-}
-
-/// A map whose entries are forgotten, oldest first, when they are too old or too many.
-#[derive(Clone, Debug)]
-pub(super) struct Recent<K, V> {
-    map: HashMap<K, V>,
-    order: VecDeque<(Millis, K)>,
-    most: usize,
-}
-
 /// What was accepted here, and what closed, is remembered this much longer than other facts, in ms.
-pub(super) const LONGER: u64 = 600_000;
-/// Most entries of one kind.
-const MOST: usize = 100_000;
+const LONGER: u64 = 600_000;
 
-impl<K: Eq + Hash + Clone, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self::bounded(MOST)
-    }
-}
-
-impl<K: Eq + Hash + Clone, V> Recent<K, V> {
-    pub(super) fn bounded(most: usize) -> Self {
-        Self { map: HashMap::new(), order: VecDeque::new(), most }
-    }
-
-    pub(super) fn insert(&mut self, at: Millis, key: K, value: V) {
-        if self.map.insert(key.clone(), value).is_none() {
-            self.order.push_back((at, key));
-        }
-        if self.order.len() > self.most
-            && let Some((_, oldest)) = self.order.pop_front()
-        {
-            self.map.remove(&oldest);
-        }
-    }
-
-    pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
-    where
-        K: std::borrow::Borrow<Q>,
-    {
-        self.map.get(key)
-    }
-
-    /// Its place in the order stays until that is forgotten.
-    pub(super) fn remove(&mut self, key: &K) {
-        self.map.remove(key);
-    }
-
-    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.map.get_mut(key)
-    }
-
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.map.values_mut()
-    }
-
-    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
-        self.map.values()
-    }
-
-    /// Forgets what was inserted before `before`, unless `keep` says it is still needed.
-    pub(super) fn expire(&mut self, before: Millis, keep: impl Fn(&V) -> bool) {
-        for _ in 0..self.order.len() {
-            match self.order.front() {
-                Some((at, _)) if *at < before => {}
-                _ => break,
-            }
-            if let Some((at, key)) = self.order.pop_front() {
-                if self.map.get(&key).is_some_and(&keep) {
-                    self.order.push_back((at, key));
-                } else {
-                    self.map.remove(&key);
-                }
-            }
-        }
-    }
+/// A message that was accepted here.
+#[derive(Clone, Debug)]
+pub(super) struct Accepted {
+    /// When its POST began, where that is known.
+    pub(super) began: Option<Millis>,
+    /// When it was answered, and the broadcast left.
+    pub(super) at: Millis,
+    pub(super) dialog: Option<DialogId>,
+    /// The first of its ids, which names it in the evidence.
+    pub(super) first: u128,
 }
 
 /// Everything that may prove an absence.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Known {
-    /// Those in flight, and those without a readable answer.
-    pub(super) posts: Recent<u64, Post>,
-    /// Keys of messages that were accepted here, with the start of their POST, where that is known.
-    pub(super) accepted: Recent<u128, Option<Millis>>,
-    pub(super) dialogs: Recent<Arc<str>, DialogId>,
+    /// Most bytes of all this.
+    limit: usize,
+    pub(super) posts: Posts,
+    /// Messages that were accepted here lately, by each of their ids.
+    accepted: Recent<u128, Accepted>,
+    /// All that were accepted here.
+    posted: Ages,
+    /// Units that are over, by what was seen of them: see [`over`].
+    over: Ages,
+    dialogs: Recent<Arc<str>, DialogId>,
     /// Messages of which somebody had an update.
-    pub(super) fanout: Recent<u128, ()>,
+    fanout: Recent<u128, ()>,
     /// Messages that an update named which was rejected.
-    pub(super) rejected: Recent<Arc<str>, ()>,
+    rejected: Recent<Arc<str>, ()>,
     /// Messages whose update came when no socket of the user was subscribed to it.
-    pub(super) unwanted: Recent<(UserId, u128), ()>,
-    pub(super) churn: Recent<UserId, Millis>,
-    pub(super) renewed: Recent<UserId, Millis>,
-    pub(super) paths: Recent<UserId, Millis>,
-    pub(super) flips: Recent<UserId, Millis>,
+    unwanted: Recent<u64, ()>,
+    /// Units that were not opened for want of memory.
+    unopened: Recent<u64, ()>,
+    churn: Recent<UserId, ()>,
+    renewed: Recent<UserId, ()>,
+    paths: Recent<UserId, ()>,
+    stages: Recent<UserId, ()>,
     pub(super) session_began: bool,
     /// When a session came up that was not the first.
     pub(super) session_again: Option<Millis>,
     pub(super) shed_at: Option<Millis>,
 }
 
+/// Names a unit.
+pub(super) fn digest(user: &UserId, id: u128) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (user.as_str(), id).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The digest of a unit that is over and showed legacy's copy, rabbitmq's, or both.
+const fn over(digest: u64, legacy: bool, rabbitmq: bool) -> u64 {
+    digest & !3 | (legacy as u64) << 1 | rabbitmq as u64
+}
+
+/// The low half of an id, which is a digest itself.
+#[expect(clippy::cast_possible_truncation, reason = "a part of a digest")]
+const fn half(id: u128) -> u64 {
+    id as u64
+}
+
 impl Known {
+    /// Nothing yet; it will hold about so many bytes at most.
+    pub(super) fn new(limit: usize) -> Self {
+        let part = limit / 10;
+        Self {
+            limit,
+            posts: Posts::default(),
+            accepted: Recent::default(),
+            posted: Ages::new(LONGER, 4 * part),
+            over: Ages::new(LONGER, 2 * part),
+            dialogs: Recent::default(),
+            fanout: Recent::default(),
+            rejected: Recent::default(),
+            unwanted: Recent::default(),
+            unopened: Recent::default(),
+            churn: Recent::default(),
+            renewed: Recent::default(),
+            paths: Recent::default(),
+            stages: Recent::default(),
+            session_began: false,
+            session_again: None,
+            shed_at: None,
+        }
+    }
+
     /// Notes a fact; what it says of a single unit is returned.
     pub(super) fn note(&mut self, at: Millis, fact: Fact) -> Option<(UserId, Key, Why)> {
         match fact {
-            Fact::PostStarted { post, dialog, sender } => {
-                self.posts.insert(at, post, Post { dialog, sender, state: PostState::InFlight, began: at, at });
-            }
+            Fact::PostStarted { post, dialog, sender } => self.posts.start(at, post, dialog, &sender),
             Fact::PostAccepted { post, key, dialog_mongo } => {
-                if let Some(mongo) = dialog_mongo
-                    && let Some(dialog) = self.posts.get(&post).map(|post| post.dialog.clone())
-                {
-                    self.dialogs.insert(at, mongo, dialog);
+                let (dialog, began) = self.posts.end(post).unzip();
+                if let (Some(mongo), Some(dialog)) = (dialog_mongo, &dialog) {
+                    self.dialogs.insert(at, mongo, dialog.clone());
                 }
-                let began = self.posts.get(&post).map(|post| post.began);
                 for id in key.ids() {
-                    self.accepted.insert(at, *id, began);
-                }
-                self.posts.remove(&post);
-            }
-            Fact::PostRefused { post } => self.posts.remove(&post),
-            Fact::PostUnknown { post } => {
-                if let Some(post) = self.posts.get_mut(&post).filter(|post| post.state == PostState::InFlight) {
-                    post.state = PostState::Unknown;
-                    post.at = at;
+                    let accepted = Accepted { began, at, dialog: dialog.clone(), first: key.first() };
+                    self.accepted.insert(at, *id, accepted);
+                    self.posted.insert(at, half(*id));
                 }
             }
-            Fact::Churn { user } => self.churn.insert(at, user, at),
+            Fact::PostRefused { post } => {
+                self.posts.end(post);
+            }
+            Fact::PostUnknown { post } => self.posts.unknown(at, post),
+            Fact::Churn { user } => self.churn.insert(at, user, ()),
             Fact::Session { up: true } if !self.session_began => self.session_began = true,
             Fact::Session { up: true } => self.session_again = Some(at),
             Fact::Session { up: false } => {}
-            Fact::QueueRenewed { user } => self.renewed.insert(at, user, at),
+            Fact::QueueRenewed { user } => self.renewed.insert(at, user, ()),
             Fact::StageChanged { user, from, to } => {
                 let paths = |stage: crate::Stage| (stage.runs_rabbitmq(), stage.shadow_mode());
-                if from.authority() != to.authority() {
-                    self.flips.insert(at, user.clone(), at);
-                }
                 if paths(from) != paths(to) {
-                    self.paths.insert(at, user, at);
+                    self.paths.insert(at, user.clone(), ());
+                }
+                if from.authority() != to.authority() {
+                    self.stages.insert(at, user, ());
                 }
             }
             Fact::Rejected { entity, .. } => {
@@ -175,42 +140,188 @@ impl Known {
             }
             Fact::Unwanted { user, key } => {
                 for id in key.ids() {
-                    self.unwanted.insert(at, (user.clone(), *id), ());
+                    self.unwanted.insert(at, digest(&user, *id), ());
                 }
             }
             Fact::Released { user, key, why } => return Some((user, key, why)),
         }
+        self.trim();
         None
     }
 
+    /// Somebody's update of a message came.
     pub(super) fn had_update(&mut self, at: Millis, key: &Key) {
         for id in key.ids() {
             self.fanout.insert(at, *id, ());
         }
+        self.trim();
     }
 
-    /// Something was not seen: it may have been the end of any POST that seems to be in flight.
-    pub(super) fn shed(&mut self, at: Millis) {
-        self.shed_at = Some(at);
-        for post in self.posts.values_mut().filter(|post| post.state == PostState::InFlight) {
-            (post.state, post.at) = (PostState::Unknown, at);
+    /// A unit was not opened, for want of memory: its twin must not be taken for alone.
+    pub(super) fn not_opened(&mut self, at: Millis, user: &UserId, key: &Key) {
+        for id in key.ids() {
+            self.unopened.insert(at, digest(user, *id), ());
+        }
+        self.trim();
+    }
+
+    /// Whether the other copy of this unit was seen at or after `since`, and the unit not opened.
+    pub(super) fn was_not_opened(&self, user: &UserId, key: &Key, since: Millis) -> bool {
+        key.ids().iter().any(|id| self.unopened.since(&digest(user, *id), since))
+    }
+
+    /// A unit is over, and showed these sides.
+    pub(super) fn is_over(&mut self, at: Millis, user: &UserId, key: &Key, (legacy, rabbitmq): (bool, bool)) {
+        for id in key.ids() {
+            self.over.insert(at, over(digest(user, *id), legacy, rabbitmq));
         }
     }
 
-    /// Whether something happened to the user at or after `since`.
-    pub(super) fn since(map: &Recent<UserId, Millis>, user: &UserId, since: Millis) -> bool {
-        map.get(user).is_some_and(|at| *at >= since)
+    /// Which sides a unit showed that is over; `None` when nobody remembers one.
+    pub(super) fn was_over(&self, user: &UserId, key: &Key) -> Option<(bool, bool)> {
+        let sides = [(true, true), (true, false), (false, true)];
+        let mut found = None;
+        for digest in key.ids().iter().map(|id| digest(user, *id)) {
+            for (legacy, rabbitmq) in sides {
+                if self.over.contains(over(digest, legacy, rabbitmq)) {
+                    let (before_legacy, before_rabbitmq) = found.unwrap_or_default();
+                    found = Some((legacy || before_legacy, rabbitmq || before_rabbitmq));
+                }
+            }
+        }
+        found
     }
 
-    pub(super) fn expire(&mut self, before: Millis) {
-        self.posts.expire(before, |_| false);
+    /// What is still known of the acceptance of this message here.
+    pub(super) fn accepted(&self, key: &Key) -> Option<&Accepted> {
+        key.ids().iter().find_map(|id| self.accepted.get(id))
+    }
+
+    /// Whether it was accepted here, also long ago.
+    pub(super) fn was_posted(&self, key: &Key) -> bool {
+        self.accepted(key).is_some() || key.ids().iter().any(|id| self.posted.contains(half(*id)))
+    }
+
+    /// Whether it may have been accepted here, and forgotten before its time.
+    pub(super) fn may_have_been_posted(&self, at: Millis) -> bool {
+        let since = Millis(at.0.saturating_sub(LONGER));
+        self.posted.lost_since(since) || self.posts.lost_since(since)
+    }
+
+    /// Whether a unit that closed at or after `since`, or if that is not known at any time that matters at `at`, may be
+    /// forgotten.
+    pub(super) fn may_be_over(&self, since: Option<Millis>, at: Millis) -> bool {
+        self.over.lost_since(since.unwrap_or(Millis(at.0.saturating_sub(LONGER))))
+    }
+
+    /// The dialog of a Mongo id.
+    pub(super) fn dialog(&self, mongo: Option<&Arc<str>>) -> Option<&DialogId> {
+        self.dialogs.get(mongo?.as_ref())
+    }
+
+    pub(super) fn had_fanout(&self, key: &Key) -> bool {
+        key.ids().iter().any(|id| self.fanout.get(id).is_some())
+    }
+
+    pub(super) fn was_rejected(&self, entity: &str) -> bool {
+        self.rejected.get(entity).is_some()
+    }
+
+    /// Whether its update came, and no socket of the user wanted it.
+    pub(super) fn was_unwanted(&self, user: &UserId, key: &Key) -> bool {
+        key.ids().iter().any(|id| self.unwanted.get(&digest(user, *id)).is_some())
+    }
+
+    /// The same, of what was let go at or after `since`.
+    pub(super) fn may_have_been_unwanted(&self, since: Millis) -> bool {
+        self.unwanted.lost_since(since)
+    }
+
+    /// Whether a socket of the user came, went or changed at or after `since`.
+    pub(super) fn churned(&self, user: &UserId, since: Millis) -> bool {
+        self.churn.since(user, since)
+    }
+
+    /// Whether the user's queue was made anew at or after `since`.
+    pub(super) fn renewed(&self, user: &UserId, since: Millis) -> bool {
+        self.renewed.since(user, since)
+    }
+
+    /// Whether a path began or ended for the user at or after `since`.
+    pub(super) fn path_changed(&self, user: &UserId, since: Millis) -> bool {
+        self.paths.since(user, since)
+    }
+
+    /// Whether the user's stage changed at or after `since`.
+    pub(super) fn stage_changed(&self, user: &UserId, since: Millis) -> bool {
+        self.stages.since(user, since)
+    }
+
+    pub(super) fn expire(&mut self, now: Millis, before: Millis) {
+        self.posts.expire(before);
+        self.accepted.expire(before);
+        self.dialogs.expire(before);
+        self.fanout.expire(before);
+        self.rejected.expire(before);
+        for map in [&mut self.unwanted, &mut self.unopened] {
+            map.expire(before);
+        }
+        for map in [&mut self.churn, &mut self.renewed, &mut self.paths, &mut self.stages] {
+            map.expire(before);
+        }
         // An update may come much later than any unit stays open: it is still one of a message that was posted here.
-        self.accepted.expire(Millis(before.0.saturating_sub(LONGER)), |_| false);
-        self.fanout.expire(before, |()| false);
-        self.rejected.expire(before, |()| false);
-        self.unwanted.expire(before, |()| false);
-        for map in [&mut self.churn, &mut self.renewed, &mut self.paths, &mut self.flips] {
-            map.expire(before, |at| *at >= before);
+        self.posted.turn(now);
+        self.over.turn(now);
+    }
+
+    fn kinds(&mut self) -> [&mut dyn Bounded; 10] {
+        [
+            &mut self.accepted,
+            &mut self.dialogs,
+            &mut self.fanout,
+            &mut self.rejected,
+            &mut self.unwanted,
+            &mut self.unopened,
+            &mut self.churn,
+            &mut self.renewed,
+            &mut self.paths,
+            &mut self.stages,
+        ]
+    }
+
+    /// Bytes of all facts, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let lists: [&dyn Bounded; 10] = [
+            &self.accepted,
+            &self.dialogs,
+            &self.fanout,
+            &self.rejected,
+            &self.unwanted,
+            &self.unopened,
+            &self.churn,
+            &self.renewed,
+            &self.paths,
+            &self.stages,
+        ];
+        let lists: usize = lists.into_iter().map(Bounded::bytes).sum();
+        lists + self.posts.bytes() + self.posted.bytes() + self.over.bytes()
+    }
+
+    /// Over its memory: the oldest of whatever there is most of goes.
+    fn trim(&mut self) {
+        while self.bytes() > self.limit {
+            let Some(most) = self.kinds().into_iter().max_by_key(|kind| kind.bytes()) else { return };
+            let before = most.bytes();
+            most.let_go();
+            if most.bytes() == before {
+                return;
+            }
         }
+    }
+
+    /// How many facts went before their time since the last call.
+    pub(super) fn take_let_go(&mut self) -> u64 {
+        let lists: u64 = self.kinds().into_iter().map(Bounded::take_let_go).sum();
+        lists + self.posts.take_let_go() + self.posted.take_let_go() + self.over.take_let_go()
     }
 }

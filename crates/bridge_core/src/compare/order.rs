@@ -2,7 +2,10 @@
 
 use crate::{DialogId, Millis, UserId};
 
-use super::known::Recent;
+use super::recent::{Bounded as _, Recent};
+
+/// Most bytes of pairs that are remembered.
+const MOST: usize = 8 << 20;
 
 /// The places of the latest pair of each user and dialog.
 #[derive(Clone, Debug, Default)]
@@ -21,10 +24,13 @@ impl Order {
         let name = (user.clone(), dialog.clone());
         let before = self.0.get(&name).copied();
         self.0.insert(at, name, (legacy, rabbitmq));
+        while self.0.bytes() > MOST {
+            self.0.let_go();
+        }
         before.is_some_and(|(other_legacy, other_rabbitmq)| (legacy > other_legacy) != (rabbitmq > other_rabbitmq))
     }
 
     pub(super) fn expire(&mut self, before: Millis) {
-        self.0.expire(before, |_| false);
+        self.0.expire(before);
     }
 }

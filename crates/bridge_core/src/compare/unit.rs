@@ -58,8 +58,6 @@ pub(super) struct Unit {
     pub(super) shed: bool,
     /// It was opened before the first broker session was live.
     pub(super) early: bool,
-    /// When its update came, a POST was in flight that may have made it; when the earliest of these began.
-    pub(super) posting: Option<Millis>,
     pub(super) modifiers: BTreeSet<Modifier>,
     /// Set when it closes: what was counted of it.
     pub(super) closed: Option<(Class, Option<Cause>, Vec<Modifier>)>,
@@ -93,7 +91,6 @@ impl Unit {
             drill: seen.drill,
             shed: false,
             early,
-            posting: None,
             modifiers: if seen.drill { BTreeSet::from([Modifier::Drill]) } else { BTreeSet::new() },
             closed: None,
         }

@@ -1,0 +1,84 @@
+//! What POSTs prove of an update without a legacy copy: only what was accepted here, and only while the user was there
+//! to see it, counts against the legacy path.
+
+#[path = "kit/seen.rs"]
+mod kit;
+
+use bridge_core::compare::{Cause, Class, Closed, Comparator, Event, Fact, Limits, Seen};
+use bridge_core::gate::Sockets;
+use bridge_core::{DialogId, Millis};
+use kit::*;
+
+const ELSEWHERE: (Class, Option<Cause>) = (Class::MissingInLegacyExpected, Some(Cause::PostedElsewhere));
+const UNKNOWN: (Class, Option<Cause>) = (Class::Indeterminate, Some(Cause::PostUnknown));
+
+fn told(mut events: Vec<(u64, Event)>) -> Vec<Closed> {
+    events.sort_by_key(|(at, _)| *at);
+    let mut comparator = Comparator::new(Limits { window: WINDOW, memory: 1 << 20 });
+    comparator.observe(up(1));
+    let mut closed = Vec::new();
+    for (at, event) in events {
+        closed.extend(comparator.expire(Millis(at)));
+        comparator.observe(event);
+    }
+    closed.extend(comparator.expire(Millis(10_000_000)));
+    closed
+}
+
+#[test]
+fn one_sender_whose_posts_alternate_between_two_instances_makes_nothing_bad() {
+    // Thirty messages, every second one posted here; each takes longer than the pause to the next.
+    let mut events = Vec::new();
+    for n in 0..30_u32 {
+        let at = 10 + u64::from(n) * 40;
+        events.push((at + 50, see(rabbitmq(at + 50, n))));
+        if n % 2 == 0 {
+            events.push((at, started(at, u64::from(n))));
+            events.push((at + 90, see(legacy(at + 90, n))));
+            events.push((at + 91, accepted(at + 91, u64::from(n), n)));
+        }
+    }
+    let closed = told(events);
+    let count = |class: Class, cause: Option<Cause>| {
+        closed.iter().filter(|closed| (closed.class, closed.cause) == (class, cause)).count()
+    };
+    assert_eq!((closed.len(), count(Class::Match, None), count(ELSEWHERE.0, ELSEWHERE.1)), (30, 15, 15));
+}
+
+#[test]
+fn a_post_that_began_later_was_answered_otherwise_or_went_elsewhere_proves_nothing() {
+    let began_later = vec![see(rabbitmq(10, 1)), started(15, 1)];
+    assert_eq!(verdict(began_later), ELSEWHERE);
+    let answered_otherwise = vec![started(5, 1), see(rabbitmq(10, 1)), accepted(20, 1, 2)];
+    assert_eq!(verdict(answered_otherwise), ELSEWHERE);
+    let refused = vec![started(5, 1), see(rabbitmq(10, 1)), fact(20, Fact::PostRefused { post: 1 })];
+    assert_eq!(verdict(refused), ELSEWHERE);
+    let other = DialogId::new("dlg_2").unwrap();
+    let other_dialog = fact(5, Fact::PostStarted { post: 1, dialog: other, sender: user("sender") });
+    assert_eq!(verdict(vec![other_dialog, see(rabbitmq(10, 1))]), ELSEWHERE);
+    let other_sender = fact(5, Fact::PostStarted { post: 1, dialog: dialog(), sender: user("another") });
+    assert_eq!(verdict(vec![other_sender, see(rabbitmq(10, 1))]), ELSEWHERE);
+}
+
+#[test]
+fn a_post_without_an_answer_leaves_it_open_until_its_copy_comes() {
+    let waiting = vec![started(5, 1), see(rabbitmq(10, 1))];
+    assert_eq!(verdict(waiting), UNKNOWN, "it has none yet");
+    let unread = vec![started(5, 1), see(rabbitmq(10, 1)), fact(20, Fact::PostUnknown { post: 1 })];
+    assert_eq!(verdict(unread), UNKNOWN);
+    let (slow, at) = (Seen { at: Millis(3_000), ..legacy(0, 1) }, 3_000);
+    let events = vec![(5, started(5, 1)), (10, see(rabbitmq(10, 1))), (at, see(slow)), (at, accepted(at, 1, 1))];
+    let closed = told(events);
+    assert_eq!(closed.len(), 2, "{closed:?}");
+    assert_eq!((closed[0].class, closed[0].cause), UNKNOWN);
+    assert_eq!((closed[1].class, closed[1].amends), (Class::Match, Some(Class::Indeterminate)));
+}
+
+#[test]
+fn what_was_accepted_here_while_the_user_was_in_the_room_is_unexpected() {
+    let seen = |rooms: Sockets| {
+        vec![started(5, 1), see(Seen { joined: Some(rooms), ..rabbitmq(10, 1) }), accepted(20, 1, 1)]
+    };
+    assert_eq!(verdict(seen(Sockets::from_slice(&[A]))), (Class::MissingInLegacyUnexpected, None));
+    assert_eq!(verdict(seen(Sockets::new())), (Class::MissingInLegacyExpected, Some(Cause::NotJoined)));
+}
