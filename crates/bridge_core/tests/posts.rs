@@ -82,3 +82,38 @@ fn what_was_accepted_here_while_the_user_was_in_the_room_is_unexpected() {
     assert_eq!(verdict(seen(Sockets::from_slice(&[A]))), (Class::MissingInLegacyUnexpected, None));
     assert_eq!(verdict(seen(Sockets::new())), (Class::MissingInLegacyExpected, Some(Cause::NotJoined)));
 }
+
+#[test]
+fn who_was_not_in_the_room_when_the_answer_came_was_not_to_see_it() {
+    let moved = |at, joined| fact(at, Fact::Room { user: user("u"), dialog: dialog(), joined });
+    let not_joined = (Class::MissingInLegacyExpected, Some(Cause::NotJoined));
+    let unexpected = (Class::MissingInLegacyUnexpected, None);
+    // The answer first: it joined between the two.
+    let joins = |at| vec![started(5, 1), accepted(20, 1, 1), moved(at, true), see(rabbitmq(30, 1))];
+    assert_eq!(verdict(joins(25)), not_joined);
+    let before = vec![started(5, 1), moved(15, true), accepted(20, 1, 1), see(rabbitmq(30, 1))];
+    assert_eq!(verdict(before), unexpected);
+    // The update first: it left between the two.
+    let leaves = |at| vec![started(5, 1), see(rabbitmq(10, 1)), moved(at, false), accepted(20, 1, 1)];
+    assert_eq!(verdict(leaves(15)), not_joined);
+    let after = vec![started(5, 1), see(rabbitmq(10, 1)), accepted(20, 1, 1), moved(500, false)];
+    assert_eq!(verdict(after), unexpected);
+    let other = fact(15, Fact::Room { user: user("v"), dialog: dialog(), joined: false });
+    assert_eq!(verdict(vec![started(5, 1), see(rabbitmq(10, 1)), other, accepted(20, 1, 1)]), unexpected);
+}
+
+#[test]
+fn a_queue_that_is_lost_while_the_update_is_awaited_is_the_cause() {
+    let lost = |to| fact(15, Fact::QueueLost { user: user(to) });
+    let cause = |to| verdict(vec![see(legacy(10, 1)), lost(to)]).1;
+    assert_eq!((cause("u"), cause("v")), (Some(Cause::QueueNotReady), Some(Cause::NoUpdate)));
+}
+
+#[test]
+fn a_broker_that_is_lost_while_the_update_is_awaited_is_the_cause() {
+    let down = |at| fact(at, Fact::Session { up: false });
+    let cause = |at| verdict(vec![see(legacy(10, 1)), down(at)]);
+    assert_eq!(cause(15), (Class::MissingInRabbitmq, Some(Cause::BrokerDown)));
+    assert_eq!(cause(10 + WINDOW), (Class::MissingInRabbitmq, Some(Cause::BrokerDown)));
+    assert_eq!(cause(10 + WINDOW + 1), (Class::MissingInRabbitmq, Some(Cause::NoUpdate)), "too late to matter");
+}

@@ -7,6 +7,9 @@ use super::unit::{Side, Unit};
 use crate::Millis;
 use crate::message::Rule;
 
+/// A broadcast has reached everybody in the room after so many ms.
+const BROADCAST: u64 = 100;
+
 /// Class, cause, and the rules that were needed beside those of the payload.
 pub(super) struct Decision {
     pub(super) class: Class,
@@ -35,7 +38,7 @@ pub(super) fn decide(unit: &Unit, known: &Known, window: u64) -> Decision {
     }
     match (&unit.legacy, &unit.rabbitmq) {
         (Some(legacy), Some(rabbitmq)) => both(unit, legacy, rabbitmq),
-        (Some(legacy), None) => only_legacy(unit, legacy, known),
+        (Some(legacy), None) => only_legacy(unit, legacy, known, window),
         (None, Some(rabbitmq)) => only_rabbitmq(unit, rabbitmq, known),
         (None, None) => because(Class::Indeterminate, Cause::Shed),
     }
@@ -63,18 +66,19 @@ fn indeterminate(unit: &Unit, known: &Known, window: u64) -> Option<Cause> {
         return None;
     }
     match (&unit.legacy, &unit.rabbitmq) {
-        (None, Some(rabbitmq)) => without_legacy(unit, rabbitmq, known, window),
+        (None, Some(rabbitmq)) => without_legacy(unit, rabbitmq, known, (window, near)),
         (Some(_), None) => known.may_have_been_unwanted(near).then_some(Cause::Shed),
         _ => None,
     }
 }
 
 /// Why nothing can be said of an update without a legacy copy.
-fn without_legacy(unit: &Unit, rabbitmq: &Side, known: &Known, window: u64) -> Option<Cause> {
+fn without_legacy(unit: &Unit, rabbitmq: &Side, known: &Known, (window, near): (u64, Millis)) -> Option<Cause> {
     if known.was_posted(&unit.key) {
         // Its unit may have been judged long ago, when the update did not come, and be forgotten.
         let closed = known.accepted(&unit.key).and_then(|accepted| accepted.began).map(|began| began.plus(window));
-        return known.may_be_over(closed, unit.opened).then_some(Cause::Shed);
+        let unsure = known.may_be_over(closed, unit.opened) || known.may_have_moved(began(unit, known, near));
+        return unsure.then_some(Cause::Shed);
     }
     // A POST that began later made another message.
     if suspect(unit, known).is_some_and(|began| began <= rabbitmq.at) {
@@ -111,7 +115,7 @@ fn both(unit: &Unit, legacy: &Side, rabbitmq: &Side) -> Decision {
     }
 }
 
-fn only_legacy(unit: &Unit, legacy: &Side, known: &Known) -> Decision {
+fn only_legacy(unit: &Unit, legacy: &Side, known: &Known, window: u64) -> Decision {
     if legacy.member == Some(false) {
         return because(Class::MissingInRabbitmqExpected, Cause::NotMember);
     }
@@ -120,9 +124,10 @@ fn only_legacy(unit: &Unit, legacy: &Side, known: &Known) -> Decision {
         return because(Class::MissingInRabbitmqExpected, Cause::NotSubscribed);
     }
     let mut named = unit.message.iter().flat_map(|id| id.message.iter().chain(&id.mongo));
-    let cause = if !legacy.broker_up {
+    let until = unit.opened.plus(window);
+    let cause = if !legacy.broker_up || known.session_was_lost(legacy.at, until) {
         Cause::BrokerDown
-    } else if !legacy.queue_ready {
+    } else if !legacy.queue_ready || known.queue_was_lost(&unit.user, legacy.at, until) {
         Cause::QueueNotReady
     } else if named.any(|id| known.was_rejected(id)) {
         Cause::Dropped
@@ -143,16 +148,31 @@ fn only_rabbitmq(unit: &Unit, rabbitmq: &Side, known: &Known) -> Decision {
     if !known.was_posted(&unit.key) {
         return expected(Cause::PostedElsewhere);
     }
-    let outside = match &rabbitmq.joined {
-        Some(joined) => joined.is_empty(),
+    if outside(unit, rabbitmq, known) {
+        expected(Cause::NotJoined)
+    } else {
+        plain(Class::MissingInLegacyUnexpected)
+    }
+}
+
+/// Whether it is recorded that no socket of the user was in the room when the broadcast left.
+fn outside(unit: &Unit, rabbitmq: &Side, known: &Known) -> bool {
+    let accepted = known.accepted(&unit.key);
+    let posted = accepted.and_then(|accepted| accepted.dialog.as_ref());
+    let mapped = || known.dialog(unit.dialog_mongo.as_ref());
+    let dialog = posted.or(unit.dialog.as_ref()).or_else(mapped);
+    let was_outside = match (&rabbitmq.joined, dialog) {
+        (Some(joined), _) => joined.is_empty(),
         // The dialog became known after the update came: what was recorded tells whether it was in the room.
-        None => {
-            let accepted = known.accepted(&unit.key).and_then(|accepted| accepted.dialog.as_ref());
-            let dialog = accepted.or_else(|| known.dialog(unit.dialog_mongo.as_ref()));
-            dialog.is_some_and(|dialog| !rabbitmq.rooms.contains(dialog))
-        }
+        (None, Some(dialog)) => !rabbitmq.rooms.contains(dialog),
+        (None, None) => false,
     };
-    if outside { expected(Cause::NotJoined) } else { plain(Class::MissingInLegacyUnexpected) }
+    // It was there when the update came. The answer came at another moment.
+    let (Some(accepted), Some(dialog)) = (accepted, dialog) else { return was_outside };
+    let stay = known.stay(&unit.user, dialog);
+    let came_later = stay.joined.is_some_and(|at| at >= accepted.at);
+    let went = |at: Millis| at >= rabbitmq.at && at <= accepted.at.plus(BROADCAST);
+    was_outside || came_later || stay.left.is_some_and(went)
 }
 
 /// When the first POST began that may have made this message and was not answered: of its dialog and sender, as far as

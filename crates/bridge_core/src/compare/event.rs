@@ -96,7 +96,8 @@ pub enum Fact {
         /// The sender.
         sender: UserId,
     },
-    /// Chat3 accepted it; the legacy observations of this message, one for each user in the room, came before this.
+    /// Chat3 accepted it, at the moment of this fact; the legacy observations of this message, one for each user in
+    /// the room, came before it.
     PostAccepted {
         /// Number of the POST on this instance.
         post: u64,
@@ -125,10 +126,24 @@ pub enum Fact {
         /// Whether it is up.
         up: bool,
     },
+    /// The user's queue is bound and consumed no more.
+    QueueLost {
+        /// The user.
+        user: UserId,
+    },
     /// The user's queue was made anew.
     QueueRenewed {
         /// The user.
         user: UserId,
+    },
+    /// The user's first socket joined a room, or its last one left it.
+    Room {
+        /// The user.
+        user: UserId,
+        /// The room's dialog.
+        dialog: DialogId,
+        /// Whether it is in it now.
+        joined: bool,
     },
     /// A path began or ended for the user, or changed authority.
     StageChanged {

@@ -47,14 +47,32 @@ pub(super) struct Known {
     unwanted: Recent<u64, ()>,
     /// Units that were not opened for want of memory.
     unopened: Recent<u64, ()>,
+    /// When users came into rooms and left them.
+    rooms: Recent<u64, Stay>,
     churn: Recent<UserId, ()>,
+    unready: Recent<UserId, ()>,
     renewed: Recent<UserId, ()>,
     paths: Recent<UserId, ()>,
     stages: Recent<UserId, ()>,
     pub(super) session_began: bool,
     /// When a session came up that was not the first.
     pub(super) session_again: Option<Millis>,
+    pub(super) session_lost: Option<Millis>,
     pub(super) shed_at: Option<Millis>,
+}
+
+/// When a user last came into a room, and last left it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stay {
+    pub(super) joined: Option<Millis>,
+    pub(super) left: Option<Millis>,
+}
+
+/// Names a user in a room.
+fn room(user: &UserId, dialog: &DialogId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (user.as_str(), dialog.as_str()).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Names a unit.
@@ -90,12 +108,15 @@ impl Known {
             rejected: Recent::default(),
             unwanted: Recent::default(),
             unopened: Recent::default(),
+            rooms: Recent::default(),
             churn: Recent::default(),
+            unready: Recent::default(),
             renewed: Recent::default(),
             paths: Recent::default(),
             stages: Recent::default(),
             session_began: false,
             session_again: None,
+            session_lost: None,
             shed_at: None,
         }
     }
@@ -122,8 +143,16 @@ impl Known {
             Fact::Churn { user } => self.churn.insert(at, user, ()),
             Fact::Session { up: true } if !self.session_began => self.session_began = true,
             Fact::Session { up: true } => self.session_again = Some(at),
-            Fact::Session { up: false } => {}
+            Fact::Session { up: false } => self.session_lost = Some(at),
+            Fact::QueueLost { user } => self.unready.insert(at, user, ()),
             Fact::QueueRenewed { user } => self.renewed.insert(at, user, ()),
+            Fact::Room { user, dialog, joined } => {
+                let name = room(&user, &dialog);
+                let before = self.rooms.get(&name).copied().unwrap_or_default();
+                let stay =
+                    if joined { Stay { joined: Some(at), ..before } } else { Stay { left: Some(at), ..before } };
+                self.rooms.insert(at, name, stay);
+            }
             Fact::StageChanged { user, from, to } => {
                 let paths = |stage: crate::Stage| (stage.runs_rabbitmq(), stage.shadow_mode());
                 if paths(from) != paths(to) {
@@ -242,6 +271,26 @@ impl Known {
         self.churn.since(user, since)
     }
 
+    /// When the user last came into the room and left it, as far as that was lately.
+    pub(super) fn stay(&self, user: &UserId, dialog: &DialogId) -> Stay {
+        self.rooms.get(&room(user, dialog)).copied().unwrap_or_default()
+    }
+
+    /// Whether somebody's coming or going at or after `since` was let go.
+    pub(super) fn may_have_moved(&self, since: Millis) -> bool {
+        self.rooms.lost_since(since)
+    }
+
+    /// Whether the user's queue was lost from `since` to `until`.
+    pub(super) fn queue_was_lost(&self, user: &UserId, since: Millis, until: Millis) -> bool {
+        self.unready.at(user).is_some_and(|at| at >= since && at <= until)
+    }
+
+    /// Whether the session was lost from `since` to `until`.
+    pub(super) fn session_was_lost(&self, since: Millis, until: Millis) -> bool {
+        self.session_lost.is_some_and(|at| at >= since && at <= until)
+    }
+
     /// Whether the user's queue was made anew at or after `since`.
     pub(super) fn renewed(&self, user: &UserId, since: Millis) -> bool {
         self.renewed.since(user, since)
@@ -262,11 +311,12 @@ impl Known {
         self.accepted.expire(before);
         self.dialogs.expire(before);
         self.fanout.expire(before);
+        self.rooms.expire(before);
         self.rejected.expire(before);
         for map in [&mut self.unwanted, &mut self.unopened] {
             map.expire(before);
         }
-        for map in [&mut self.churn, &mut self.renewed, &mut self.paths, &mut self.stages] {
+        for map in [&mut self.churn, &mut self.unready, &mut self.renewed, &mut self.paths, &mut self.stages] {
             map.expire(before);
         }
         // An update may come much later than any unit stays open: it is still one of a message that was posted here.
@@ -274,7 +324,7 @@ impl Known {
         self.over.turn(now);
     }
 
-    fn kinds(&mut self) -> [&mut dyn Bounded; 10] {
+    fn kinds(&mut self) -> [&mut dyn Bounded; 12] {
         [
             &mut self.accepted,
             &mut self.dialogs,
@@ -282,7 +332,9 @@ impl Known {
             &mut self.rejected,
             &mut self.unwanted,
             &mut self.unopened,
+            &mut self.rooms,
             &mut self.churn,
+            &mut self.unready,
             &mut self.renewed,
             &mut self.paths,
             &mut self.stages,
@@ -291,14 +343,16 @@ impl Known {
 
     /// Bytes of all facts, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let lists: [&dyn Bounded; 10] = [
+        let lists: [&dyn Bounded; 12] = [
             &self.accepted,
             &self.dialogs,
             &self.fanout,
             &self.rejected,
             &self.unwanted,
             &self.unopened,
+            &self.rooms,
             &self.churn,
+            &self.unready,
             &self.renewed,
             &self.paths,
             &self.stages,
