@@ -161,8 +161,11 @@ fn what_could_not_be_seen_is_indeterminate_and_goes_before_mismatch_but_after_du
     assert_eq!(with(fact(30, Fact::QueueRenewed { user: user("u") })), indeterminate(Cause::Reconnected));
     assert_eq!(with(fact(30, Fact::QueueRenewed { user: user("v") })), (Class::Match, None));
     let change = |from, to| fact(30, Fact::StageChanged { user: user("u"), from, to });
-    assert_eq!(with(change(Stage::Live, Stage::Complete)), indeterminate(Cause::StageChanged));
-    assert_eq!(with(change(Stage::Shadow, Stage::Live)), (Class::Match, None), "only the authority changed");
+    assert_eq!(with(change(Stage::Live, Stage::Complete)), (Class::Match, None), "both sides were seen");
+    let alone = |from, to| verdict(vec![see(legacy(10, 1)), change(from, to)]);
+    assert_eq!(alone(Stage::Live, Stage::Complete), indeterminate(Cause::StageChanged));
+    let missing = (Class::MissingInRabbitmq, Some(Cause::NoUpdate));
+    assert_eq!(alone(Stage::Shadow, Stage::Live), missing, "only the authority changed");
     let mut twice = pair();
     twice.extend([see(rabbitmq(25, 1)), up(30)]);
     assert_eq!(verdict(twice), (Class::Duplicate, None));
@@ -359,12 +362,22 @@ fn a_post_of_unknown_end_explains_only_what_it_may_have_made() {
 }
 
 #[test]
-fn a_unit_that_is_open_while_the_authority_changes_is_in_flip() {
+fn a_unit_that_is_open_while_its_users_stage_changes_is_in_flip_and_compared_all_the_same() {
     let in_flip = |from, to| {
         let change = fact(15, Fact::StageChanged { user: user("u"), from, to });
         let (_, closed) = run(vec![up(1), see(legacy(10, 1)), change, see(rabbitmq(20, 1))]);
-        closed[0].modifiers.contains(&Modifier::InFlip)
+        (closed[0].class, closed[0].modifiers.contains(&Modifier::InFlip))
     };
-    assert!(in_flip(Stage::Shadow, Stage::Live) && in_flip(Stage::Live, Stage::Legacy));
-    assert!(!in_flip(Stage::Live, Stage::Complete) && !in_flip(Stage::Legacy, Stage::Shadow));
+    let all = [Stage::Legacy, Stage::Shadow, Stage::Live, Stage::Complete];
+    for (from, to) in all.iter().flat_map(|from| all.map(|to| (*from, to))).filter(|(from, to)| from != to) {
+        assert_eq!(in_flip(from, to), (Class::Match, true), "{from} to {to}");
+    }
+    let (_, closed) = run(vec![
+        up(1),
+        fact(5, Fact::StageChanged { user: user("u"), from: Stage::Legacy, to: Stage::Shadow }),
+        see(legacy(10, 1)),
+        see(rabbitmq(20, 1)),
+        fact(20, Fact::StageChanged { user: user("v"), from: Stage::Shadow, to: Stage::Legacy }),
+    ]);
+    assert!(closed[0].modifiers.is_empty(), "before it was opened, and another's");
 }

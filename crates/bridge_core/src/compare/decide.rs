@@ -59,7 +59,9 @@ fn indeterminate(unit: &Unit, known: &Known, window: u64) -> Option<Cause> {
     if known.session_again.is_some_and(|at| at >= lost) || known.renewed(&unit.user, lost) {
         return Some(Cause::Reconnected);
     }
-    if known.path_changed(&unit.user, began) {
+    // Both copies there are compared, whatever changed meanwhile.
+    let whole = unit.legacy.is_some() && unit.rabbitmq.is_some();
+    if !whole && known.path_changed(&unit.user, began) {
         return Some(Cause::StageChanged);
     }
     if !unit.key.is_creation() {

@@ -158,9 +158,7 @@ impl Known {
                 if paths(from) != paths(to) {
                     self.paths.insert(at, user.clone(), ());
                 }
-                if from.authority() != to.authority() {
-                    self.stages.insert(at, user, ());
-                }
+                self.stages.insert(at, user, ());
             }
             Fact::Rejected { entity, .. } => {
                 if let Some(entity) = entity {
