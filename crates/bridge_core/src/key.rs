@@ -91,6 +91,18 @@ impl Key {
         self.creation
     }
 
+    /// Under all names of both, those of `self` first.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        for id in &other.ids {
+            if !both.ids.contains(id) {
+                both.ids.push(*id);
+            }
+        }
+        both
+    }
+
     /// Whether both name the same thing.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {

@@ -5,8 +5,8 @@ mod kit;
 
 use std::time::{Duration, Instant};
 
-use bridge_core::Millis;
 use bridge_core::compare::{Cause, Class, Comparator, Fact, Limits, Seen};
+use bridge_core::{MessageId, Millis};
 use kit::*;
 
 fn comparator(memory: usize) -> Comparator {
@@ -62,4 +62,31 @@ fn a_fact_that_was_let_go_early_is_counted_and_makes_no_late_update_neutral() {
     comparator.observe(see(Seen { at: much_later, ..rabbitmq(0, 4) }));
     let closed = comparator.expire(much_later.plus(WINDOW));
     assert_eq!(closed[0].cause, Some(Cause::PostedElsewhere));
+}
+
+#[test]
+fn ids_learnt_from_the_second_copy_go_with_the_unit() {
+    let mut comparator = comparator(1 << 20);
+    let named = |message: Option<String>, mongo: String| MessageId {
+        message: message.map(Into::into),
+        mongo: Some(mongo.into()),
+    };
+    for n in 0..1_000_u32 {
+        let at = u64::from(n) * 200;
+        let both = named(Some(format!("msg_{n}")), format!("{n:024x}"));
+        let bare = named(None, format!("{n:024x}"));
+        let updated = Seen { key: bare.key("t").unwrap(), message: Some(bare), ..rabbitmq(at, n) };
+        let answered = Seen { key: both.key("t").unwrap(), message: Some(both), ..legacy(at + 1, n) };
+        comparator.observe(see(updated));
+        comparator.observe(see(answered));
+        comparator.expire(Millis(at + 1));
+    }
+    comparator.expire(Millis(300_000));
+    assert_eq!((comparator.bytes(), comparator.names()), (0, 0));
+    // Under each of its ids it is known to be over.
+    let bare = named(Some("msg_999".into()), "f".repeat(24));
+    let again = Seen { key: bare.key("t").unwrap(), message: Some(bare), ..legacy(300_001, 1) };
+    comparator.observe(see(again));
+    let closed = comparator.expire(Millis(302_000));
+    assert_eq!((closed.len(), closed[0].class), (1, Class::Duplicate));
 }

@@ -6,7 +6,7 @@ mod kit;
 
 use bridge_core::compare::{Cause, Class, Closed, Comparator, Event, Fact, Limits, Seen};
 use bridge_core::gate::Sockets;
-use bridge_core::{DialogId, Millis};
+use bridge_core::{DialogId, MessageId, Millis};
 use kit::*;
 
 const ELSEWHERE: (Class, Option<Cause>) = (Class::MissingInLegacyExpected, Some(Cause::PostedElsewhere));
@@ -100,6 +100,22 @@ fn who_was_not_in_the_room_when_the_answer_came_was_not_to_see_it() {
     assert_eq!(verdict(after), unexpected);
     let other = fact(15, Fact::Room { user: user("v"), dialog: dialog(), joined: false });
     assert_eq!(verdict(vec![started(5, 1), see(rabbitmq(10, 1)), other, accepted(20, 1, 1)]), unexpected);
+}
+
+#[test]
+fn recipients_know_a_message_by_different_names_and_it_is_one() {
+    let named = |message: Option<&str>| MessageId {
+        message: message.map(Into::into),
+        mongo: Some("0123456789abcdef01234567".into()),
+    };
+    let (both, bare) = (named(Some("msg_1")), named(None));
+    let (key, bare_key) = (both.key("t").unwrap(), bare.key("t").unwrap());
+    let alone = Seen { key: bare_key.clone(), message: Some(bare.clone()), ..rabbitmq(10, 1) };
+    let first = Seen { user: user("v"), ..alone.clone() };
+    let then = Seen { user: user("v"), key: key.clone(), message: Some(both), ..legacy(20, 1) };
+    let answered = fact(21, Fact::PostAccepted { post: 1, key, dialog_mongo: None });
+    let (_, closed) = run(vec![up(1), started(5, 1), see(alone), see(first), see(then), answered]);
+    assert_eq!((closed.len(), closed[0].key), (2, closed[1].key));
 }
 
 #[test]

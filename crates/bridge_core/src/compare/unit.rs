@@ -137,6 +137,9 @@ impl Unit {
     /// first: the update is held against it, not against itself.
     pub(super) fn learn(&mut self, seen: &Seen) {
         let stands = seen.path == Path::Legacy && self.legacy.is_none();
+        if seen.key != self.key {
+            self.key = if stands { seen.key.with(&self.key) } else { self.key.with(&seen.key) };
+        }
         if let Some(id) = &seen.message {
             let own = self.message.take().unwrap_or_default();
             let (first, then) = if stands { (id.clone(), own) } else { (own, id.clone()) };
