@@ -219,9 +219,11 @@ impl Evidence {
     pub fn value(&self, target: &Target, now: Millis) -> Value {
         let observed = if self.messages == 0 { 0.0 } else { count(self.bad) / count(self.messages) };
         let decided = self.messages > 0 && self.refutes(target.rate, target.confidence);
-        if self.last.is_some_and(|last| now.since(last) >= target.stale_after) {
+        if self.leaks > 0 {
+            Value::NotSafe
+        } else if self.last.is_some_and(|last| now.since(last) >= target.stale_after) {
             Value::Stale
-        } else if self.leaks > 0 || (decided && observed > target.rate) {
+        } else if decided && observed > target.rate {
             Value::NotSafe
         } else if self.is_enough(target) && self.unseen(target, now).is_empty() {
             Value::Safe

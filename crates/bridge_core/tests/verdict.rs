@@ -54,6 +54,7 @@ fn one_leak_is_enough_and_a_changed_rule_makes_it_stale() {
     assert_eq!(evidence.clone().under("build 1", 1e-3), evidence);
     evidence.leak(Millis(5_001));
     assert_eq!(evidence.verdict(&target, Millis(5_001)).value, Value::NotSafe);
+    assert_eq!(evidence.verdict(&target, Millis(5_001 + DAY)).value, Value::NotSafe, "however old");
 }
 
 #[test]
