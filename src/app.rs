@@ -113,7 +113,7 @@ impl App {
         };
         let desk = Desk::new(desk_settings, clock).map_err(other)?;
         let memory = usize::try_from(settings.shadow.max_memory.as_u64()).unwrap_or(usize::MAX);
-        let limits = RecorderLimits { events: 65_536, bytes: memory / 2 };
+        let limits = RecorderLimits { events: 65_536, bytes: memory / 4 };
         let recorder = Recorder::start(limits, clock, Arc::clone(&desk)).map_err(other)?;
         let chat3 = Chat3::new(&settings.chat3).map_err(other)?;
         let membership = Arc::new(Membership::new(chat3.clone(), settings.membership.cache));

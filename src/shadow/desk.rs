@@ -56,6 +56,7 @@ pub struct Desk {
     opened: Counter,
     open: Gauge,
     memory: Gauge,
+    forgotten: Counter,
 }
 
 #[derive(Default)]
@@ -122,7 +123,9 @@ impl Desk {
     pub fn new(settings: DeskSettings, clock: Clock) -> std::io::Result<Arc<Self>> {
         let shadow = &settings.shadow;
         let memory = usize::try_from(shadow.max_memory.as_u64()).unwrap_or(usize::MAX);
-        let mut comparator = Comparator::new(Limits { window: millis(shadow.window), memory: memory / 2 });
+        // A quarter is the recorder's; of the rest, units and facts have one half each.
+        let memory = memory / 8 * 3;
+        let mut comparator = Comparator::new(Limits { window: millis(shadow.window), memory });
         comparator.set_ignore(ignore(shadow));
         let kept = settings.state_dir.join("evidence.json");
         adopt(&settings.dir.join("evidence.json"), &kept);
@@ -157,6 +160,7 @@ impl Desk {
             opened: counter!("bridge_shadow_opened_total"),
             open: gauge!("bridge_shadow_open"),
             memory: gauge!("bridge_shadow_memory_bytes"),
+            forgotten: counter!("bridge_shadow_forgotten_total"),
         }))
     }
 
@@ -189,7 +193,9 @@ impl Desk {
             self.opened.increment(opened - inner.seen_opened);
             inner.seen_opened = opened;
             self.open.set(gauge_value(open));
-            self.memory.set(gauge_value(u64::try_from(inner.comparator.bytes()).unwrap_or(u64::MAX)));
+            let held = inner.comparator.bytes() + inner.comparator.facts();
+            self.memory.set(gauge_value(u64::try_from(held).unwrap_or(u64::MAX)));
+            self.forgotten.absolute(inner.comparator.forgotten());
             self.glance.store(Arc::new(inner.glance(now)));
             evidence
         };

@@ -202,6 +202,7 @@ mod tests {
             rabbitmq: None,
             rules: Vec::new(),
             diff: Vec::new(),
+            redacted: false,
             routing_key: None,
             key,
             creation: true,

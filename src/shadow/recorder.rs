@@ -3,14 +3,17 @@
 //! A delivery never waits for it: what does not fit is shed, counted, and said to the comparator, which then trusts
 //! no unit that was open.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bridge_core::compare::{Event, Payload, Seen};
+use bridge_core::compare::{Event, Payload};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use metrics::{Counter, Gauge, counter, gauge};
+use parking_lot::Mutex;
 
 use super::desk::Desk;
 use crate::clock::Clock;
@@ -20,10 +23,13 @@ use crate::delivery::Tap;
 const EXPIRE: Duration = Duration::from_millis(100);
 /// Most events between two looks at the clock.
 const BATCH: usize = 1_024;
+/// A payload with more bytes is charged once for all recipients that share it. Of smaller ones that is not worth a
+/// look.
+const SHARED: usize = 4 * 1_024;
 
 /// The delivery's end.
 pub struct Recorder {
-    sender: Sender<(usize, Event)>,
+    sender: Sender<Event>,
     waiting: Arc<Waiting>,
     clock: Clock,
     limit_bytes: usize,
@@ -37,6 +43,37 @@ pub struct Recorder {
 struct Waiting {
     bytes: AtomicUsize,
     shed: AtomicU64,
+    /// How many events hold the large payload at a place; while one does, nothing else is there.
+    large: Mutex<HashMap<usize, usize>>,
+}
+
+impl Waiting {
+    /// Charges `event`; all that waits now, in bytes.
+    fn enter(&self, event: &Event) -> usize {
+        let own = weight(event);
+        let shared = large(event).map_or(0, |payload| {
+            let mut large = self.large.lock();
+            let holders = large.entry(payload.place()).or_default();
+            *holders += 1;
+            if *holders == 1 { payload.bytes() } else { 0 }
+        });
+        self.bytes.fetch_add(own + shared, Ordering::Relaxed) + own + shared
+    }
+
+    /// Takes the charge of `event` back.
+    fn leave(&self, event: &Event) {
+        let shared = large(event).map_or(0, |payload| {
+            let mut large = self.large.lock();
+            let Entry::Occupied(mut holders) = large.entry(payload.place()) else { return 0 };
+            *holders.get_mut() -= 1;
+            if *holders.get() > 0 {
+                return 0;
+            }
+            holders.remove();
+            payload.bytes()
+        });
+        self.bytes.fetch_sub(weight(event) + shared, Ordering::Relaxed);
+    }
 }
 
 /// What the recorder may hold.
@@ -105,38 +142,41 @@ impl Tap for Recorder {
 
 impl Recorder {
     fn pass(&self, event: Event) -> bool {
-        let bytes = weight(&event);
-        if self.waiting.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit_bytes {
-            self.waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if self.waiting.enter(&event) > self.limit_bytes {
+            self.waiting.leave(&event);
             return false;
         }
-        match self.sender.try_send((bytes, event)) {
+        match self.sender.try_send(event) {
             Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            Err(TrySendError::Full(event) | TrySendError::Disconnected(event)) => {
+                self.waiting.leave(&event);
                 false
             }
         }
     }
 }
 
-/// Bytes that an event keeps alive, roughly: the payload is shared with the delivery, but may outlive it here.
+/// Bytes that an event keeps alive, roughly, beside a large payload: payloads are shared with the delivery, but may
+/// outlive it here.
 fn weight(event: &Event) -> usize {
-    let seen = |seen: &Seen| {
-        512 + seen.list_bytes()
-            + match &seen.payload {
-                Payload::Legacy(data) => data.get().len(),
-                Payload::Update(update) => update.body.get().len(),
-            }
-    };
     match event {
-        Event::Seen(it) | Event::Leak(it) => seen(it),
+        Event::Seen(it) | Event::Leak(it) => {
+            let payload = if it.payload.bytes() > SHARED { 0 } else { it.payload.bytes() };
+            512 + it.list_bytes() + payload
+        }
         Event::Fact(..) | Event::Shed(..) => 192,
     }
 }
 
+fn large(event: &Event) -> Option<&Payload> {
+    match event {
+        Event::Seen(it) | Event::Leak(it) => Some(&it.payload).filter(|payload| payload.bytes() > SHARED),
+        Event::Fact(..) | Event::Shed(..) => None,
+    }
+}
+
 struct Worker {
-    receiver: Receiver<(usize, Event)>,
+    receiver: Receiver<Event>,
     waiting: Arc<Waiting>,
     clock: Clock,
     desk: Arc<Desk>,
@@ -176,19 +216,18 @@ impl Worker {
         }
     }
 
-    fn take(&self, first: (usize, Event)) {
+    fn take(&self, first: Event) {
         let batch = std::iter::once(first).chain(self.receiver.try_iter().take(BATCH));
-        self.desk.observe(batch.map(|(bytes, event)| {
-            self.waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            event
-        }));
+        self.desk.observe(batch.inspect(|event| self.waiting.leave(event)));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bridge_core::UserId;
-    use bridge_core::compare::Fact;
+    use bridge_core::compare::{Fact, Seen};
+    use bridge_core::gate::Sockets;
+    use bridge_core::{Key, Path, Stage, UserId};
+    use serde_json::value::RawValue;
 
     use super::*;
 
@@ -196,7 +235,7 @@ mod tests {
     const EVENTS: u64 = 50_000;
 
     /// A recorder whose comparator takes nothing.
-    fn stalled(limits: RecorderLimits) -> (Recorder, Receiver<(usize, Event)>) {
+    fn stalled(limits: RecorderLimits) -> (Recorder, Receiver<Event>) {
         let (sender, receiver) = bounded(limits.events);
         let recorder = Recorder {
             sender,
@@ -208,6 +247,52 @@ mod tests {
             thread: parking_lot::Mutex::default(),
         };
         (recorder, receiver)
+    }
+
+    fn seen(user: u32, payload: &Arc<RawValue>) -> Event {
+        Event::Seen(Box::new(Seen {
+            at: bridge_core::Millis(1),
+            path: Path::Legacy,
+            user: UserId::new(&format!("u{user}")).unwrap(),
+            tenant: "t".into(),
+            key: Key::of_numbers(&[1], true),
+            message: None,
+            dialog: None,
+            event: "message.create".into(),
+            sender: None,
+            stage: Stage::Shadow,
+            sockets: Sockets::new(),
+            present: Sockets::new(),
+            joined: None,
+            rooms: Vec::new(),
+            subscribed: Sockets::new(),
+            routing_key: None,
+            redelivered: false,
+            broker_up: true,
+            queue_ready: true,
+            member: None,
+            drill: false,
+            payload: Payload::Legacy(Arc::clone(payload)),
+        }))
+    }
+
+    #[test]
+    fn a_large_payload_is_charged_once_for_all_who_share_it() {
+        let (recorder, receiver) = stalled(RecorderLimits { events: 1_000, bytes: 1 << 20 });
+        let payload = |letter: &str| -> Arc<RawValue> {
+            RawValue::from_string(format!("\"{}\"", letter.repeat(400 << 10))).unwrap().into()
+        };
+        let (one, another) = (payload("x"), payload("y"));
+        (0..100).for_each(|user| recorder.event(seen(user, &one)));
+        (0..100).for_each(|user| recorder.event(seen(user, &another)));
+        assert_eq!(recorder.waiting.shed.load(Ordering::Relaxed), 0);
+        let held = recorder.waiting.bytes.load(Ordering::Relaxed);
+        assert!((800 << 10..1 << 20).contains(&held), "{held}");
+        recorder.event(seen(0, &payload("z")));
+        assert_eq!(recorder.waiting.shed.load(Ordering::Relaxed), 1, "a third does not fit");
+        receiver.try_iter().for_each(|event| recorder.waiting.leave(&event));
+        assert_eq!(recorder.waiting.bytes.load(Ordering::Relaxed), 0);
+        assert!(recorder.waiting.large.lock().is_empty());
     }
 
     #[test]
@@ -237,8 +322,8 @@ mod tests {
             assert!(recorder.waiting.bytes.load(Ordering::Relaxed) <= limits.bytes);
             let (mut taken, mut shed) = (0, 0);
             let mut count = || {
-                for (bytes, event) in receiver.try_iter() {
-                    recorder.waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                for event in receiver.try_iter() {
+                    recorder.waiting.leave(&event);
                     match event {
                         Event::Shed(_, more) => shed += more,
                         _ => taken += 1,

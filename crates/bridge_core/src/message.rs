@@ -5,6 +5,7 @@ mod diff;
 mod redact;
 
 pub use canonical::{compare, compare_raw};
+pub(crate) use diff::weight;
 pub(crate) use redact::is_below;
 pub use redact::redact;
 

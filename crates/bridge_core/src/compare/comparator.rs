@@ -4,6 +4,7 @@ mod memory;
 
 use std::collections::{HashMap, VecDeque};
 
+use self::memory::Payloads;
 use super::class::{Class, Modifier};
 use super::describe::describe;
 use super::event::{Event, Fact, Payload, Seen};
@@ -46,7 +47,11 @@ pub struct Comparator {
     known: Known,
     order: Order,
     summary: Counts,
+    /// Bytes of units.
     bytes: usize,
+    payloads: Payloads,
+    /// Units with a large payload or difference, in the order in which they got it, some of them gone.
+    large: VecDeque<u64>,
     next: u64,
     sequence: u64,
     forgotten: u64,
@@ -69,6 +74,8 @@ impl Comparator {
             order: Order::default(),
             summary: Counts::default(),
             bytes: 0,
+            payloads: Payloads::default(),
+            large: VecDeque::new(),
             next: 0,
             sequence: 0,
             forgotten: 0,
@@ -96,7 +103,7 @@ impl Comparator {
     /// Bytes of units and their payloads, roughly.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.payloads.bytes()
     }
 
     /// Bytes of facts, roughly.
@@ -151,10 +158,13 @@ impl Comparator {
         while self.oldest.front().is_some_and(|(_, number)| !self.units.contains_key(number)) {
             self.oldest.pop_front();
         }
+        while self.large.front().is_some_and(|number| !self.units.contains_key(number)) {
+            self.large.pop_front();
+        }
         let before = Millis(now.0.saturating_sub(LATE + 2 * self.limits.window));
         self.known.expire(now, before);
         self.order.expire(before);
-        self.forgotten += self.known.take_let_go();
+        self.forgotten += self.known.take_let_go() + self.order.take_let_go();
         out
     }
 
@@ -191,10 +201,10 @@ impl Comparator {
                 true
             }
         };
-        if found.is_none() && self.bytes > self.limits.memory {
+        if found.is_none() && self.bytes() > self.limits.memory {
             // All that could be let go is gone.
             self.summary.shed += 1;
-            self.known.shed_at = Some(seen.at);
+            self.known.not_opened(seen.at, &seen.user, &seen.key);
             return;
         }
         let number = found.unwrap_or_else(|| self.open(seen));
@@ -221,7 +231,13 @@ impl Comparator {
             unit.duplicate |= !seen.redelivered;
         } else {
             *own = Some(Side::of(seen, sequence));
-            Self::meet(unit, seen, &mut self.order, &self.ignore);
+            let waited = unit.payload.take();
+            Self::meet(unit, waited.as_ref(), seen, &mut self.order, &self.ignore);
+            unit.payload.iter().for_each(|payload| self.payloads.hold(payload));
+            waited.iter().for_each(|payload| self.payloads.release(payload));
+            if memory::is_large(unit) {
+                self.large.push_back(number);
+            }
         }
         let after = unit.weight();
         self.bytes = self.bytes + after - weight.min(self.bytes + after);
@@ -232,15 +248,15 @@ impl Comparator {
     }
 
     /// Compares with the waiting copy, or waits.
-    fn meet(unit: &mut Unit, seen: &Seen, order: &mut Order, ignore: &[IgnoreRule]) {
+    fn meet(unit: &mut Unit, waited: Option<&Payload>, seen: &Seen, order: &mut Order, ignore: &[IgnoreRule]) {
         let (Some(legacy), Some(rabbitmq)) = (&unit.legacy, &unit.rabbitmq) else {
             // Only a message has a twin to be compared with.
             unit.payload = seen.key.is_creation().then(|| seen.payload.clone());
             return;
         };
-        let both = match (unit.payload.take(), &seen.payload) {
-            (Some(Payload::Legacy(data)), Payload::Update(update)) => Some((data, update.clone())),
-            (Some(Payload::Update(update)), Payload::Legacy(data)) => Some((data.clone(), update)),
+        let both = match (waited, &seen.payload) {
+            (Some(Payload::Legacy(data)), Payload::Update(update)) => Some((data, update)),
+            (Some(Payload::Update(update)), Payload::Legacy(data)) => Some((data, update)),
             _ => None,
         };
         let Some((data, update)) = both else {
@@ -250,9 +266,11 @@ impl Comparator {
         let dialog = unit.dialog.as_ref().map_or("", DialogId::as_str);
         let at = legacy.at.max(rabbitmq.at);
         let ignore: Vec<&IgnoreRule> = ignore.iter().filter(|rule| at <= rule.until).collect();
-        unit.compared = Some(message::compare_raw(&data, dialog, &update, &ignore));
+        let found = message::compare_raw(data, dialog, update, &ignore);
+        let (legacy, rabbitmq) = (legacy.sequence, rabbitmq.sequence);
+        unit.compared(found);
         if let Some(dialog) = &unit.dialog
-            && order.pair(seen.at, &unit.user, dialog, legacy.sequence, rabbitmq.sequence)
+            && order.pair(seen.at, &unit.user, dialog, legacy, rabbitmq)
         {
             unit.modifiers.insert(Modifier::Reordered);
         }
@@ -286,7 +304,9 @@ impl Comparator {
     fn insert(&mut self, seen: &Seen) -> u64 {
         let number = self.next;
         self.next += 1;
-        let unit = Unit::open(seen, !self.known.session_began);
+        let mut unit = Unit::open(seen, !self.known.session_began);
+        let near = Millis(seen.at.0.saturating_sub(self.limits.window));
+        unit.shed = unit.key.is_creation() && self.known.was_not_opened(&seen.user, &seen.key, near);
         self.bytes += unit.weight();
         if !unit.drill {
             self.summary.opened += 1;

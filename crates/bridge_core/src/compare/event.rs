@@ -84,6 +84,26 @@ pub enum Payload {
     Update(Arc<Update>),
 }
 
+impl Payload {
+    /// Where it is: copies of one pointer are one payload.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        match self {
+            Self::Legacy(data) => Arc::as_ptr(data).cast::<()>().addr(),
+            Self::Update(update) => Arc::as_ptr(update).addr(),
+        }
+    }
+
+    /// Bytes of it, roughly, however many share them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Legacy(data) => data.get().len(),
+            Self::Update(update) => update.body.get().len() + 256,
+        }
+    }
+}
+
 /// Something that happened and may prove why a copy is absent.
 #[derive(Clone, Debug)]
 pub enum Fact {

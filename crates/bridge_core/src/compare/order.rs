@@ -30,6 +30,11 @@ impl Order {
         before.is_some_and(|(other_legacy, other_rabbitmq)| (legacy > other_legacy) != (rabbitmq > other_rabbitmq))
     }
 
+    /// How many pairs went before their time since the last call.
+    pub(super) fn take_let_go(&mut self) -> u64 {
+        self.0.take_let_go()
+    }
+
     pub(super) fn expire(&mut self, before: Millis) {
         self.0.expire(before);
     }

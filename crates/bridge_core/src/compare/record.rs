@@ -57,6 +57,8 @@ pub struct Closed {
     pub rules: Vec<String>,
     /// What no rule explains.
     pub diff: Vec<Difference>,
+    /// It was redacted already, for want of memory.
+    pub redacted: bool,
     /// AMQP routing key.
     pub routing_key: Option<Arc<str>>,
     /// The message's key, for sampling and for the verdict.
@@ -116,7 +118,7 @@ impl Closed {
     pub fn record(&self, instance: &str, iso: impl Fn(Millis) -> String, reveal: bool) -> Record {
         let text = |part: &Option<Arc<str>>| part.as_deref().map(str::to_owned);
         let mut diff = self.diff.clone();
-        if !reveal {
+        if !reveal && !self.redacted {
             redact(&mut diff);
         }
         let side = |side: &ClosedSide, flag: bool| SideRecord {

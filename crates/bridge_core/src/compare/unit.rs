@@ -9,7 +9,7 @@ use super::class::{Cause, Class, Modifier};
 use super::event::{Payload, Seen, list_bytes};
 use crate::gate::Sockets;
 use crate::key::{Key, MessageId};
-use crate::message::Comparison;
+use crate::message::{self, Comparison};
 use crate::stage::{Path, Stage};
 use crate::{DialogId, Millis, UserId};
 
@@ -51,6 +51,10 @@ pub(super) struct Unit {
     /// The copy that waits for the other.
     pub(super) payload: Option<Payload>,
     pub(super) compared: Option<Comparison>,
+    /// Bytes of what differs.
+    diff: usize,
+    /// What differs was cut down to lengths and hashes.
+    pub(super) redacted: bool,
     pub(super) duplicate: bool,
     pub(super) leak: bool,
     pub(super) drill: bool,
@@ -86,6 +90,8 @@ impl Unit {
             rabbitmq: None,
             payload: None,
             compared: None,
+            diff: 0,
+            redacted: false,
             duplicate: false,
             leak: false,
             drill: seen.drill,
@@ -96,15 +102,29 @@ impl Unit {
         }
     }
 
-    /// Bytes it keeps alive, roughly.
+    /// Bytes it keeps alive, roughly, beside the payload, which others may share.
     pub(super) fn weight(&self) -> usize {
-        let payload = match &self.payload {
-            Some(Payload::Legacy(data)) => data.get().len(),
-            Some(Payload::Update(update)) => update.body.get().len() + 256,
-            None => 0,
-        };
-        let diff = self.compared.as_ref().map_or(0, |found| found.diff.len() * 256);
-        1_024 + payload + diff + self.lists()
+        1_024 + self.diff + self.lists()
+    }
+
+    /// Notes what the comparison found.
+    pub(super) fn compared(&mut self, found: Comparison) {
+        self.diff = message::weight(&found.diff);
+        self.compared = Some(found);
+    }
+
+    /// Whether there is something that only a record shows.
+    pub(super) const fn shows(&self) -> bool {
+        self.diff > 0 && !self.redacted
+    }
+
+    /// Keeps of what differs where and how it does, and of the values no more than a record shows.
+    pub(super) fn redact(&mut self) {
+        if let Some(found) = &mut self.compared {
+            message::redact(&mut found.diff);
+            self.diff = message::weight(&found.diff);
+            self.redacted = true;
+        }
     }
 
     /// Bytes of its sides' lists.

@@ -69,6 +69,22 @@ impl<'a> Look<'a> {
     }
 }
 
+/// Bytes that differences hold, roughly.
+pub(crate) fn weight(diff: &[Difference]) -> usize {
+    diff.iter().map(|one| 128 + one.path.len() + held(&one.legacy) + held(&one.rabbitmq)).sum()
+}
+
+fn held(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 32,
+        Value::String(text) => 32 + text.len(),
+        Value::Array(items) => 32 + items.iter().map(held).sum::<usize>(),
+        Value::Object(fields) => {
+            64 + fields.iter().map(|(key, value)| 64 + key.len() + held(value)).sum::<usize>()
+        }
+    }
+}
+
 /// Equality as JavaScript sees it: one kind of number, members in any order.
 pub(super) fn same(ours: &Value, theirs: &Value) -> bool {
     match (ours, theirs) {
