@@ -1,6 +1,7 @@
 //! The verdict's evidence: gathered by message, kept over a restart.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 
 use bridge_core::Millis;
@@ -98,12 +99,15 @@ impl Gathered {
             self.evidence.event(&closed.event);
         }
         let was_bad = closed.amends.is_some_and(Class::is_bad);
-        if !closed.creation || !(shows || was_bad) {
+        // Of what has no twin only what is bad says something.
+        let counts = if closed.creation { shows || was_bad } else { bad };
+        if !counts {
             return;
         }
+        let key = fate(closed);
         // A message counts with its first unit, good or bad; its other recipients, and copies that come late, may
         // make it another.
-        let first = !self.seen.contains_key(&closed.key);
+        let first = !self.seen.contains_key(&key);
         if first {
             if was_bad {
                 return;
@@ -113,11 +117,11 @@ impl Gathered {
             {
                 self.seen.remove(&oldest);
             }
-            self.order.push_back((now.plus(LATE), closed.key));
+            self.order.push_back((now.plus(LATE), key));
             self.evidence.message(now, bad);
-            self.totals.0 += 1;
+            self.totals.0 += u64::from(closed.creation);
         }
-        let seen = self.seen.entry(closed.key).or_default();
+        let seen = self.seen.entry(key).or_default();
         let counted_bad = if first { bad } else { seen.bad > 0 };
         seen.bad = (seen.bad + u32::from(bad)).saturating_sub(u32::from(was_bad));
         if closed.class == Class::MissingInRabbitmq && !std::mem::replace(&mut seen.missing, true) {
@@ -172,6 +176,21 @@ impl Gathered {
     }
 }
 
+/// What fails together: a message with all its recipients, or all updates of one event.
+fn fate(closed: &Closed) -> u128 {
+    match &closed.event_id {
+        Some(event) if !closed.creation => {
+            let half = |salt: u8| {
+                let mut hasher = DefaultHasher::new();
+                (salt, &closed.tenant, event).hash(&mut hasher);
+                u128::from(hasher.finish())
+            };
+            half(1) << 64 | half(2)
+        }
+        _ => closed.key,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bridge_core::Stage;
@@ -212,6 +231,28 @@ mod tests {
     fn counts(gathered: &Gathered) -> (u64, u64) {
         let verdict = gathered.evidence.verdict(&gathered.target, Millis(0));
         (verdict.messages, verdict.bad)
+    }
+
+    #[test]
+    fn updates_without_a_twin_count_when_they_are_bad_once_for_each_event() {
+        let mut gathered = gathered();
+        let other = |key: u128, event: &str, class: Class| Closed {
+            creation: false,
+            event_id: Some(event.into()),
+            event: "message.update".into(),
+            ..unit(key, class, None)
+        };
+        for key in 0..100 {
+            gathered.closed(&unit(key, Class::Match, None), Millis(1));
+            gathered.closed(&other(1_000 + key, "good", Class::MissingInLegacyExpected), Millis(1));
+        }
+        assert_eq!(counts(&gathered), (100, 0));
+        // Three recipients of each event had it twice.
+        for key in 0..300 {
+            gathered.closed(&other(2_000 + key, &format!("evt_{}", key / 3), Class::Duplicate), Millis(2));
+        }
+        assert_eq!(counts(&gathered), (200, 100));
+        assert_eq!(gathered.value(Millis(3)), Value::NotSafe);
     }
 
     #[test]
