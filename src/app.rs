@@ -122,6 +122,12 @@ impl App {
         let tap: Arc<dyn Tap> = Arc::clone(&recorder) as Arc<dyn Tap>;
         let served = parts::served(settings);
         let hub = Hub::new(parts::hub_settings(settings), clock, tap, members, served);
+        let learner = Arc::downgrade(&hub);
+        membership.tell_dialogs(move |mongo, dialog| {
+            if let Some(hub) = learner.upgrade() {
+                hub.dialog_is(mongo, dialog);
+            }
+        });
         let (broker, embedded) = parts::broker(settings, options.embedded, &hub, clock);
         if let Some(broker) = &broker {
             hub.set_broker(Arc::clone(broker));

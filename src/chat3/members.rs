@@ -63,6 +63,13 @@ impl Membership {
         Self { cache, asker: Arc::new(asker) }
     }
 
+    /// Tells `learner` each dialog's Mongo id with its `dlg_` id, where an answer has both. Once.
+    pub fn tell_dialogs(&self, learner: impl Fn(&str, &DialogId) + Send + Sync + 'static) {
+        if self.asker.endpoints.learner.set(Box::new(learner)).is_err() {
+            tracing::error!("somebody learns the ids of dialogs already");
+        }
+    }
+
     /// What is known without asking.
     #[must_use]
     pub fn known(&self, dialog: &DialogId, user: &UserId) -> Option<bool> {

@@ -129,7 +129,10 @@ impl Front for Hub {
             return Err(Refused("too many rooms".into()));
         }
         if socket.rooms.insert(dialog.clone()) {
-            self.rooms.entry(dialog.clone()).or_default().insert(user.id.clone(), Arc::clone(&user));
+            let others = self.rooms.entry(dialog.clone()).or_default().insert(user.id.clone(), Arc::clone(&user));
+            if others.is_none() {
+                self.moved(&user.id, dialog, true);
+            }
             self.tap.fact(self.now(), Fact::Churn { user: user.id.clone() });
         }
         Ok(())
@@ -273,11 +276,18 @@ impl Hub {
         }
         self.tap.fact(self.now(), Fact::Churn { user: user.id.clone() });
         if state.joined(dialog).is_empty() {
+            self.moved(&user.id, dialog, false);
             if let Some(mut room) = self.rooms.get_mut(dialog) {
                 room.remove(&user.id);
             }
             self.rooms.remove_if(dialog, |_, room| room.is_empty());
         }
+    }
+
+    /// The user's first socket joined the room, or its last one left it.
+    fn moved(&self, user: &UserId, dialog: &DialogId, joined: bool) {
+        let fact = Fact::Room { user: user.clone(), dialog: dialog.clone(), joined };
+        self.tap.fact(self.now(), fact);
     }
 
     /// Ends a socket for good.

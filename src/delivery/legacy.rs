@@ -33,6 +33,8 @@ impl Hub {
 
     /// Chat3 accepted it: the broadcast leaves before this returns.
     pub fn post_accepted(&self, post: u64, dialog: &DialogId, sender: &UserId, data: Arc<RawValue>) {
+        // Who is in the room from now on is reached, or came too late.
+        let answered = self.now();
         let read = LegacyMessage::read(&data);
         // While it is open, or mapped: an update looks for its dialog in both.
         if let Some(mongo) = &read.dialog_mongo {
@@ -52,7 +54,12 @@ impl Hub {
         if joined || self.user(sender).is_some_and(|user| !user.state.lock().drill) {
             self.accepted.fetch_add(1, Ordering::Relaxed);
         }
-        self.tap.fact(self.now(), Fact::PostAccepted { post, key, dialog_mongo: read.dialog_mongo });
+        self.tap.fact(answered, Fact::PostAccepted { post, key, dialog_mongo: read.dialog_mongo });
+    }
+
+    /// Which `dlg_` id a dialog's Mongo id belongs to, as Chat3 said when it was asked about the dialog.
+    pub fn dialog_is(&self, mongo: &str, dialog: &DialogId) {
+        self.dialogs.learn(&mongo.into(), dialog);
     }
 
     /// Chat3 refused it: there is no message.

@@ -90,7 +90,10 @@ impl Inbox for Hub {
 
     fn queue_lost(&self, id: &UserId) {
         if let Some(user) = self.user(id) {
-            user.state.lock().queue_live = false;
+            let mut state = user.state.lock();
+            if std::mem::replace(&mut state.queue_live, false) {
+                self.tap.fact(self.now(), Fact::QueueLost { user: id.clone() });
+            }
         }
     }
 }

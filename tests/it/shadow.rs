@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 use updates_bridge::demo::StandInOptions;
-use updates_bridge::demo::chat3::Faults;
+use updates_bridge::demo::chat3::{Faults, Version};
 
 use crate::kit::js::Js;
 use crate::kit::world::World;
@@ -82,6 +82,53 @@ fn faults_are_found_and_a_user_with_fifty_dialogs_has_none() {
     assert_eq!((code, text.as_str()), (Some(2), ""));
     for text in [std::fs::read_to_string(&log).unwrap(), bridge.log()] {
         assert!(!text.contains("secret text") && !text.contains("altered"), "text of people");
+    }
+}
+
+#[test]
+fn a_sender_whose_posts_alternate_between_two_instances_makes_nothing_bad() {
+    for (version, tag) in [(Version::November5, "old"), (Version::June, "new")] {
+        // Updates come first, and POSTs overlap.
+        let options = StandInOptions {
+            version,
+            answer_delay: 150..400,
+            update_delay: 1..100,
+            refuse_repeats: false,
+            ..StandInOptions::default()
+        };
+        let world = World::shared(options);
+        let (sender, reader) = (format!("sh_{tag}_sender"), format!("sh_{tag}_reader"));
+        let dialog = world.chat3.add_dialog(&[&sender, &reader]);
+        let bridges = [world.setup("shadow").start().ready(), world.setup("shadow").start().ready()];
+        let mut js = Js::start();
+        for (tab, user, bridge) in [("s", &sender, 0), ("r", &reader, 0), ("r2", &reader, 1)] {
+            let tab = format!("{tag}_{tab}");
+            js.sign_on(&tab, &bridges[bridge], user);
+            js.join(&tab, &dialog);
+        }
+        std::thread::scope(|scope| {
+            for turn in 0..30_usize {
+                let (bridge, sender, dialog) = (&bridges[turn % 2], &sender, &dialog);
+                scope.spawn(move || bridge.say(sender, dialog, &format!("message {turn}")));
+                std::thread::sleep(s(1) / 20);
+            }
+        });
+        for (bridge, users) in bridges.iter().zip([2, 1]) {
+            let summary = eventually("closed", s(60), || {
+                let summary = bridge.summary();
+                let messages =
+                    ["match", "missing_in_legacy_expected", "missing_in_legacy_unexpected", "indeterminate"];
+                let closed: u64 = messages.iter().filter_map(|name| summary["classes"][name].as_u64()).sum();
+                (closed >= 30 * users && summary["open"] == 0).then_some(summary)
+            });
+            assert_eq!(summary["classes"]["match"], 15 * users, "{tag}: {summary}");
+            assert_eq!(
+                summary["causes"]["missing_in_legacy_expected/posted_elsewhere"],
+                15 * users,
+                "{tag}: {summary}"
+            );
+            assert_eq!(summary["classes"]["missing_in_legacy_unexpected"], 0, "{tag}: {summary}");
+        }
     }
 }
 

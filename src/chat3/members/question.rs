@@ -1,6 +1,7 @@
 //! One question to Chat3: who is a member. Versions answer it at different places.
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bridge_core::DialogId;
@@ -18,7 +19,12 @@ const PAGES: usize = 200;
 #[derive(Default)]
 pub(super) struct Endpoints {
     inside_dialog: AtomicBool,
+    /// Who wants to know the Mongo ids of dialogs, where answers have them.
+    pub(super) learner: OnceLock<Learner>,
 }
+
+/// Takes a dialog's Mongo id with its `dlg_` id.
+pub(super) type Learner = Box<dyn Fn(&str, &DialogId) + Send + Sync>;
 
 /// What one GET came to.
 enum Got {
@@ -48,7 +54,7 @@ impl Endpoints {
         let inside = self.inside_dialog.load(Ordering::Relaxed);
         let mut reason = NO_ROUTE;
         for inside in [inside, !inside] {
-            let found = if inside { inside_dialog(chat3, dialog).await? } else { list(chat3, dialog).await? };
+            let found = if inside { self.inside(chat3, dialog).await? } else { list(chat3, dialog).await? };
             let answer = match found {
                 Found::Members(members) => Some(members),
                 Found::NoDialog => None,
@@ -90,15 +96,23 @@ async fn list(chat3: &Chat3, dialog: &DialogId) -> Result<Found, String> {
     Err("more members than can be read".into())
 }
 
-async fn inside_dialog(chat3: &Chat3, dialog: &DialogId) -> Result<Found, String> {
-    Ok(match get(chat3, &format!("/dialogs/{dialog}")).await? {
-        Got::Answer(answer) => match answer.pointer("/data/members").and_then(Value::as_array) {
+impl Endpoints {
+    async fn inside(&self, chat3: &Chat3, dialog: &DialogId) -> Result<Found, String> {
+        let answer = match get(chat3, &format!("/dialogs/{dialog}")).await? {
+            Got::Answer(answer) => answer,
+            Got::NoDialog => return Ok(Found::NoDialog),
+            Got::Elsewhere(why) => return Ok(Found::OtherEndpoint(why)),
+        };
+        if let (Some(learner), Some(mongo)) =
+            (self.learner.get(), answer.pointer("/data/_id").and_then(Value::as_str))
+        {
+            learner(mongo, dialog);
+        }
+        Ok(match answer.pointer("/data/members").and_then(Value::as_array) {
             Some(items) => Found::Members(items.iter().filter_map(member).collect()),
             None => Found::OtherEndpoint(NO_ROUTE),
-        },
-        Got::NoDialog => Found::NoDialog,
-        Got::Elsewhere(why) => Found::OtherEndpoint(why),
-    })
+        })
+    }
 }
 
 /// Only an answer that names the dialog proves that it is not there: a wrong tenant and a missing endpoint are 404

@@ -90,6 +90,23 @@ async fn the_endpoint_is_found_again_when_chat3_is_rolled_back_and_upgraded() {
 }
 
 #[tokio::test]
+async fn the_answer_about_a_dialog_tells_its_other_id() {
+    let dialog_of = || async {
+        Json(json!({"data": {"_id": "6b042c4058408bbf7fd91056", "dialogId": "dlg_aaaaaaaaaaaaaaaaaaaa",
+            "members": [{"userId": "a", "isActive": true}]}}))
+    };
+    let routes = Router::new()
+        .route("/api/dialogs/{dialog}/members", axum::routing::get(|| async { no_route() }))
+        .route("/api/dialogs/{dialog}", axum::routing::get(dialog_of));
+    let membership = membership(routes, Duration::from_secs(30)).await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&told);
+    membership.tell_dialogs(move |mongo, dialog| noted.lock().push((mongo.to_owned(), dialog.clone())));
+    assert_eq!(membership.check(&dialog(), &user("a")).await, MemberAnswer::Member);
+    assert_eq!(*told.lock(), [("6b042c4058408bbf7fd91056".to_owned(), dialog())]);
+}
+
+#[tokio::test]
 async fn all_pages_are_read_even_when_chat3_gives_smaller_ones() {
     #[derive(serde::Deserialize)]
     struct Paging {

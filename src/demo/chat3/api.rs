@@ -65,6 +65,8 @@ async fn dialog(Extract(state): Extract<Arc<State>>, Path(id): Path<String>, hea
     let mut data = json!({"dialogId": id, "name": dialog.name});
     if state.options.version == Version::November5 {
         let member = |user: &String| json!({"userId": user, "isActive": true, "unreadCount": 0});
+        data["_id"] = dialog.mongo.clone().into();
+        data["id"] = dialog.mongo.clone().into();
         data["members"] = dialog.members.iter().map(member).collect();
     } else {
         data["memberCount"] = dialog.members.len().into();
