@@ -3,6 +3,7 @@
 mod failure;
 mod health;
 mod messages;
+mod path;
 mod proxy;
 
 pub use failure::Failure;
@@ -13,8 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{any, get, post};
-use http::{HeaderValue, Method};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
@@ -55,15 +58,42 @@ pub struct Api {
 pub fn router(api: Arc<Api>) -> Router {
     let proxy = proxy::Proxy::new(&api.backend);
     Router::new()
-        .route("/api/messages/dialog/{dialog}", post(messages::create).fallback(proxy::pass))
-        .route("/api/dialog/{dialog}/messages", post(messages::create).fallback(proxy::pass))
         .route("/health", get(health::alive))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .route("/api/{*rest}", any(proxy::pass))
-        .fallback(failure::no_route)
+        .fallback(by_path)
         .layer(axum::Extension(proxy))
         .with_state(api)
+}
+
+/// createMessage in every spelling, and the backend's calls. It is not left to the router, which knows one spelling:
+/// what it does not know would go on to a backend that knows more.
+async fn by_path(
+    State(api): State<Arc<Api>>,
+    axum::Extension(proxy): axum::Extension<proxy::Proxy>,
+    request: Request,
+) -> Response {
+    match path::Target::of(request.uri().path()) {
+        path::Target::Message { dialog, .. } if request.method() == Method::POST => {
+            let (parts, body) = request.into_parts();
+            messages::create(api, dialog, &parts.headers, body).await
+        }
+        path::Target::Message { .. } if may_be_post(&request) => {
+            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into_response()
+        }
+        path::Target::Message { inside: true, .. } | path::Target::Api => proxy.pass(request).await,
+        path::Target::Message { .. } | path::Target::Outside => failure::no_route().into_response(),
+    }
+}
+
+/// Whether a backend could take a request of another method for a POST.
+fn may_be_post(request: &Request) -> bool {
+    const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+    let headers: &HeaderMap = request.headers();
+    let query = request.uri().query().unwrap_or_default().as_bytes();
+    request.method().as_str().eq_ignore_ascii_case("POST")
+        || OVERRIDES.iter().any(|name| headers.contains_key(*name))
+        || url::form_urlencoded::parse(query).any(|(name, _)| name.eq_ignore_ascii_case("_method"))
 }
 
 /// CORS for `origins`; `*` allows all.

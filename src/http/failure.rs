@@ -46,6 +46,6 @@ impl IntoResponse for Failure {
 }
 
 /// 404 for what is nowhere.
-pub(super) async fn no_route() -> Failure {
+pub(super) fn no_route() -> Failure {
     Failure::new(StatusCode::NOT_FOUND, "Route not found")
 }

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use bridge_core::update::{Object, repair};
 use bridge_core::{DialogId, UserId};
@@ -40,23 +38,22 @@ pub fn forwards() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(FORWARDED))
 }
 
-pub(super) async fn create(
-    State(api): State<Arc<Api>>,
-    dialog: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    // A name that is not UTF-8 is no dialog either.
-    let dialog = dialog.map(|Path(dialog)| dialog).unwrap_or_default();
-    match accept(&api, &dialog, &headers, body).await {
+/// Posts to `dialog`; `None` when the path names none that can be.
+pub(super) async fn create(api: Arc<Api>, dialog: Option<DialogId>, headers: &HeaderMap, body: Body) -> Response {
+    match accept(&api, dialog, headers, body).await {
         Ok(data) => created(&data),
         Err(failure) => failure.into_response(),
     }
 }
 
-async fn accept(api: &Arc<Api>, dialog: &str, headers: &HeaderMap, body: Body) -> Result<Arc<RawValue>, Failure> {
+async fn accept(
+    api: &Arc<Api>,
+    dialog: Option<DialogId>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Arc<RawValue>, Failure> {
     let caller = caller(api, headers)?;
-    let dialog = DialogId::new(dialog).map_err(|error| Failure::new(StatusCode::NOT_FOUND, error.to_string()))?;
+    let dialog = dialog.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "dialog not found"))?;
     let body = text(api, body).await?;
     let _in_flight = api.in_flight.token();
     let place = place(api, body.len())?;

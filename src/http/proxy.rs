@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
@@ -47,7 +46,7 @@ impl Proxy {
 }
 
 impl Backend {
-    /// Where `uri` is at the backend; `None` when dot segments, plain or escaped, lead out of its `/api/`.
+    /// Where `uri` is at the backend; `None` when dot segments lead out of its `/api/`.
     fn locate(&self, uri: &Uri) -> Option<url::Url> {
         let root = self.url.path().trim_end_matches('/');
         let mut url = self.url.clone();
@@ -57,30 +56,37 @@ impl Backend {
     }
 }
 
-/// Passes a request on.
-pub(super) async fn pass(Extension(Proxy(backend)): Extension<Proxy>, request: Request) -> Response {
-    let Some(backend) = backend else { return super::failure::no_route().await.into_response() };
-    let (parts, body) = request.into_parts();
-    let Some(url) = backend.locate(&parts.uri) else { return super::failure::no_route().await.into_response() };
-    let mut headers = end_to_end(&parts.headers);
-    headers.remove(header::HOST);
-    let has_body =
-        [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| parts.headers.contains_key(name));
-    let mut passed = backend.http.request(parts.method, url).headers(headers);
-    if has_body {
-        passed = passed.body(reqwest::Body::wrap_stream(body.into_data_stream()));
-    }
-    match passed.send().await {
-        Ok(answer) => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = answer.status();
-            *response.headers_mut() = end_to_end(answer.headers());
-            *response.body_mut() = Body::from_stream(answer.bytes_stream());
-            response
+impl Proxy {
+    /// Passes a request on.
+    pub(super) async fn pass(&self, request: Request) -> Response {
+        let Self(Some(backend)) = self else { return super::failure::no_route().into_response() };
+        let (parts, body) = request.into_parts();
+        let Some(url) = backend.locate(&parts.uri) else { return super::failure::no_route().into_response() };
+        let mut headers = end_to_end(&parts.headers);
+        headers.remove(header::HOST);
+        // A backend that believes them would route by them.
+        for name in ["x-original-url", "x-rewrite-url"] {
+            headers.remove(name);
         }
-        Err(error) => {
-            tracing::warn!(error = %error.without_url(), "the backend is away");
-            Failure::new(StatusCode::BAD_GATEWAY, "the backend is away").into_response()
+        let has_body = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
+            .iter()
+            .any(|name| parts.headers.contains_key(name));
+        let mut passed = backend.http.request(parts.method, url).headers(headers);
+        if has_body {
+            passed = passed.body(reqwest::Body::wrap_stream(body.into_data_stream()));
+        }
+        match passed.send().await {
+            Ok(answer) => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = answer.status();
+                *response.headers_mut() = end_to_end(answer.headers());
+                *response.body_mut() = Body::from_stream(answer.bytes_stream());
+                response
+            }
+            Err(error) => {
+                tracing::warn!(error = %error.without_url(), "the backend is away");
+                Failure::new(StatusCode::BAD_GATEWAY, "the backend is away").into_response()
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod bridge;
 pub(crate) mod js;
 pub(crate) mod load;
 pub(crate) mod rabbit;
+pub(crate) mod raw;
 pub(crate) mod world;
 
 use std::time::{Duration, Instant};

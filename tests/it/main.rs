@@ -9,6 +9,7 @@ mod incident;
 mod kit;
 mod outage;
 mod planted;
+mod routes;
 mod samples;
 mod seed;
 mod settings;

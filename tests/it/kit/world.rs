@@ -23,6 +23,14 @@ impl World {
         Self::on(rabbit::shared(|node| node.url()), options, Turn::beside())
     }
 
+    /// Without a broker: nothing is published, for tests that stay in `legacy`.
+    pub(crate) fn alone(options: StandInOptions) -> Self {
+        let publisher = Arc::new(LatePublisher::default());
+        let chat3 = runtime().block_on(Chat3StandIn::start(options, Arc::clone(&publisher) as Arc<dyn Publisher>));
+        let chat3 = chat3.expect("a stand-in");
+        Self { chat3, rabbit_url: String::new(), publisher, _turn: Turn::beside() }
+    }
+
     pub(crate) fn on(rabbit_url: String, options: StandInOptions, turn: Turn) -> Self {
         let publisher = Arc::new(LatePublisher::default());
         let world = runtime().block_on(async {

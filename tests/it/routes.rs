@@ -1,0 +1,74 @@
+//! In front of a backend: what is createMessage is the bridge's, in every spelling; everything else is the backend's.
+
+use updates_bridge::demo::StandInOptions;
+
+use crate::kit::bridge::token;
+use crate::kit::raw::{Backend, ask};
+use crate::kit::world::World;
+
+#[test]
+fn no_spelling_of_the_message_route_passes_the_membership_check() {
+    let world = World::alone(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["route_a"]);
+    let backend = Backend::start();
+    let bridge = world
+        .setup("legacy")
+        .env("BRIDGE_UPSTREAM__BACKEND_URL", &backend.url)
+        .env("BRIDGE_MEMBERSHIP__MODE", "enforce")
+        .start();
+    let send = |user: &str, method: &str, path: &str, more: &str| {
+        let body = r#"{"content":"x"}"#;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: bridge\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n{more}\r\n",
+            token(user),
+            body.len()
+        );
+        ask(&bridge.http, format!("{head}{body}").as_bytes())
+    };
+    let spellings = [
+        "/api/messages/dialog/{}/",
+        "/API/Messages/dialog/{}",
+        "/api/%64ialog/{}/messages",
+        "/api/messages//dialog/{}",
+        "/api/x/../messages/dialog/{}",
+        "/api/x/%2e%2e/messages/dialog/{}",
+        "/api\\messages/dialog/{}",
+        "/api/messages%2Fdialog/{}",
+        "/api/%2564ialog/{}/messages",
+        "/api/messages;v=1/dialog/{}",
+        "/api/dialog/{}/messages/?x=1",
+        "//api/messages/dialog/{}",
+    ];
+    for spelling in spellings {
+        let path = spelling.replace("{}", &dialog);
+        let (status, answer) = send("route_stranger", "POST", &path, "");
+        assert_eq!(status, 403, "{path}: {answer}");
+        assert!(backend.take().is_empty(), "{path}");
+    }
+    let path = format!("/api/messages/dialog/{dialog}");
+    for more in ["x-http-method-override: POST\r\n", "x-method-override: post\r\n", "x-http-method: POST\r\n"] {
+        assert_eq!(send("route_stranger", "GET", &path, more).0, 405, "{more}");
+    }
+    assert_eq!(send("route_stranger", "PUT", &format!("{path}?_method=POST"), "").0, 405);
+    assert_eq!(send("route_stranger", "post", &path, "").0, 405);
+    assert!(backend.take().is_empty());
+    let (status, answer) = send("route_a", "POST", &format!("/Api/messages/./dialog/{dialog}/"), "");
+    assert_eq!(status, 201, "a member is served: {answer}");
+
+    // What is not createMessage goes on as it is.
+    for (method, path) in [
+        ("GET", format!("/api/dialog/{dialog}/messages?page=1")),
+        ("POST", format!("/api/messages/dialog/{dialog}/read")),
+        ("POST", "/api/files/a%2Fb;c=d//e".to_owned()),
+    ] {
+        let (status, answer) = send("route_stranger", method, &path, "x-original-url: /api/admin\r\n");
+        assert_eq!(status, 200, "{path}: {answer}");
+        let seen = backend.take().pop().unwrap_or_default();
+        assert!(seen.starts_with(&format!("{method} {path} HTTP/1.1\r\n")), "{seen}");
+        assert!(!seen.contains("x-original-url"), "{seen}");
+    }
+    for path in ["/api/..%2fadmin", "/api/%2e%2e/admin", "/api/x/..;/../admin"] {
+        assert_eq!(send("route_stranger", "GET", path, "").0, 404, "{path}");
+    }
+    assert!(backend.take().is_empty(), "nothing leads out of the backend's api");
+}
