@@ -76,6 +76,9 @@ pub struct Flag {
     /// How long a forward flip may take.
     #[serde(with = "humantime_serde")]
     pub flip_timeout: Duration,
+    /// How long a delivery is remembered whose twin does not come.
+    #[serde(with = "humantime_serde")]
+    pub remember: Duration,
     /// `not_unsafe` or `safe`: what preflight asks of the verdict towards `live` and `complete`.
     pub require_verdict: RequireVerdict,
 }

@@ -85,7 +85,7 @@ pub(super) fn hub_settings(settings: &Settings) -> HubSettings {
     let window = millis(settings.shadow.window);
     HubSettings {
         tenant: settings.chat3.tenant_id.as_str().into(),
-        gate: Limits { window, dwell: window, rescue: settings.flag.rescue, ..Limits::default() },
+        gate: gate_limits(settings, window),
         linger: settings.linger(),
         replay_bytes: usize::try_from(settings.socket.buffer.as_u64()).unwrap_or(usize::MAX),
         replay_total: usize::try_from(settings.socket.buffer_total.as_u64()).unwrap_or(usize::MAX),
@@ -93,6 +93,13 @@ pub(super) fn hub_settings(settings: &Settings) -> HubSettings {
         undeclared: settings.client.undeclared,
         binding_keys: settings.rabbitmq.binding_keys.clone(),
     }
+}
+
+fn gate_limits(settings: &Settings, window: u64) -> Limits {
+    let limits = Limits::default();
+    let remember = millis(settings.flag.remember);
+    let after_twin = limits.after_twin.min(remember);
+    Limits { window, dwell: window, after_twin, remember, rescue: settings.flag.rescue, ..limits }
 }
 
 fn millis(duration: Duration) -> u64 {

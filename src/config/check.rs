@@ -18,6 +18,7 @@ pub(super) fn contradictions(
     check.auth(settings, environment);
     check.numbers(settings);
     check.durations(settings);
+    check.memory(settings);
     check.names(settings);
     check.ignore_rules(settings);
     check.faults
@@ -168,6 +169,7 @@ impl Check<'_> {
     fn durations(&mut self, settings: &Settings) {
         let durations = [
             ("flag.flip_timeout", settings.flag.flip_timeout, 3_600),
+            ("flag.remember", settings.flag.remember, 3_600),
             ("rabbitmq.ready_timeout", settings.rabbitmq.ready_timeout, 600),
             ("rabbitmq.heartbeat", settings.rabbitmq.heartbeat, 600),
             ("chat3.timeout", settings.chat3.timeout, 30),
@@ -181,6 +183,16 @@ impl Check<'_> {
                 let most = humantime::format_duration(Duration::from_secs(most));
                 self.say(key, &shown, &format!("must be more than 0 and at most {most}"));
             }
+        }
+    }
+
+    /// What is delivered has to be remembered until its twin is given up.
+    fn memory(&mut self, settings: &Settings) {
+        let (remember, window) = (settings.flag.remember, settings.shadow.window);
+        if remember < window && !remember.is_zero() {
+            let shown = |duration: Duration| humantime::format_duration(duration).to_string();
+            let must = format!("must be at least shadow.window ({})", shown(window));
+            self.say("flag.remember", &shown(remember), &must);
         }
     }
 

@@ -40,6 +40,7 @@ impl Default for Flag {
             rescue: true,
             rollout: bridge_core::Rollout::default(),
             flip_timeout: Duration::from_secs(30),
+            remember: Duration::from_secs(600),
             require_verdict: RequireVerdict::NotUnsafe,
         }
     }

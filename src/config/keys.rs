@@ -130,6 +130,7 @@ fn is_duration(key: &str) -> bool {
     matches!(
         key,
         "flag.flip_timeout"
+            | "flag.remember"
             | "rabbitmq.ready_timeout"
             | "rabbitmq.linger"
             | "rabbitmq.heartbeat"

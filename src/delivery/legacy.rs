@@ -101,7 +101,6 @@ impl Hub {
             path: Path::Legacy,
             key: broadcast.key.clone(),
             sockets,
-            twin_due: state.queue_live,
             since: broadcast.since,
             payload: Copy::Legacy(Arc::clone(&broadcast.copy)),
             bytes: broadcast.copy.data.get().len(),

@@ -121,7 +121,6 @@ impl Hub {
             path: Path::Rabbitmq,
             key: update.key.clone(),
             sockets: state.reached(kind),
-            twin_due: update.message.is_some() && !self.posts_open.is_empty(),
             since: now,
             payload: Copy::Update(Arc::clone(update)),
             bytes: update.body.get().len(),

@@ -109,7 +109,8 @@ impl Hub {
         let mut load = HubLoad { users: self.users.len(), ..HubLoad::default() };
         for user in self.everyone() {
             let state = user.state.lock();
-            let Load { ledger_keys, ring_copies, ring_bytes, ledger_overflow, ring_overflow } = state.gate.load();
+            let Load { ledger_keys, ring_copies, ring_bytes, ledger_overflow, ring_overflow, .. } =
+                state.gate.load();
             load.ledger_keys = load.ledger_keys.max(ledger_keys);
             load.ring_copies = load.ring_copies.max(ring_copies);
             load.ring_bytes = load.ring_bytes.max(ring_bytes);

@@ -29,12 +29,15 @@ pub struct Limits {
     pub window: u64,
     /// How long a rabbitmq path that loses its authority goes on, in ms: one window.
     pub dwell: u64,
-    /// How long a delivered key is remembered after its twin, or after delivery where no twin is due, in ms.
+    /// How long a delivered key is remembered after its twin, in ms: for redeliveries.
+    pub after_twin: u64,
+    /// How long a delivered key is remembered whose twin does not come, in ms (`flag.remember`). In every stage: the
+    /// update of what legacy delivered may come minutes later, when another stage is in force.
     pub remember: u64,
-    /// How long a delivered key is remembered at most, in ms.
-    pub remember_at_most: u64,
-    /// Most keys in the ledger of one user; 0 remembers nothing.
+    /// Most deliveries in the ledger of one user; 0 remembers nothing.
     pub ledger_keys: usize,
+    /// Most ids of young deliveries that are not packed yet.
+    pub ledger_fresh: usize,
     /// Most copies in the ring of one user; 0 holds nothing.
     pub ring_copies: usize,
     /// Most bytes of payloads in the ring of one user; a single larger copy is held alone.
@@ -48,9 +51,10 @@ impl Default for Limits {
         Self {
             window: 5_000,
             dwell: 5_000,
-            remember: 30_000,
-            remember_at_most: 600_000,
+            after_twin: 30_000,
+            remember: 600_000,
             ledger_keys: 65_536,
+            ledger_fresh: 1_024,
             ring_copies: 8_192,
             ring_bytes: 32 * 1024 * 1024,
             rescue: true,
@@ -67,8 +71,6 @@ pub struct Arrival<P> {
     pub key: Key,
     /// The sockets that this path would reach: in the room (legacy), or subscribed (rabbitmq).
     pub sockets: Sockets,
-    /// Whether the other path is expected to bring a copy too. It decides only how long the key is remembered.
-    pub twin_due: bool,
     /// When the message was on its way already: the start of its POST (legacy), else the arrival.
     pub since: Millis,
     /// What is to be emitted; cloned only when it is held.
@@ -115,8 +117,10 @@ pub struct Decision {
 /// How full a gate is, and what it had to let go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Keys in the ledger.
+    /// Deliveries in the ledger.
     pub ledger_keys: usize,
+    /// What they take in memory, in bytes.
+    pub ledger_bytes: usize,
     /// Copies in the ring.
     pub ring_copies: usize,
     /// Bytes of their payloads.
@@ -174,24 +178,23 @@ impl<P: Clone> Gate<P> {
 
     /// Decides about one copy.
     pub fn arrive(&mut self, now: Millis, arrival: &Arrival<P>) -> Decision {
-        let Arrival { path, key, sockets, twin_due, since, payload, bytes } = arrival;
+        let Arrival { path, key, sockets, since, payload, bytes } = arrival;
+        let known = self.ledger.look(key);
+        let lacking = known.lacking(sockets);
+        let already = lacking.len() < sockets.len();
         if self.emits(*path, now) {
             if key.is_creation() {
                 self.ring.take_twin(*path, key);
             }
-            let lacking = self.ledger.lacking(key, sockets);
-            let already = lacking.len() < sockets.len();
-            self.ledger.deliver(&self.limits, now, *path, key, &lacking, *twin_due);
+            self.ledger.deliver(&self.limits, now, *path, &known, &lacking);
             return Decision { emit: lacking, held: false, already };
         }
-        self.ledger.twin_seen(&self.limits, now, *path, key);
+        self.ledger.twin_seen(&self.limits, now, *path, &known);
         if !key.is_creation() || !self.keeps(*path) {
             return Decision::default();
         }
-        let lacking = self.ledger.lacking(key, sockets);
-        let already = lacking.len() < sockets.len();
         // A twin that reached some of the sockets has come; who it did not reach was not to see it.
-        if lacking.is_empty() || self.ledger.was_delivered(key) {
+        if lacking.is_empty() || known.was_delivered() {
             return Decision { already, ..Decision::default() };
         }
         let rescue = *path == Path::Legacy && self.owes_rescue(*since);
@@ -262,6 +265,7 @@ impl<P: Clone> Gate<P> {
     pub fn load(&self) -> Load {
         Load {
             ledger_keys: self.ledger.len(),
+            ledger_bytes: self.ledger.bytes(),
             ring_copies: self.ring.len(),
             ring_bytes: self.ring.bytes(),
             ledger_overflow: self.ledger.overflow(),
@@ -288,11 +292,12 @@ impl<P: Clone> Gate<P> {
     }
 
     fn release(&mut self, now: Millis, held: ring::Held<P>, why: Why) -> Option<Emission<P>> {
-        let sockets = self.ledger.lacking(&held.key, &held.sockets);
+        let known = self.ledger.look(&held.key);
+        let sockets = known.lacking(&held.sockets);
         if sockets.is_empty() {
             return None;
         }
-        self.ledger.deliver(&self.limits, now, held.path, &held.key, &sockets, true);
+        self.ledger.deliver(&self.limits, now, held.path, &known, &sockets);
         Some(Emission { path: held.path, key: held.key, sockets, payload: held.payload, why })
     }
 }

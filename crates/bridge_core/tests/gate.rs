@@ -7,20 +7,12 @@ const A: SocketId = SocketId(1);
 const B: SocketId = SocketId(2);
 
 fn limits() -> Limits {
-    Limits { window: 100, dwell: 100, remember: 300, remember_at_most: 1_000, ..Limits::default() }
+    Limits { window: 100, dwell: 100, after_twin: 300, remember: 1_000, ..Limits::default() }
 }
 
 fn arrival(path: Path, ids: &[u128], sockets: &[SocketId]) -> Arrival<&'static str> {
     let key = Key::of_numbers(ids, true);
-    Arrival {
-        path,
-        key,
-        sockets: Sockets::from_slice(sockets),
-        twin_due: true,
-        since: Millis(0),
-        payload: "copy",
-        bytes: 100,
-    }
+    Arrival { path, key, sockets: Sockets::from_slice(sockets), since: Millis(0), payload: "copy", bytes: 100 }
 }
 
 fn sockets(list: &[SocketId]) -> Sockets {
@@ -49,7 +41,10 @@ fn two_names_that_turn_out_to_be_one_message_become_one_entry() {
     gate.arrive(Millis(1), &arrival(Path::Rabbitmq, &[2], &[B]));
     let both = gate.arrive(Millis(2), &arrival(Path::Rabbitmq, &[1, 2], &[A, B]));
     assert!(both.emit.is_empty() && both.already);
-    assert_eq!(gate.load().ledger_keys, 1);
+    for id in [1, 2] {
+        let one = gate.arrive(Millis(3), &arrival(Path::Rabbitmq, &[id], &[A, B]));
+        assert!(one.emit.is_empty(), "{id}: whoever has it under one name has it under both");
+    }
 }
 
 #[test]
@@ -108,23 +103,41 @@ fn after_a_flip_back_the_first_arrival_wins_for_one_window() {
 }
 
 #[test]
-fn a_key_is_remembered_after_its_twin_and_longer_while_the_twin_is_due() {
-    let mut gate = Gate::new(limits(), Stage::Live);
-    let due = arrival(Path::Rabbitmq, &[1], &[A]);
-    let alone = Arrival { twin_due: false, ..arrival(Path::Rabbitmq, &[2], &[A]) };
-    gate.arrive(Millis(0), &due);
-    gate.arrive(Millis(0), &alone);
-    gate.tick(Millis(301));
-    assert_eq!(gate.load().ledger_keys, 1, "no twin was due");
-    gate.arrive(Millis(400), &arrival(Path::Legacy, &[1], &[A]));
-    gate.tick(Millis(699));
-    assert_eq!(gate.load().ledger_keys, 1);
-    gate.tick(Millis(700));
-    assert_eq!(gate.load().ledger_keys, 0);
-    assert!(gate.is_idle());
-    gate.arrive(Millis(1_000), &due);
-    gate.tick(Millis(2_000));
-    assert_eq!(gate.load().ledger_keys, 0, "at most so long");
+fn a_key_is_remembered_for_a_while_after_its_twin_and_much_longer_without_one_in_every_stage() {
+    for stage in Stage::ALL {
+        let (path, twin) = (stage.authority(), stage.authority().other());
+        let mut gate = Gate::new(limits(), stage);
+        gate.arrive(Millis(0), &arrival(path, &[1], &[A]));
+        gate.arrive(Millis(0), &arrival(path, &[2], &[A]));
+        gate.arrive(Millis(400), &arrival(twin, &[1], &[A]));
+        gate.tick(Millis(699));
+        assert_eq!(gate.load().ledger_keys, 2, "{stage}");
+        gate.tick(Millis(700));
+        assert_eq!(gate.load().ledger_keys, 1, "{stage}: its twin has come");
+        gate.tick(Millis(999));
+        assert_eq!(gate.load().ledger_keys, 1, "{stage}");
+        assert!(gate.arrive(Millis(999), &arrival(path, &[2], &[A])).emit.is_empty(), "{stage}");
+        gate.tick(Millis(1_000));
+        assert_eq!(gate.load().ledger_keys, 0, "{stage}");
+        assert!(gate.is_idle(), "{stage}");
+    }
+}
+
+#[test]
+fn an_update_that_comes_minutes_after_the_message_was_delivered_by_legacy_is_no_second_one() {
+    let mut gate = Gate::new(Limits::default(), Stage::Legacy);
+    for id in 0..5 {
+        gate.arrive(Millis(1_000 * id), &arrival(Path::Legacy, &[u128::from(id)], &[A]));
+    }
+    for at in (10_000..300_000).step_by(5_000) {
+        gate.tick(Millis(at));
+    }
+    gate.flip(Millis(300_000), Stage::Shadow);
+    gate.flip(Millis(301_000), Stage::Live);
+    for id in 0..5 {
+        let late = gate.arrive(Millis(302_000), &arrival(Path::Rabbitmq, &[id], &[A]));
+        assert!(late.emit.is_empty() && late.already, "{id}");
+    }
 }
 
 #[test]

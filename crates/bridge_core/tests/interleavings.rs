@@ -72,6 +72,8 @@ struct Scope {
     again: bool,
     /// The first message is posted on another instance.
     elsewhere: bool,
+    /// Chat3's worker is behind: updates come at any time, forward flips go as far as `live`.
+    late: bool,
     start: Stage,
 }
 
@@ -97,8 +99,7 @@ impl World {
     fn arrive(&mut self, path: Path, message: usize) {
         let sockets = Sockets::from_slice(&[SOCKET]);
         let since = self.messages[message].accepted;
-        let arrival =
-            Arrival { path, key: key(message), sockets, twin_due: true, since, payload: message, bytes: 1 };
+        let arrival = Arrival { path, key: key(message), sockets, since, payload: message, bytes: 1 };
         let decision = self.gate.arrive(self.now, &arrival);
         self.messages[message].delivered += u32::from(!decision.emit.is_empty());
     }
@@ -134,7 +135,7 @@ impl World {
         let stage = self.gate.stage();
         if self.flips < scope.flips {
             // Forward one stage at a time and with a living broker; back any distance, always.
-            let forward = stage.next().filter(|_| !self.killed);
+            let forward = stage.next().filter(|to| !(self.killed || scope.late && *to == Stage::Complete));
             let back = Stage::ALL.into_iter().filter(|to| *to < stage);
             steps.extend(forward.into_iter().chain(back).map(Step::Flip));
         }
@@ -154,7 +155,9 @@ impl World {
     /// Answers and updates come within the window of their acceptance; only so much is promised.
     fn may_wait(&self) -> bool {
         let late = |message: &Message| self.now.plus(WINDOW / 2).since(message.accepted) >= WINDOW;
-        let due = |message: &&Message| message.answer == Pending::Due || message.update == Pending::Due;
+        let due = |message: &&Message| {
+            message.answer == Pending::Due || (message.update == Pending::Due && !self.scope.late)
+        };
         !self.messages.iter().filter(due).any(late)
     }
 
@@ -248,8 +251,16 @@ fn limits() -> Limits {
 }
 
 fn scopes() -> Vec<Scope> {
-    let one =
-        Scope { messages: 1, flips: 3, waits: 2, kill: true, again: true, elsewhere: false, start: Stage::Legacy };
+    let one = Scope {
+        messages: 1,
+        flips: 3,
+        waits: 2,
+        kill: true,
+        again: true,
+        elsewhere: false,
+        late: false,
+        start: Stage::Legacy,
+    };
     let two = Scope {
         messages: 2,
         flips: 2,
@@ -257,6 +268,7 @@ fn scopes() -> Vec<Scope> {
         kill: true,
         again: false,
         elsewhere: false,
+        late: false,
         start: Stage::Legacy,
     };
     let three = Scope {
@@ -266,11 +278,17 @@ fn scopes() -> Vec<Scope> {
         kill: false,
         again: false,
         elsewhere: false,
+        late: false,
         start: Stage::Legacy,
     };
     let elsewhere = Scope { elsewhere: true, kill: false, ..two };
-    let starts = |scope: Scope| Stage::ALL.into_iter().map(move |start| Scope { start, ..scope });
-    [one, two, three, elsewhere].into_iter().flat_map(starts).collect()
+    let late = Scope { late: true, waits: 4, kill: false, ..one };
+    let late_two = Scope { late: true, waits: 2, kill: false, ..two };
+    let starts = |scope: Scope| {
+        let starts = Stage::ALL.into_iter().filter(move |start| !scope.late || *start == Stage::Legacy);
+        starts.map(move |start| Scope { start, ..scope })
+    };
+    [one, two, three, elsewhere, late, late_two].into_iter().flat_map(starts).collect()
 }
 
 fn search_all(limits: Limits) -> Result<u64, String> {
@@ -282,6 +300,16 @@ fn no_history_loses_or_doubles_a_message() {
     match search_all(limits()) {
         Ok(ended) => assert!(ended > 100_000, "only {ended} histories: the search has shrunk"),
         Err(wrong) => panic!("{wrong}"),
+    }
+}
+
+#[test]
+fn nor_where_every_delivery_is_packed_at_once() {
+    let scopes = scopes().into_iter().filter(|scope| scope.messages < 2);
+    for scope in scopes {
+        if let Err(wrong) = search(Limits { ledger_fresh: 1, ..limits() }, scope) {
+            panic!("{wrong}");
+        }
     }
 }
 
@@ -298,8 +326,14 @@ fn without_ledger_a_message_is_doubled() {
 
 #[test]
 fn with_a_ledger_that_forgets_too_soon_a_message_is_doubled() {
-    let forgetful = Limits { remember: 1, remember_at_most: 1, ..limits() };
+    let forgetful = Limits { after_twin: 1, remember: 1, ..limits() };
     must_break("forgetful ledger", forgetful, "delivered 2 times");
+}
+
+#[test]
+fn with_a_ledger_that_forgets_after_some_windows_a_late_update_is_a_second_one() {
+    let forgetful = Limits { remember: 2 * WINDOW, after_twin: 2 * WINDOW, ..limits() };
+    must_break("short memory", forgetful, "delivered 2 times");
 }
 
 #[test]

@@ -1,185 +1,311 @@
 //! What was delivered to which socket, so that a second copy is dropped.
+//!
+//! A delivery is remembered as a 64-bit fingerprint of each of its key's ids, beside the sockets that have it. What is
+//! young stands in a list, where a twin can still shorten its time; what is older is packed in generations, at most
+//! twelve bytes for a delivery. That a new message is taken for a remembered one, and dropped, is as unlikely as
+//! `packed.rs` says.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+mod packed;
+mod shelf;
 
 use smallvec::SmallVec;
 
+use self::shelf::Shelf;
 use super::{Limits, Sockets};
 use crate::key::Key;
 use crate::stage::Path;
 use crate::{Millis, SocketId};
 
+/// Sockets, ascending.
+type Holders = SmallVec<[SocketId; 2]>;
+
+/// So many young ids are looked at once whether they can be packed.
+const PACK: usize = 32;
+
+/// One id of a young delivery.
 #[derive(Clone, Debug)]
-struct Entry {
-    ids: SmallVec<[u128; 2]>,
-    sockets: SmallVec<[SocketId; 2]>,
-    by: Path,
-    twin_seen: bool,
-    delivered: Millis,
+struct Fresh {
+    fingerprint: u64,
     expires: Millis,
+    /// Its sockets' place in [`Ledger::holders`].
+    holders: u16,
+    by: Path,
+    /// The other path has brought it too.
+    twin_seen: bool,
+    /// The first id of a delivery.
+    counts: bool,
 }
 
-/// Entries by number, their numbers by each of their ids, and the order in which they expire.
+/// See the module's text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    entries: HashMap<u64, Entry>,
-    by_id: HashMap<u128, u64>,
-    expiry: BinaryHeap<Reverse<(Millis, u64)>>,
-    next: u64,
+    fresh: Vec<Fresh>,
+    holders: Vec<Holders>,
+    /// So long a list is worth a look.
+    pack_at: usize,
+    /// What waits for its twin, and what has met it.
+    alone: Shelf,
+    twinned: Shelf,
+    keys: usize,
     overflow: u64,
 }
 
+/// What the ledger knows of one key, at one moment.
+pub(super) struct Known {
+    /// Each id, and who has it under that.
+    ids: SmallVec<[(u64, Holders); 2]>,
+    legacy: bool,
+    rabbitmq: bool,
+}
+
+impl Known {
+    /// Those of `sockets` that do not have it yet.
+    pub(super) fn lacking(&self, sockets: &Sockets) -> Sockets {
+        let mut lacking = sockets.clone();
+        for (_, holders) in self.ids.iter().filter(|(_, holders)| !holders.is_empty()) {
+            lacking.retain(|socket| holders.binary_search(socket).is_err());
+        }
+        lacking
+    }
+
+    /// Whether some socket got it.
+    pub(super) const fn was_delivered(&self) -> bool {
+        self.legacy || self.rabbitmq
+    }
+
+    const fn was_delivered_by(&self, path: Path) -> bool {
+        match path {
+            Path::Legacy => self.legacy,
+            Path::Rabbitmq => self.rabbitmq,
+        }
+    }
+
+    /// Whoever has it under one of its ids.
+    fn everyone(&self) -> Holders {
+        self.ids.iter().flat_map(|(_, holders)| holders).copied().collect()
+    }
+}
+
 impl Ledger {
-    /// Those of `sockets` that do not have `key` yet.
-    pub(super) fn lacking(&self, key: &Key, sockets: &Sockets) -> Sockets {
-        let had: SmallVec<[&Entry; 2]> = self.found(key).filter_map(|n| self.entries.get(&n)).collect();
-        sockets.iter().copied().filter(|s| !had.iter().any(|entry| entry.sockets.contains(s))).collect()
+    pub(super) fn look(&self, key: &Key) -> Known {
+        let mut known = Known { ids: SmallVec::new(), legacy: false, rabbitmq: false };
+        for id in key.ids() {
+            let (id, mut all) = (fingerprint(*id), Holders::new());
+            for (holders, by) in self.find(id) {
+                all.extend_from_slice(holders);
+                known.legacy |= by == Path::Legacy;
+                known.rabbitmq |= by == Path::Rabbitmq;
+            }
+            all.sort_unstable();
+            known.ids.push((id, all));
+        }
+        known
     }
 
-    /// Whether some socket got `key`.
-    pub(super) fn was_delivered(&self, key: &Key) -> bool {
-        self.found(key).next().is_some()
-    }
-
-    /// Notes that `path` brought `key` and that `sockets` got it now. The second path to bring it is the twin.
-    pub(super) fn deliver(
-        &mut self,
-        limits: &Limits,
-        now: Millis,
-        path: Path,
-        key: &Key,
-        sockets: &Sockets,
-        twin_due: bool,
-    ) {
-        self.twin_seen(limits, now, path, key);
+    /// Notes that `path` brought what is `known`, and that `sockets` got it now. The second path to bring it is the twin.
+    pub(super) fn deliver(&mut self, limits: &Limits, now: Millis, path: Path, known: &Known, sockets: &Sockets) {
+        self.twin_seen(limits, now, path, known);
         if sockets.is_empty() || limits.ledger_keys == 0 {
             return;
         }
-        if let Some(number) = self.unite(key) {
-            let entry = self.entries.get_mut(&number).expect("united");
-            entry.sockets.extend(sockets.iter().copied());
-            entry.expires = entry.expires.max(now.plus(limits.remember));
-            return;
+        while self.keys >= limits.ledger_keys && self.forget_first() {}
+        let is_twin = known.was_delivered_by(path.other());
+        let ids: SmallVec<[u64; 2]> = known.ids.iter().map(|(id, _)| *id).collect();
+        self.note(limits, now, (path, is_twin), &ids, Holders::from_slice(sockets), true);
+        self.keys += 1;
+        if self.fresh.len() >= self.pack_at.max(PACK).min(limits.ledger_fresh) {
+            self.pack(limits, now);
         }
-        if self.entries.len() >= limits.ledger_keys {
-            self.forget_first();
-        }
-        let number = self.next;
-        self.next += 1;
-        let keep = if twin_due { limits.remember_at_most } else { limits.remember };
-        let expires = now.plus(keep);
-        let entry = Entry {
-            ids: SmallVec::from_slice(key.ids()),
-            sockets: SmallVec::from_slice(sockets),
-            by: path,
-            twin_seen: false,
-            delivered: now,
-            expires,
-        };
-        entry.ids.iter().for_each(|id| {
-            self.by_id.insert(*id, number);
-        });
-        self.entries.insert(number, entry);
-        self.expiry.push(Reverse((expires, number)));
     }
 
-    /// Notes that `path` brought a copy of what the other path delivered: 30 s more, for redeliveries, are enough.
-    pub(super) fn twin_seen(&mut self, limits: &Limits, now: Millis, path: Path, key: &Key) {
-        let Some(number) = self.unite(key) else { return };
-        let entry = self.entries.get_mut(&number).expect("united");
-        if entry.by != path && !entry.twin_seen {
-            entry.twin_seen = true;
-            entry.expires = now.plus(limits.remember).min(entry.delivered.plus(limits.remember_at_most));
-            self.expiry.push(Reverse((entry.expires, number)));
+    /// Notes that `path` brought a copy of what the other path delivered: 30 s more, for redeliveries, are enough. What was
+    /// packed meanwhile keeps its time.
+    ///
+    /// From a side that knows both ids of a message, the other id is learnt: whoever has it under one has it under each.
+    pub(super) fn twin_seen(&mut self, limits: &Limits, now: Millis, path: Path, known: &Known) {
+        if !known.was_delivered() {
+            return;
+        }
+        let is_twin = known.was_delivered_by(path.other());
+        if is_twin {
+            let due = now.plus(limits.after_twin);
+            let named = |entry: &Fresh| known.ids.iter().any(|(id, _)| *id == entry.fingerprint);
+            for entry in self.fresh.iter_mut().filter(|entry| !entry.twin_seen && entry.by != path && named(entry))
+            {
+                entry.twin_seen = true;
+                entry.expires = entry.expires.min(due);
+            }
+        }
+        if known.ids.len() < 2 {
+            return;
+        }
+        let everyone = known.everyone();
+        let by = if is_twin { path.other() } else { path };
+        for (id, own) in &known.ids {
+            let new: Holders =
+                everyone.iter().filter(|socket| own.binary_search(socket).is_err()).copied().collect();
+            if !new.is_empty() {
+                self.note(limits, now, (by, is_twin), &[*id], new, false);
+            }
         }
     }
 
     pub(super) fn expire(&mut self, now: Millis) {
-        while let Some(Reverse((at, number))) = self.expiry.peek().copied() {
-            if at > now {
-                break;
-            }
-            self.expiry.pop();
-            match self.entries.get(&number).map(|entry| entry.expires) {
-                Some(expires) if expires <= now => self.remove(number),
-                // Prolonged meanwhile; an entry that was shortened has an earlier place of its own in the order.
-                Some(expires) => self.expiry.push(Reverse((expires, number))),
-                None => {}
-            }
+        let mut gone = self.alone.expire(now) + self.twinned.expire(now);
+        self.fresh.retain(|entry| {
+            let stays = entry.expires > now;
+            gone += usize::from(!stays && entry.counts);
+            stays
+        });
+        self.keys -= gone;
+        if self.fresh.is_empty() {
+            (self.fresh, self.holders, self.pack_at) = (Vec::new(), Vec::new(), 0);
+        }
+    }
+
+    /// Keeps only holders that young entries name.
+    fn tidy(&mut self) {
+        let known = std::mem::take(&mut self.holders);
+        for place in 0..self.fresh.len() {
+            let holders = known[usize::from(self.fresh[place].holders)].clone();
+            self.fresh[place].holders = self.place_of(holders);
         }
     }
 
     pub(super) fn forget(&mut self, socket: SocketId) {
-        self.entries.values_mut().for_each(|entry| entry.sockets.retain(|other| *other != socket));
-    }
-
-    pub(super) fn inherit(&mut self, from: SocketId, to: SocketId) {
-        for entry in self.entries.values_mut().filter(|entry| entry.sockets.contains(&from)) {
-            if !entry.sockets.contains(&to) {
-                entry.sockets.push(to);
+        for holders in self.all_holders() {
+            if let Ok(place) = holders.binary_search(&socket) {
+                holders.remove(place);
             }
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    pub(super) fn inherit(&mut self, from: SocketId, to: SocketId) {
+        for holders in self.all_holders() {
+            if holders.binary_search(&from).is_ok()
+                && let Err(place) = holders.binary_search(&to)
+            {
+                holders.insert(place, to);
+            }
+        }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    /// Deliveries that are remembered.
+    pub(super) const fn len(&self) -> usize {
+        self.keys
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.keys == 0
+    }
+
+    /// Memory beside the value itself.
+    pub(super) fn bytes(&self) -> usize {
+        self.fresh.capacity() * size_of::<Fresh>()
+            + self.holders.capacity() * size_of::<Holders>()
+            + self.alone.bytes()
+            + self.twinned.bytes()
     }
 
     pub(super) const fn overflow(&self) -> u64 {
         self.overflow
     }
 
-    fn found<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = u64> + 'a {
-        key.ids().iter().filter_map(|id| self.by_id.get(id).copied())
+    /// Who has it, by which path.
+    fn find(&self, fingerprint: u64) -> impl Iterator<Item = (&Holders, Path)> {
+        let young = self.fresh.iter().filter(move |entry| entry.fingerprint == fingerprint);
+        let young = young.map(|entry| (&self.holders[usize::from(entry.holders)], entry.by));
+        let packed = self.alone.find(fingerprint).chain(self.twinned.find(fingerprint));
+        young.chain(packed.map(|group| (&group.holders, group.by)))
     }
 
-    /// The entry of `key`, known from now on under all its ids. A side that knows both ids of a message may find
-    /// that each of them had an entry of its own: they become one.
-    fn unite(&mut self, key: &Key) -> Option<u64> {
-        let mut numbers: SmallVec<[u64; 2]> = self.found(key).collect();
-        numbers.dedup();
-        let first = *numbers.first()?;
-        let mut absorbed = Vec::new();
-        for other in &numbers[1..] {
-            absorbed.extend(self.entries.remove(other));
+    fn note(
+        &mut self,
+        limits: &Limits,
+        now: Millis,
+        (by, twin_seen): (Path, bool),
+        ids: &[u64],
+        holders: Holders,
+        counts: bool,
+    ) {
+        let expires = now.plus(if twin_seen { limits.after_twin } else { limits.remember });
+        let holders = self.number_of(holders);
+        if self.fresh.capacity() - self.fresh.len() < ids.len() {
+            self.fresh.reserve_exact(PACK);
         }
-        let entry = self.entries.get_mut(&first).expect("by_id names living entries");
-        for other in absorbed {
-            entry.ids.extend(other.ids);
-            entry.sockets.extend(other.sockets);
-            entry.expires = entry.expires.max(other.expires);
-        }
-        for id in key.ids() {
-            if !entry.ids.contains(id) {
-                entry.ids.push(*id);
-            }
-        }
-        for id in entry.ids.clone() {
-            self.by_id.insert(id, first);
-        }
-        Some(first)
-    }
-
-    fn forget_first(&mut self) {
-        while let Some(Reverse((_, number))) = self.expiry.pop() {
-            if self.entries.contains_key(&number) {
-                self.remove(number);
-                self.overflow += 1;
-                return;
-            }
+        for (place, fingerprint) in ids.iter().enumerate() {
+            let (fingerprint, counts) = (*fingerprint, counts && place == 0);
+            self.fresh.push(Fresh { fingerprint, expires, holders, by, twin_seen, counts });
         }
     }
 
-    fn remove(&mut self, number: u64) {
-        if let Some(entry) = self.entries.remove(&number) {
-            for id in entry.ids {
-                self.by_id.remove(&id);
-            }
+    /// Where these sockets stand in the list of holders.
+    fn number_of(&mut self, mut holders: Holders) -> u16 {
+        holders.sort_unstable();
+        holders.dedup();
+        if self.holders.len() > self.fresh.len() + PACK {
+            self.tidy();
         }
+        self.place_of(holders)
     }
+
+    fn place_of(&mut self, holders: Holders) -> u16 {
+        let place = self.holders.iter().position(|known| *known == holders).unwrap_or_else(|| {
+            self.holders.push(holders);
+            self.holders.len() - 1
+        });
+        u16::try_from(place).expect("hardly more holders than young entries")
+    }
+
+    /// Packs what no twin is likely to shorten any more: it has met its own, or the window has closed.
+    fn pack(&mut self, limits: &Limits, now: Millis) {
+        let all = self.fresh.len() >= limits.ledger_fresh;
+        let closed = |entry: &Fresh| entry.expires.0 <= now.plus(limits.remember).0.saturating_sub(limits.window);
+        let ready = self.fresh.iter().filter(|entry| all || entry.twin_seen || closed(entry)).count();
+        if all || ready >= PACK / 2 {
+            let (old, young): (Vec<_>, Vec<_>) =
+                self.fresh.drain(..).partition(|entry| all || entry.twin_seen || closed(entry));
+            let (twinned, alone): (Vec<_>, Vec<_>) = old.into_iter().partition(|entry| entry.twin_seen);
+            self.alone.put(&alone, &self.holders, limits.remember / 8);
+            self.twinned.put(&twinned, &self.holders, limits.after_twin / 8);
+            self.fresh = young;
+            self.tidy();
+        }
+        self.pack_at = self.fresh.len() + PACK;
+    }
+
+    /// Lets the oldest go before its time; whether there was anything.
+    fn forget_first(&mut self) -> bool {
+        let shelf = match (self.alone.oldest(), self.twinned.oldest()) {
+            (Some(alone), Some(twinned)) if twinned < alone => Some(&mut self.twinned),
+            (Some(_), _) => Some(&mut self.alone),
+            (None, Some(_)) => Some(&mut self.twinned),
+            (None, None) => None,
+        };
+        let gone = match shelf {
+            Some(shelf) => shelf.forget_oldest(),
+            None if self.fresh.is_empty() => return false,
+            None => {
+                let rest = self.fresh.iter().skip(1).position(|entry| entry.counts);
+                let old = self.fresh.drain(..rest.map_or(self.fresh.len(), |place| place + 1));
+                old.filter(|entry| entry.counts).count()
+            }
+        };
+        self.keys -= gone;
+        self.overflow += gone as u64;
+        true
+    }
+
+    fn all_holders(&mut self) -> impl Iterator<Item = &mut Holders> {
+        self.holders.iter_mut().chain(self.alone.holders()).chain(self.twinned.holders())
+    }
+}
+
+/// 64 bits of an id, well mixed. Ids are hashes already; those of tests are small numbers.
+const fn fingerprint(id: u128) -> u64 {
+    let [low, high] = [id as u64, (id >> 64) as u64];
+    let mut mixed = low ^ high.rotate_left(32);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
 }
