@@ -16,6 +16,7 @@ pub(super) fn contradictions(
     check.chat3(settings);
     check.broker(settings);
     check.auth(settings, environment);
+    check.secrets(settings);
     check.numbers(settings);
     check.durations(settings);
     check.memory(settings);
@@ -62,8 +63,6 @@ impl Check<'_> {
         }
         if settings.chat3.api_key.is_empty() {
             self.say("chat3.api_key", "", "is needed: Chat3's API key (CHAT3_API_KEY)");
-        } else if settings.chat3.api_key.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) {
-            self.say("chat3.api_key", &settings.chat3.api_key, "must be printable ASCII: it goes into a header");
         }
         let tenant = &settings.chat3.tenant_id;
         if tenant.is_empty() || tenant.bytes().any(|byte| !byte.is_ascii_graphic()) {
@@ -134,6 +133,23 @@ impl Check<'_> {
         let percent = settings.flag.rollout.percent;
         if !(0.0..=100.0).contains(&percent) {
             self.say("flag.rollout.percent", &percent.to_string(), "must be 0 to 100");
+    /// A line break after a secret comes from the file that it was read from. Whoever is to match it does not have it,
+    /// and a header can't carry it.
+    fn secrets(&mut self, settings: &Settings) {
+        let secrets = [
+            ("chat3.api_key", &settings.chat3.api_key),
+            ("auth.jwt_secret", &settings.auth.jwt_secret),
+            ("admin.token", &settings.admin.token),
+        ];
+        for (key, secret) in secrets {
+            if secret.trim_matches(|c: char| c.is_whitespace() || c.is_control()) != secret {
+                self.say(key, secret, "must not begin or end with white space or a line break");
+            } else if key != "auth.jwt_secret" && secret.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) {
+                self.say(key, secret, "must be printable ASCII: it goes into a header");
+            }
+        }
+    }
+
         }
         let shadow = &settings.shadow;
         let shares = [

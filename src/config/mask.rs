@@ -16,7 +16,7 @@ pub fn masked(key: &str, value: &str) -> String {
     } else if SECRETS.contains(&key) {
         MASK.into()
     } else if URLS.contains(&key) {
-        value.split(',').map(masked_url).collect::<Vec<_>>().join(",")
+        parts(value).into_iter().map(masked_url).collect::<Vec<_>>().join(",")
     } else {
         value.into()
     }
@@ -50,6 +50,25 @@ pub(super) fn masked_unknown(key: &str, meant: Option<&str>, value: &Value) -> V
     }
 }
 
+/// The URLs of a comma list. A comma that no scheme follows may stand in a password.
+fn parts(list: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for (comma, _) in list.match_indices(',') {
+        let scheme = list[comma + 1..].trim_start().split_once("://").map(|(scheme, _)| scheme);
+        let is_scheme = |text: &str| {
+            text.starts_with(|c: char| c.is_ascii_alphabetic())
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+        };
+        if scheme.is_some_and(is_scheme) {
+            parts.push(&list[from..comma]);
+            from = comma + 1;
+        }
+    }
+    parts.push(&list[from..]);
+    parts
+}
+
 /// Works on text, not on a parsed URL: what can't be parsed has to be masked too.
 fn masked_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
@@ -73,6 +92,14 @@ mod tests {
             "amqp://u:****@h:5672/v,amqp://u:****@i"
         );
         assert_eq!(masked("rabbitmq.url", "u:p@ss@h"), "u:****@h");
+        for key in ["rabbitmq.url", "chat3.url", "upstream.backend_url"] {
+            for password in ["p,q", "p,q@r", ",p", "p,", "p,//q", "p,q:r,s", "p?q,r", "p/q,r#s"] {
+                let shown = masked(key, &format!("http://u:{password}@h/api"));
+                assert_eq!(shown, "http://u:****@h/api", "{key} {password}");
+                let list = format!("amqp://u:{password}@h, amqps://v:{password}@i:5671/x");
+                assert_eq!(masked(key, &list), "amqp://u:****@h, amqps://v:****@i:5671/x", "{key} {password}");
+            }
+        }
         assert_eq!(masked("rabbitmq.url", "amqp://h"), "amqp://h");
         assert_eq!(masked("state_dir", "a:b@c"), "a:b@c");
         assert_eq!(masked_value("auth.jwt_secret", &json!(12_345_678)), json!("****"));

@@ -179,3 +179,57 @@ fn a_broker_url_that_can_not_work_is_refused_at_the_start() {
         assert!(err.contains("(variable RABBITMQ_URL): must ") && !err.contains("hush"), "{url}: {err}");
     }
 }
+
+#[test]
+fn a_secret_that_nothing_could_match_is_refused_and_none_is_shown() {
+    let keys = [
+        ("CHAT3_API_KEY", "chat3.api_key"),
+        ("JWT_SECRET", "auth.jwt_secret"),
+        ("BRIDGE_ADMIN__TOKEN", "admin.token"),
+    ];
+    for (variable, key) in keys {
+        let good = with(&[]);
+        for odd in ["hush-hush-hush-hush-hush-hush-hush\n", " hush-hush-hush-hush", "hush-hush-hush-hush\r\n"] {
+            let env: Vec<_> =
+                good.iter().copied().filter(|(name, _)| *name != variable).chain([(variable, odd)]).collect();
+            let (code, out, err) = run(&["config", "check"], &env);
+            assert_eq!((code, out.as_str()), (Some(2), ""), "{key} {odd:?}");
+            let told = format!("{key} = \"****\" (variable {variable}): must not begin or end with white space");
+            assert!(err.contains(&told) && !err.contains("hush"), "{err}");
+            assert_eq!(err.lines().count(), 1, "{err}");
+        }
+    }
+    for (variable, key) in [keys[0], keys[2]] {
+        let env: Vec<_> =
+            GOOD.iter().copied().filter(|(name, _)| *name != variable).chain([(variable, "пароль")]).collect();
+        let (code, _, err) = run(&["config", "check"], &env);
+        assert_eq!(code, Some(2));
+        assert!(
+            err.contains(&format!("{key} = \"****\" (variable {variable}): must be printable ASCII")),
+            "{err}"
+        );
+    }
+    // HMAC takes any bytes.
+    let long = "пароль пароль пароль пароль";
+    assert_eq!(run(&["config", "check"], &[GOOD[0], GOOD[1], ("JWT_SECRET", long)]).0, Some(0));
+
+    let urls = [
+        ("RABBITMQ_URL", "amqp://u:hu,sh@a,amqp://u:hu,sh@b"),
+        ("CHAT3_API_URL", "http://u:hu,sh@c/api"),
+        ("BRIDGE_UPSTREAM__BACKEND_URL", "http://u:hu,sh@d"),
+    ];
+    let env: Vec<_> = with(&urls[1..]).into_iter().filter(|pair| *pair != GOOD[0]).collect();
+    let (code, out, err) = run(&["config", "explain"], &env);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(!out.contains("hu,") && !out.contains(",sh"), "{out}");
+    for shown in ["http://u:****@c/api", "http://u:****@d"] {
+        assert!(out.contains(shown), "{shown}\n{out}");
+    }
+    let wrong =
+        urls.map(|(variable, url)| (variable, url.replace("http://", "ftp://").replace("amqp://", "amq://")));
+    let env: Vec<_> = with(&[]).into_iter().filter(|pair| *pair != GOOD[0]).collect();
+    let env: Vec<_> = env.into_iter().chain(wrong.iter().map(|(name, url)| (*name, url.as_str()))).collect();
+    let (code, _, err) = run(&["config", "check"], &env);
+    assert_eq!(code, Some(2));
+    assert!(!err.contains("hu,") && !err.contains(",sh"), "{err}");
+}
