@@ -10,11 +10,13 @@ mod fault;
 mod keys;
 mod load;
 mod mask;
+mod origins;
 pub mod watch;
 
 pub use fault::{Fault, Faults, Origin};
 pub use load::{Configured, Loaded, Sources, nearest_key};
 pub use mask::masked;
+pub use origins::OriginPattern;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -224,7 +226,7 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Largest request body, in bytes.
     pub max_body: ByteSize,
-    /// Origins for CORS and Socket.IO; absent: `["*"]` in `development`, else none.
+    /// Origins for CORS and Socket.IO, see [`OriginPattern`]; absent: `["*"]` in `development`, else none.
     pub allowed_origins: Option<Vec<String>>,
     /// How long SIGTERM waits for what is in flight.
     #[serde(with = "humantime_serde")]

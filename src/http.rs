@@ -17,13 +17,13 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use crate::auth::Authenticator;
 use crate::chat3::{Chat3, Membership};
-use crate::config::MembershipMode;
+use crate::config::{MembershipMode, OriginPattern};
 use crate::delivery::Hub;
 
 /// What the handlers need.
@@ -98,10 +98,10 @@ fn may_be_post(request: &Request) -> bool {
 
 /// CORS for `origins`; `*` allows all.
 pub fn cors(origins: &[String]) -> CorsLayer {
-    let any = origins.iter().any(|origin| origin == "*");
-    let listed: Vec<HeaderValue> =
-        origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
-    let origin = if any { AllowOrigin::mirror_request() } else { AllowOrigin::list(listed) };
+    let patterns: Vec<OriginPattern> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let origin = AllowOrigin::predicate(move |origin, _| {
+        origin.to_str().is_ok_and(|origin| patterns.iter().any(|pattern| pattern.matches(origin)))
+    });
     let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     CorsLayer::new()
         .allow_origin(origin)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::amqp_url::AmqpUrl;
-use super::{AuthMode, Environment, Fault, MembershipMode, Origin, Settings, masked};
+use super::{AuthMode, Environment, Fault, MembershipMode, Origin, OriginPattern, Settings, masked};
 
 /// Everything that contradicts itself, except about keys that are `broken` already.
 pub(super) fn contradictions(
@@ -21,13 +21,17 @@ pub(super) fn contradictions(
     check.durations(settings);
     check.memory(settings);
     check.names(settings);
+    check.origins(settings, environment);
     check.ignore_rules(settings);
     check.faults
 }
 
 /// What is allowed but unwise.
-pub(super) fn warnings(settings: &Settings) -> Vec<String> {
+pub(super) fn warnings(settings: &Settings, environment: Environment) -> Vec<String> {
     let mut warnings = Vec::new();
+    if settings.allowed_origins(environment).is_empty() {
+        warnings.push("http.allowed_origins is empty: pages of other origins can't use the gateway".into());
+    }
     if settings.auth.mode == AuthMode::Jwt && settings.auth.jwt_secret.len() < 32 {
         warnings.push("auth.jwt_secret is shorter than 32 bytes: HS256 wants as many".into());
     }
@@ -222,13 +226,16 @@ impl Check<'_> {
             self.say("state_dir", "", "must be a directory");
         }
         for origin in settings.http.allowed_origins.iter().flatten() {
-            if origin != "*" && !is_http(origin) {
-                self.say(
-                    "http.allowed_origins",
-                    origin,
-                    "must each be * or an origin such as https://chat.example",
-                );
-            }
+            let wrong = match origin.parse() {
+                Ok(OriginPattern::Any) if environment != Environment::Development => {
+                    "any page could call with a user's credentials; outside development each origin is named"
+                }
+                Ok(_) => continue,
+                Err(wrong) => wrong,
+            };
+            let must =
+                format!("must each be an origin such as https://chat.example or https://*.chat.example: {wrong}");
+            self.say("http.allowed_origins", origin, &must);
         }
     }
 
@@ -237,6 +244,9 @@ impl Check<'_> {
             let say = |check: &mut Self, must: &str| check.say("shadow.ignore", &rule.name, must);
             if rule.name.is_empty() || rule.owner.is_empty() || rule.reason.is_empty() {
                 say(self, "must each have a name, an owner and a reason");
+    }
+
+    fn origins(&mut self, settings: &Settings, environment: Environment) {
             }
             if rule.expires.parse::<jiff::civil::Date>().is_err() {
                 say(self, "must each expire on a day, as YYYY-MM-DD");

@@ -127,7 +127,7 @@ impl Sources {
         if !faults.is_empty() {
             return Err(Faults(faults));
         }
-        let warnings = check::warnings(&settings);
+        let warnings = check::warnings(&settings, environment);
         Ok(Loaded { settings: named(settings), environment, warnings, values })
     }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures and logs of a failed test")]
 
 mod bad_input;
+mod connections;
 mod control;
 mod ending;
 mod flips;

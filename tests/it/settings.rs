@@ -233,3 +233,29 @@ fn a_secret_that_nothing_could_match_is_refused_and_none_is_shown() {
     assert_eq!(code, Some(2));
     assert!(!err.contains("hu,") && !err.contains(",sh"), "{err}");
 }
+
+#[test]
+fn origins_that_no_browser_writes_are_refused_and_none_is_warned_about() {
+    let check = |environment: &str, origins: Option<&str>| {
+        let mut env = with(&[("BRIDGE_ADMIN__TOKEN", "0123456789abcdef"), ("BRIDGE_ENV", environment)]);
+        env.extend(origins.map(|origins| ("BRIDGE_HTTP__ALLOWED_ORIGINS", origins)));
+        run(&["config", "check"], &env)
+    };
+    let good = "https://chat.example,https://*.chat.example,capacitor://localhost,http://localhost:5173";
+    let (code, _, err) = check("production", Some(good));
+    assert_eq!((code, err.contains("allowed_origins")), (Some(0), false), "{err}");
+    assert_eq!(check("development", Some("*")).0, Some(0));
+    for origin in ["*", "chat.example", "https://chat.example/", "https://*", "https://a.*.example", "null"] {
+        let (code, out, err) = check("staging", Some(origin));
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{origin}");
+        let told =
+            format!("http.allowed_origins = {origin:?} (variable BRIDGE_HTTP__ALLOWED_ORIGINS): must each be");
+        assert!(err.contains(&told), "{err}");
+    }
+    for origins in [None, Some("")] {
+        let (code, _, err) = check("production", origins);
+        assert_eq!(code, Some(0));
+        assert!(err.contains("warning: http.allowed_origins is empty"), "{err}");
+    }
+    assert!(!check("development", None).2.contains("allowed_origins"));
+}

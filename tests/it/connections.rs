@@ -1,0 +1,32 @@
+//! The edges of HTTP: who may call, which way calls go out, and how long a connection is kept.
+
+use std::io::Write as _;
+
+use updates_bridge::demo::StandInOptions;
+
+use crate::kit::bridge::Bridge;
+use crate::kit::raw::{Backend, answer, ask, connect};
+use crate::kit::s;
+use crate::kit::world::World;
+
+fn allowed(bridge: &Bridge, origin: &str) -> bool {
+    let request = format!(
+        "OPTIONS /api/messages/dialog/x HTTP/1.1\r\nhost: bridge\r\norigin: {origin}\r\n\
+         access-control-request-method: POST\r\n\r\n"
+    );
+    let (_, answer) = ask(&bridge.http, request.as_bytes());
+    answer.to_ascii_lowercase().contains(&format!("access-control-allow-origin: {origin}"))
+}
+
+#[test]
+fn pages_of_allowed_origins_may_call_and_no_others() {
+    let world = World::alone(StandInOptions::default());
+    let origins = "https://chat.example,https://*.chat.example,capacitor://localhost";
+    let bridge = world.setup("legacy").env("BRIDGE_HTTP__ALLOWED_ORIGINS", origins).start();
+    for origin in ["https://chat.example", "https://eu.chat.example", "capacitor://localhost"] {
+        assert!(allowed(&bridge, origin), "{origin}");
+    }
+    for origin in ["http://chat.example", "https://a.b.chat.example", "https://evil.example", "null"] {
+        assert!(!allowed(&bridge, origin), "{origin}");
+    }
+}
