@@ -39,6 +39,8 @@ impl Chat3 {
         let http = reqwest::Client::builder()
             .default_headers(headers)
             .connect_timeout(Duration::from_secs(5))
+            // A proxy of the environment is for the way out of the house; the key is for Chat3 alone.
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .build()?;

@@ -27,7 +27,7 @@ pub(super) async fn run(gateway: SocketAddr, dialog: String, users: Vec<(String,
         tokio::spawn(listen(gateway, dialog.clone(), id.clone(), name.clone(), say));
     }
     tokio::time::sleep(Duration::from_millis(700)).await;
-    let http = reqwest::Client::new();
+    let Ok(http) = reqwest::Client::builder().no_proxy().build() else { return };
     for (turn, line) in LINES.iter().cycle().enumerate() {
         let (sender, _) = &users[turn % users.len()];
         let url = format!("http://{gateway}/api/messages/dialog/{dialog}");

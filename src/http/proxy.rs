@@ -38,6 +38,7 @@ impl Proxy {
         let client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .read_timeout(SILENT)
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never());
         let url = url::Url::parse(url).ok();

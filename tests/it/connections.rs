@@ -30,3 +30,22 @@ fn pages_of_allowed_origins_may_call_and_no_others() {
         assert!(!allowed(&bridge, origin), "{origin}");
     }
 }
+
+#[test]
+fn a_proxy_of_the_environment_gets_no_call_and_no_key() {
+    let world = World::alone(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["proxy_a"]);
+    let (proxy, backend) = (Backend::start(), Backend::start());
+    let mut setup = world
+        .setup("legacy")
+        .env("BRIDGE_MEMBERSHIP__MODE", "enforce")
+        .env("BRIDGE_UPSTREAM__BACKEND_URL", &backend.url);
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"] {
+        setup = setup.env(name, &proxy.url);
+    }
+    let bridge = setup.start();
+    bridge.say("proxy_a", &dialog, "x");
+    assert_eq!(bridge.get("/api/else").0, 200);
+    assert_eq!(backend.take().len(), 1);
+    assert_eq!(proxy.take(), Vec::<String>::new());
+}
