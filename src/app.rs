@@ -157,8 +157,11 @@ impl App {
         let listener = listen("http.listen", settings.http.listen).await?;
         let admin_listener = listen("admin.listen", settings.admin.listen).await?;
         let cors = http::cors(&settings.allowed_origins(loaded.environment));
-        let server_settings =
-            ServerSettings { socket: settings.socket.clone(), handshake: settings.auth.handshake };
+        let server_settings = ServerSettings {
+            socket: settings.socket.clone(),
+            handshake: settings.auth.handshake,
+            keep_alive: settings.http.keep_alive,
+        };
         let routes = options.routes.merge(http::router(api));
         let front = Arc::clone(&hub) as Arc<dyn crate::sockets::Front>;
         let http = listener.local_addr().map_err(other)?;
@@ -225,7 +228,8 @@ impl App {
         self.tasks.spawn(async move {
             ended.run_until_cancelled(crate::telemetry::keep(metrics)).await;
         });
-        self.tasks.spawn(admin::serve(admin_listener, admin::router(admin_state), stop));
+        let keep_alive = settings.http.keep_alive;
+        self.tasks.spawn(admin::serve(admin_listener, admin::router(admin_state), keep_alive, stop));
     }
 
     /// Runs until a signal ends it.

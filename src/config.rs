@@ -228,6 +228,9 @@ pub struct Http {
     pub max_body: ByteSize,
     /// Origins for CORS and Socket.IO, see [`OriginPattern`]; absent: `["*"]` in `development`, else none.
     pub allowed_origins: Option<Vec<String>>,
+    /// How long a connection may idle between requests, on either listener.
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
     /// How long SIGTERM waits for what is in flight.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,

@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod demo;
 pub mod flag;
 pub mod http;
+pub mod listener;
 pub mod ration;
 pub mod shadow;
 pub mod sockets;

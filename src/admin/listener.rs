@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-/// A request's head, and every further part of its body, has to come within this time.
+use crate::listener::Limits;
+
+/// Every further part of a request's body has to come within this time.
 const SILENT: Duration = Duration::from_secs(15);
 
-/// Serves until `stop`; then ends every connection, streams of records too.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+/// Serves until `stop`; then ends every connection, streams of records too. One that idles is kept for `keep_alive`.
+pub async fn serve(listener: TcpListener, router: Router, keep_alive: Duration, stop: CancellationToken) {
     let router = router.layer(RequestBodyTimeoutLayer::new(SILENT));
     let connections = TaskTracker::new();
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
@@ -29,10 +29,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         };
         let (router, stop) = (router.clone(), stop.clone());
         connections.spawn(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(SILENT)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            let connection =
+                crate::listener::serve(stream, router, Limits::new(keep_alive), std::future::pending());
             if let Some(Err(error)) = stop.run_until_cancelled(connection).await {
                 tracing::debug!(%error, "a connection to the admin side ended early");
             }

@@ -194,6 +194,7 @@ impl Check<'_> {
             ("rabbitmq.heartbeat", settings.rabbitmq.heartbeat, 600),
             ("chat3.timeout", settings.chat3.timeout, 30),
             ("shadow.window", settings.shadow.window, 300),
+            ("http.keep_alive", settings.http.keep_alive, 3_600),
             ("shadow.stale_after", settings.shadow.stale_after, 90 * 86_400),
             ("guard.period", settings.guard.period, 86_400),
         ];

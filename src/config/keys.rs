@@ -137,6 +137,7 @@ fn is_duration(key: &str) -> bool {
             | "chat3.timeout"
             | "membership.cache"
             | "http.drain_timeout"
+            | "http.keep_alive"
             | "shadow.window"
             | "shadow.stale_after"
             | "guard.broker_down"

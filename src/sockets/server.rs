@@ -10,8 +10,6 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use http::{Method, Request};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use socketioxide::SocketIo;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,9 +27,8 @@ use super::wire::Wires;
 use super::{socketio, websocket};
 use crate::auth::Authenticator;
 use crate::config::{Handshake, SocketSettings};
+use crate::listener::Limits;
 
-/// A client that sends its request's head slower than this is cut.
-const HEAD: Duration = Duration::from_secs(15);
 /// A client that sends nothing more of a body for this long is cut.
 const BODY: Duration = Duration::from_secs(30);
 
@@ -42,6 +39,8 @@ pub struct ServerSettings {
     pub socket: SocketSettings,
     /// Whether the handshake must carry a token.
     pub handshake: Handshake,
+    /// How long a connection may idle between requests.
+    pub keep_alive: Duration,
 }
 
 /// The client side.
@@ -55,6 +54,7 @@ pub struct Server {
     /// Plain WebSockets end.
     cut: CancellationToken,
     connections: TaskTracker,
+    keep_alive: Duration,
 }
 
 impl Server {
@@ -102,7 +102,8 @@ impl Server {
         // It is set once, here.
         let _first = shared.inject.set(inject);
         let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
-        Self { listener: Mutex::new(Some(listener)), router, io, stop, cut, connections }
+        let keep_alive = settings.keep_alive;
+        Self { listener: Mutex::new(Some(listener)), router, io, stop, cut, connections, keep_alive }
     }
 
     /// Accepts until [`Self::stop_accepting`]; then the port is closed.
@@ -130,21 +131,9 @@ impl Server {
         let (io, meter) = MeteredIo::new(stream);
         let router = self.router.clone().layer(axum::Extension(meter));
         let stop = self.stop.clone();
+        let limits = Limits::new(self.keep_alive);
         self.connections.spawn(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
-                .serve_connection(TokioIo::new(io), TowerToHyperService::new(router))
-                .with_upgrades();
-            let mut connection = std::pin::pin!(connection);
-            let served = tokio::select! {
-                served = connection.as_mut() => served,
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = served {
+            if let Err(error) = crate::listener::serve(io, router, limits, stop.cancelled()).await {
                 tracing::debug!(%error, "a connection ended early");
             }
         });

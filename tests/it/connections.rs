@@ -49,3 +49,17 @@ fn a_proxy_of_the_environment_gets_no_call_and_no_key() {
     assert_eq!(backend.take().len(), 1);
     assert_eq!(proxy.take(), Vec::<String>::new());
 }
+
+#[test]
+fn a_connection_is_kept_between_requests_on_both_listeners() {
+    let world = World::alone(StandInOptions::default());
+    let bridge = world.setup("legacy").env("BRIDGE_ADMIN__OPEN_METRICS", "true").start();
+    let mut kept = [(connect(&bridge.http), "/health"), (connect(&bridge.admin), "/metrics")];
+    for pause in [0, 17] {
+        std::thread::sleep(s(pause));
+        for (stream, path) in &mut kept {
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: bridge\r\n\r\n").unwrap();
+            assert_eq!(answer(stream).0, 200, "{path} after {pause} s");
+        }
+    }
+}
