@@ -133,10 +133,6 @@ impl Check<'_> {
         }
     }
 
-    fn numbers(&mut self, settings: &Settings) {
-        let percent = settings.flag.rollout.percent;
-        if !(0.0..=100.0).contains(&percent) {
-            self.say("flag.rollout.percent", &percent.to_string(), "must be 0 to 100");
     /// A line break after a secret comes from the file that it was read from. Whoever is to match it does not have it,
     /// and a header can't carry it.
     fn secrets(&mut self, settings: &Settings) {
@@ -154,6 +150,10 @@ impl Check<'_> {
         }
     }
 
+    fn numbers(&mut self, settings: &Settings) {
+        let percent = settings.flag.rollout.percent;
+        if !(0.0..=100.0).contains(&percent) {
+            self.say("flag.rollout.percent", &percent.to_string(), "must be 0 to 100");
         }
         let shadow = &settings.shadow;
         let shares = [
@@ -187,22 +187,37 @@ impl Check<'_> {
     }
 
     fn durations(&mut self, settings: &Settings) {
-        let durations = [
+        const DAY: u64 = 86_400;
+        let positive = [
             ("flag.flip_timeout", settings.flag.flip_timeout, 3_600),
             ("flag.remember", settings.flag.remember, 3_600),
             ("rabbitmq.ready_timeout", settings.rabbitmq.ready_timeout, 600),
             ("rabbitmq.heartbeat", settings.rabbitmq.heartbeat, 600),
             ("chat3.timeout", settings.chat3.timeout, 30),
-            ("shadow.window", settings.shadow.window, 300),
             ("http.keep_alive", settings.http.keep_alive, 3_600),
-            ("shadow.stale_after", settings.shadow.stale_after, 90 * 86_400),
-            ("guard.period", settings.guard.period, 86_400),
+            ("shadow.window", settings.shadow.window, 300),
+            ("shadow.stale_after", settings.shadow.stale_after, 90 * DAY),
+            ("guard.period", settings.guard.period, DAY),
         ];
-        for (key, duration, most) in durations {
-            if duration.is_zero() || duration > Duration::from_secs(most) {
-                let shown = humantime::format_duration(duration).to_string();
-                let most = humantime::format_duration(Duration::from_secs(most));
-                self.say(key, &shown, &format!("must be more than 0 and at most {most}"));
+        let any = [
+            ("rabbitmq.linger", settings.linger(), 3_600),
+            ("membership.cache", settings.membership.cache, DAY),
+            ("http.drain_timeout", settings.http.drain_timeout, 3_600),
+            ("guard.broker_down", settings.guard.broker_down, DAY),
+            ("guard.silence", settings.guard.silence, DAY),
+        ];
+        let shown = |duration| humantime::format_duration(duration).to_string();
+        for (key, duration, most) in positive {
+            let most = Duration::from_secs(most);
+            if duration.is_zero() || duration > most {
+                let must = format!("must be more than 0 and at most {}", shown(most));
+                self.say(key, &shown(duration), &must);
+            }
+        }
+        for (key, duration, most) in any {
+            let most = Duration::from_secs(most);
+            if duration > most {
+                self.say(key, &shown(duration), &format!("must be at most {}", shown(most)));
             }
         }
     }
@@ -226,6 +241,9 @@ impl Check<'_> {
         if settings.state_dir.as_os_str().is_empty() {
             self.say("state_dir", "", "must be a directory");
         }
+    }
+
+    fn origins(&mut self, settings: &Settings, environment: Environment) {
         for origin in settings.http.allowed_origins.iter().flatten() {
             let wrong = match origin.parse() {
                 Ok(OriginPattern::Any) if environment != Environment::Development => {
@@ -245,9 +263,6 @@ impl Check<'_> {
             let say = |check: &mut Self, must: &str| check.say("shadow.ignore", &rule.name, must);
             if rule.name.is_empty() || rule.owner.is_empty() || rule.reason.is_empty() {
                 say(self, "must each have a name, an owner and a reason");
-    }
-
-    fn origins(&mut self, settings: &Settings, environment: Environment) {
             }
             if rule.expires.parse::<jiff::civil::Date>().is_err() {
                 say(self, "must each expire on a day, as YYYY-MM-DD");

@@ -234,9 +234,9 @@ impl Layers {
                 return;
             }
         };
-        match toml::from_str::<Value>(&text) {
+        match toml::from_str::<toml::Table>(&text) {
             Ok(tree) => {
-                for (key, value) in flatten(&tree) {
+                for (key, value) in flatten(&json(toml::Value::Table(tree))) {
                     let origin = Origin::File(name.clone());
                     if self.keys.contains(&key) {
                         self.values.insert(key, (value, origin));
@@ -316,6 +316,21 @@ impl Layers {
             }
         }
         good
+    }
+}
+
+/// TOML as JSON; what JSON has no form for stays as the text that it was, which fits no number.
+fn json(value: toml::Value) -> Value {
+    match value {
+        toml::Value::Float(number) => {
+            serde_json::Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::Number)
+        }
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Boolean(is) => is.into(),
+        toml::Value::Datetime(moment) => moment.to_string().into(),
+        toml::Value::Array(items) => items.into_iter().map(json).collect(),
+        toml::Value::Table(table) => table.into_iter().map(|(name, value)| (name, json(value))).collect(),
     }
 }
 

@@ -259,3 +259,52 @@ fn origins_that_no_browser_writes_are_refused_and_none_is_warned_about() {
     }
     assert!(!check("development", None).2.contains("allowed_origins"));
 }
+
+#[test]
+fn a_number_that_is_none_or_out_of_range_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |text: &str| {
+        std::fs::write(dir.path().join("default.toml"), text).unwrap();
+        run(&["config", "check", "--config-dir", dir.path().to_str().unwrap()], &GOOD)
+    };
+    assert_eq!(check("[flag.rollout]\npercent = 12.5\n").0, Some(0));
+    let floats = [
+        ("flag.rollout", "percent"),
+        ("shadow", "sample"),
+        ("shadow", "indeterminate_max"),
+        ("shadow", "target_rate"),
+        ("shadow", "confidence"),
+        ("guard", "missing_max"),
+    ];
+    for (section, key) in floats {
+        for value in ["nan", "-nan", "inf", "-inf", "-0.1", "100.1", "1e400", "\"5\"", "2024-01-01"] {
+            let (code, out, err) = check(&format!("[{section}]\n{key} = {value}\n"));
+            assert_eq!((code, out.as_str()), (Some(2), ""), "{key} = {value}");
+            assert!(err.contains(&format!("{section}.{key} = ")) || err.contains("default.toml"), "{err}");
+        }
+        for value in ["NaN", "nan", "inf", "1e400", "-1"] {
+            let name = format!("BRIDGE_{}__{}", section.replace('.', "__"), key).to_ascii_uppercase();
+            let (code, _, err) = run(&["config", "check"], &with(&[(&name, value)]));
+            assert_eq!(code, Some(2), "{name}={value}");
+            assert!(err.contains(&format!("{section}.{key} = ")), "{err}");
+        }
+    }
+    for (section, line) in [
+        ("http", "drain_timeout = \"18446744073709551615s\""),
+        ("http", "keep_alive = \"0s\""),
+        ("membership", "cache = \"1000000y\""),
+        ("rabbitmq", "linger = \"18446744073709551615s\""),
+        ("rabbitmq", "prefetch = 65536"),
+        ("rabbitmq", "prefetch = -1"),
+        ("rabbitmq", "prefetch = 2.5"),
+        ("guard", "min_messages = -1"),
+        ("guard", "silence = \"18446744073709551615s\""),
+        ("shadow", "keep = 4294967296"),
+    ] {
+        let (code, out, err) = check(&format!("[{section}]\n{line}\n"));
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{line}");
+        let key = line.split(' ').next().unwrap();
+        assert!(err.contains(&format!("{section}.{key} = ")), "{err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
+    }
+}
