@@ -13,6 +13,9 @@ use super::keys::{Keys, PORT, SHORT, flatten, is_size};
 use super::mask::{masked, masked_unknown, masked_value};
 use super::{Environment, Settings, check};
 
+/// Variables of the program that are no keys: the environment, and the instances that commands ask.
+const NOT_KEYS: [&str; 2] = ["BRIDGE_ENV", "BRIDGE_NODES"];
+
 /// Where settings come from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -165,8 +168,8 @@ impl Sources {
         for (name, value) in &self.env {
             let Some(name) = name.to_str() else { continue };
             let known = SHORT.iter().find(|(variable, _)| *variable == name).map(|(_, key)| (*key).to_owned());
-            let own = name.starts_with("BRIDGE_") && name != "BRIDGE_ENV";
-            if known.is_none() && !own {
+            let own = name.starts_with("BRIDGE_") && !NOT_KEYS.contains(&name);
+            if known.is_none() && (!own || is_service_link(name, &value.to_string_lossy())) {
                 continue;
             }
             let Some(key) = known.clone().or_else(|| layers.keys.of_variable(name)) else {
@@ -317,6 +320,23 @@ impl Layers {
         }
         good
     }
+}
+
+/// What the kubelet sets for a Service whose name begins with `bridge`: `…_SERVICE_HOST`, `…_SERVICE_PORT[_NAME]`,
+/// `…_PORT` (a URL), `…_PORT_3001_TCP[_PROTO|_PORT|_ADDR]`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let of_port = |rest: &str| {
+        let words: Vec<&str> = rest.split('_').collect();
+        matches!(words[..], [port, "TCP" | "UDP" | "SCTP"] | [port, "TCP" | "UDP" | "SCTP", "PROTO" | "PORT" | "ADDR"]
+            if number(port))
+    };
+    let after = |word: &str| name.rsplit_once(word).map(|(_, rest)| rest);
+    name.ends_with("_SERVICE_HOST")
+        || (name.ends_with("_SERVICE_PORT") || after("_SERVICE_PORT_").is_some()) && number(value)
+        || name.ends_with("_PORT") && is_url
+        || name.match_indices("_PORT_").any(|(at, word)| of_port(&name[at + word.len()..]))
 }
 
 /// TOML as JSON; what JSON has no form for stays as the text that it was, which fits no number.

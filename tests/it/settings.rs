@@ -308,3 +308,27 @@ fn a_number_that_is_none_or_out_of_range_is_refused() {
         assert_eq!(err.lines().count(), 1, "{err}");
     }
 }
+
+#[test]
+fn what_a_kubelet_sets_for_a_service_is_no_setting() {
+    let links = [
+        ("BRIDGE_PORT", "tcp://10.0.0.7:3001"),
+        ("BRIDGE_SERVICE_HOST", "10.0.0.7"),
+        ("BRIDGE_SERVICE_PORT", "3001"),
+        ("BRIDGE_SERVICE_PORT_HTTP_MAIN", "3001"),
+        ("BRIDGE_PORT_3001_TCP", "tcp://10.0.0.7:3001"),
+        ("BRIDGE_PORT_3001_TCP_PROTO", "tcp"),
+        ("BRIDGE_PORT_3001_TCP_PORT", "3001"),
+        ("BRIDGE_PORT_3001_TCP_ADDR", "10.0.0.7"),
+        ("BRIDGE_ADMIN_PORT", "udp://10.0.0.8:53"),
+        ("BRIDGE_ADMIN_SERVICE_HOST", "10.0.0.8"),
+        ("BRIDGE_ADMIN_SERVICE_PORT_ADMIN", "3002"),
+        ("BRIDGE_ADMIN_PORT_53_UDP_ADDR", "10.0.0.8"),
+        ("BRIDGE_NODES", "http://10.0.0.9:3002"),
+    ];
+    let (code, _, err) = run(&["config", "check"], &with(&links));
+    assert_eq!(code, Some(0), "{err}");
+    for (name, value) in [("BRIDGE_PORT", "3001"), ("BRIDGE_HTTP_PORT", "3001"), ("BRIDGE_PORT_X_TCP", "1")] {
+        assert_eq!(run(&["config", "check"], &with(&[(name, value)])).0, Some(2), "{name} is a mistake");
+    }
+}
