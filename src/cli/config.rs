@@ -5,6 +5,9 @@ use clap::Subcommand;
 use super::{ConfigArgs, Failure, load, print};
 use crate::config::nearest_key;
 
+const NO_FILE: &str = "no configuration file was read: there is no default.toml and no file of the environment in \
+                       ./config; --config-dir names another directory";
+
 /// Checks or explains the settings.
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
@@ -27,7 +30,11 @@ pub(super) fn run(command: Config) -> Result<(), Failure> {
         Config::Check(args) => {
             let loaded = load(&args.sources())?;
             let (environment, stage) = (loaded.environment.name(), loaded.settings.stage());
-            print::data(&format!("ok: environment {environment}, stage {stage}"));
+            if loaded.files.is_empty() {
+                print::say(&format!("warning: {NO_FILE}"));
+            }
+            let files = if loaded.files.is_empty() { "no file".into() } else { loaded.files.join(", ") };
+            print::data(&format!("ok: environment {environment}, stage {stage}, from {files}"));
             Ok(())
         }
         Config::Explain { config, key, json } => explain(config, key.as_deref(), json),

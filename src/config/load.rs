@@ -49,6 +49,8 @@ pub struct Loaded {
     pub environment: Environment,
     /// What is allowed but unwise.
     pub warnings: Vec<String>,
+    /// The files that were read, in order.
+    pub files: Vec<String>,
     values: BTreeMap<String, (Value, Origin)>,
 }
 
@@ -107,7 +109,8 @@ impl Sources {
     /// # Errors
     /// [`Faults`]: all of them.
     pub fn load(&self) -> Result<Loaded, Faults> {
-        let mut layers = Layers { keys: Keys::new(), values: BTreeMap::new(), faults: Vec::new() };
+        let mut layers =
+            Layers { keys: Keys::new(), values: BTreeMap::new(), faults: Vec::new(), files: Vec::new() };
         let environment = self.environment(&mut layers);
         self.files(&mut layers, environment);
         self.variables(&mut layers);
@@ -115,7 +118,7 @@ impl Sources {
         layers.port();
         self.command_line(&mut layers);
         let values = layers.checked();
-        let mut faults = layers.faults;
+        let (mut faults, files) = (layers.faults, layers.files);
         let settings = extract(&values).unwrap_or_else(|fault| {
             faults.push(fault);
             Settings::default()
@@ -131,7 +134,7 @@ impl Sources {
             return Err(Faults(faults));
         }
         let warnings = check::warnings(&settings, environment);
-        Ok(Loaded { settings: named(settings), environment, warnings, values })
+        Ok(Loaded { settings: named(settings), environment, warnings, files, values })
     }
 
     fn environment(&self, layers: &mut Layers) -> Environment {
@@ -224,6 +227,8 @@ struct Layers {
     keys: Keys,
     values: BTreeMap<String, (Value, Origin)>,
     faults: Vec<Fault>,
+    /// What was read.
+    files: Vec<String>,
 }
 
 impl Layers {
@@ -237,6 +242,7 @@ impl Layers {
                 return;
             }
         };
+        self.files.push(name.clone());
         match toml::from_str::<toml::Table>(&text) {
             Ok(tree) => {
                 for (key, value) in flatten(&json(toml::Value::Table(tree))) {

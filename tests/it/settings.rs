@@ -332,3 +332,18 @@ fn what_a_kubelet_sets_for_a_service_is_no_setting() {
         assert_eq!(run(&["config", "check"], &with(&[(name, value)])).0, Some(2), "{name} is a mistake");
     }
 }
+
+#[test]
+fn a_check_names_the_files_that_it_read() {
+    let (code, out, err) = run(&["config", "check"], &GOOD);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("from no file") && err.contains("warning: no configuration file was read"), "{out}{err}");
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["default.toml", "development.toml"] {
+        std::fs::write(dir.path().join(name), "").unwrap();
+    }
+    let dir = dir.path().to_str().unwrap();
+    let (_, out, err) = run(&["config", "check", "--config-dir", dir], &GOOD);
+    assert!(out.contains(&format!("from {dir}/default.toml, {dir}/development.toml")), "{out}");
+    assert!(!err.contains("no configuration file"), "{err}");
+}
