@@ -2,6 +2,7 @@
 
 mod guard;
 mod parts;
+mod reading;
 mod ready;
 mod signals;
 
@@ -21,7 +22,7 @@ use crate::auth::Authenticator;
 use crate::broker::{Broker, EmbeddedBroker};
 use crate::chat3::{Chat3, Membership};
 use crate::clock::Clock;
-use crate::config::{Loaded, Sources};
+use crate::config::{Faults, Loaded, Sources};
 use crate::delivery::{Hub, Members, Tap};
 use crate::flag::{Configured, Control, ControlSettings, Preflight, Store, StoreError};
 use crate::http::{self, Api};
@@ -29,6 +30,8 @@ use crate::shadow::{Desk, DeskSettings, Recorder, RecorderLimits};
 use crate::sockets::{Server, ServerSettings};
 
 pub use signals::Signals;
+
+use self::reading::Reading;
 
 /// The HTTP answer to a client that was waiting, and acks, may take this long to leave after SIGTERM.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -234,21 +237,23 @@ impl App {
 
     /// Runs until a signal ends it.
     pub async fn run(mut self, mut signals: Signals) {
+        // Its first hint comes at once: nobody watched while the gateway came up.
         let mut watcher = crate::config::watch::Watcher::new(&self.sources.dir());
-        // Nobody watched while the gateway came up.
-        self.reload();
+        let mut reading = Reading::default();
         let mut retry = tokio::time::interval(Duration::from_secs(5));
         loop {
             tokio::select! {
+                biased;
                 signal = signals.next() => match signal {
                     signals::Signal::Stop => break,
-                    signals::Signal::Reload => self.reload(),
+                    signals::Signal::Reload => reading.ask(&self.sources),
                     signals::Signal::Rollback => {
                         warn!("SIGUSR1: rolling back to legacy");
                         self.control.rollback("signal", "SIGUSR1", "signal", false).await;
                     }
                 },
-                () = watcher.changed() => self.reload(),
+                loaded = reading.next(&self.sources) => self.reload(loaded),
+                () = watcher.changed() => reading.ask(&self.sources),
                 _ = retry.tick() => {
                     self.control.retry_disk().await;
                 }
@@ -257,9 +262,9 @@ impl App {
         self.end().await;
     }
 
-    /// Reads the configuration again; with errors the old one stays.
-    fn reload(&mut self) {
-        let mut loaded = match self.sources.load() {
+    /// Takes a configuration that was read again; with errors the old one stays.
+    fn reload(&mut self, loaded: Result<Loaded, Faults>) {
+        let mut loaded = match loaded {
             Ok(loaded) => loaded,
             Err(faults) => {
                 error!("the configuration has errors, the old one stays:\n{faults}");

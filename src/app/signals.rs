@@ -35,6 +35,14 @@ impl Signals {
         })
     }
 
+    /// Waits for SIGTERM or SIGINT; what else comes is kept.
+    pub async fn stopped(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => (),
+            _ = self.int.recv() => (),
+        }
+    }
+
     pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
             biased;

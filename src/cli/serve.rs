@@ -23,10 +23,17 @@ pub(super) struct DemoArgs {
 
 pub(super) async fn serve(args: ConfigArgs) -> Result<(), Failure> {
     // Before anything else: SIGUSR1 rolls back from the first moment.
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     let sources = args.sources();
-    let loaded = load(&sources)?;
+    let reading = sources.clone();
+    let loaded = tokio::task::spawn_blocking(move || load(&reading));
+    // A mount that hangs can't keep the process from ending.
+    let loaded = tokio::select! {
+        loaded = loaded => loaded.map_err(|error| Failure::Other(error.into()))??,
+        () = signals.stopped() => return Ok(()),
+    };
     crate::telemetry::log(&loaded.settings.log);
+    tracing::info!(files = ?loaded.files, environment = loaded.environment.name(), "the settings were read");
     let metrics = crate::telemetry::metrics().map_err(|error| Failure::Other(error.into()))?;
     let app = App::start(loaded, sources, Options::default(), metrics).await?;
     let addresses = serde_json::json!({"http": app.http.to_string(), "admin": app.admin.to_string()});

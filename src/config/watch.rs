@@ -12,39 +12,21 @@ const QUIET: Duration = Duration::from_millis(300);
 /// A file system that reports nothing (a network mount) is looked at this often.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Watches a directory's TOML files while it lives.
+type Contents = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Watches a directory's TOML files while it lives. It reads on threads of its own: a mount may hang.
 pub struct Watcher {
-    _debouncer: Option<Debouncer<RecommendedWatcher, NoCache>>,
     looker: tokio::task::JoinHandle<()>,
     hints: watch::Receiver<u64>,
 }
 
 impl Watcher {
-    /// Watches `dir`; a directory that is not there is looked for.
+    /// Watches `dir`; a directory that is not there is looked for. The first hint comes once it is watched: what
+    /// changed before is not seen otherwise.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         let (sender, hints) = watch::channel(0);
-        // The directory, not the files: editors and Kubernetes replace them by renames.
-        let events = sender.clone();
-        let handler = move |result: DebounceEventResult| {
-            // Reading the files reports an access, and must not lead to reading them again.
-            if result.is_ok_and(|events| events.iter().any(|event| !matches!(event.kind, EventKind::Access(_)))) {
-                events.send_modify(|count| *count += 1);
-            }
-        };
-        let debouncer = new_debouncer_opt::<_, RecommendedWatcher, NoCache>(
-            QUIET,
-            None,
-            handler,
-            NoCache,
-            notify::Config::default(),
-        );
-        let debouncer = debouncer.ok().and_then(|mut debouncer| {
-            debouncer.watch(dir, RecursiveMode::NonRecursive).is_ok().then_some(debouncer)
-        });
-        // Taken now, not when the task first runs: what changes from here on is seen.
-        let looker = tokio::spawn(look(dir.to_owned(), contents(dir), sender));
-        Self { _debouncer: debouncer, looker, hints }
+        Self { looker: tokio::spawn(look(dir.to_owned(), sender)), hints }
     }
 
     /// Waits for the next change. What changed is for the caller to find out: a hint may be about nothing.
@@ -61,11 +43,16 @@ impl Drop for Watcher {
     }
 }
 
-async fn look(dir: PathBuf, mut before: BTreeMap<PathBuf, Vec<u8>>, hints: watch::Sender<u64>) {
+async fn look(dir: PathBuf, hints: watch::Sender<u64>) {
+    let (watched, events) = (dir.clone(), hints.clone());
+    let begun = tokio::task::spawn_blocking(move || (notified(&watched, events), contents(&watched))).await;
+    let Ok((_watch_it_meanwhile, mut before)) = begun else { return };
+    hints.send_modify(|count| *count += 1);
     let mut ticks = tokio::time::interval(LOOK);
     loop {
         ticks.tick().await;
-        let now = contents(&dir);
+        let dir = dir.clone();
+        let Ok(now) = tokio::task::spawn_blocking(move || contents(&dir)).await else { return };
         if now != before {
             before = now;
             hints.send_modify(|count| *count += 1);
@@ -73,8 +60,23 @@ async fn look(dir: PathBuf, mut before: BTreeMap<PathBuf, Vec<u8>>, hints: watch
     }
 }
 
+/// Hints whenever the file system reports a change, while the result lives.
+fn notified(dir: &Path, hints: watch::Sender<u64>) -> Option<Debouncer<RecommendedWatcher, NoCache>> {
+    let handler = move |result: DebounceEventResult| {
+        // Reading the files reports an access, and must not lead to reading them again.
+        if result.is_ok_and(|events| events.iter().any(|event| !matches!(event.kind, EventKind::Access(_)))) {
+            hints.send_modify(|count| *count += 1);
+        }
+    };
+    let config = notify::Config::default();
+    let made = new_debouncer_opt::<_, RecommendedWatcher, NoCache>(QUIET, None, handler, NoCache, config);
+    let mut debouncer = made.ok()?;
+    // The directory, not the files: editors and Kubernetes replace them by renames.
+    debouncer.watch(dir, RecursiveMode::NonRecursive).is_ok().then_some(debouncer)
+}
+
 /// The TOML files by name; symbolic links are followed, so that a swap of what they point to shows.
-fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+fn contents(dir: &Path) -> Contents {
     let Ok(entries) = std::fs::read_dir(dir) else { return BTreeMap::new() };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let toml = paths.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));

@@ -340,3 +340,56 @@ fn a_node_that_dies_in_a_flip_is_named_and_the_others_finish() {
     let again = world.setup("legacy").rabbit(&broker).state(copy).start();
     assert_eq!(again.flag()["stage"], "legacy", "what was not reached is not on its disk");
 }
+
+#[test]
+fn a_signal_rolls_back_while_a_reading_of_the_configuration_hangs() {
+    let world = World::alone(StandInOptions::default());
+    let state = tempfile::tempdir().unwrap();
+    let config = state.path().join("config");
+    std::fs::create_dir(&config).unwrap();
+    std::fs::write(config.join("default.toml"), "").unwrap();
+    // There need not be a broker behind it.
+    let bridge = world.setup("live").rabbit("amqp://127.0.0.1:1").state(state).start();
+    assert_eq!(bridge.flag()["stage"], "live");
+    // A pipe that nobody writes to: whoever opens it waits, as on a mount that hangs.
+    let (pipe, file) = (config.join("pipe"), config.join("default.toml"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::rename(&pipe, &file).unwrap();
+    bridge.signal("-HUP");
+    std::thread::sleep(s(3));
+    bridge.signal("-USR1");
+    eventually("the rollback", s(20), || (bridge.flag()["stage"] == "legacy").then_some(()));
+    // A second one finds the first still waiting.
+    bridge.signal("-HUP");
+    let mut bridge = bridge;
+    bridge.signal("-TERM");
+    assert_eq!(bridge.wait(s(30)), Some(0));
+}
+
+#[test]
+fn a_start_that_waits_for_its_configuration_can_be_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("default.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_updates-bridge"))
+        .args(["serve", "--config-dir"])
+        .arg(dir.path())
+        .spawn()
+        .unwrap();
+    let signal = |name: &str| {
+        let id = child.id().to_string();
+        assert!(std::process::Command::new("kill").args([name, &id]).status().unwrap().success());
+    };
+    std::thread::sleep(s(3));
+    signal("-USR1");
+    signal("-TERM");
+    let deadline = std::time::Instant::now() + s(20);
+    let mut ended = None;
+    while ended.is_none() && std::time::Instant::now() < deadline {
+        std::thread::sleep(s(1) / 10);
+        ended = child.try_wait().unwrap();
+    }
+    let _already_gone = child.kill();
+    child.wait().unwrap();
+    assert_eq!(ended.and_then(|ended| ended.code()), Some(0));
+}
