@@ -64,6 +64,7 @@ struct VerdictNumbers {
     rule_of_three: Option<f64>,
     messages: u64,
     bad: u64,
+    says: String,
     eta: Option<u64>,
 }
 
@@ -73,7 +74,7 @@ pub(super) fn numbers(summary: Summary) -> SummaryNumbers {
 }
 
 pub(super) fn shown(verdict: Verdict) -> VerdictView {
-    let Verdict { value, missing, upper_bound, rule_of_three, messages, bad, eta } = verdict;
-    let verdict = VerdictNumbers { missing, upper_bound, rule_of_three, messages, bad, eta };
+    let Verdict { value, missing, upper_bound, rule_of_three, messages, bad, says, eta } = verdict;
+    let verdict = VerdictNumbers { missing, upper_bound, rule_of_three, messages, bad, says, eta };
     VerdictView { value: value.name(), verdict }
 }

@@ -2,7 +2,8 @@
 //!
 //! The unit is the message with all its recipients, because they fail together. The rate of bad messages is bounded by
 //! a beta-binomial mixture confidence sequence with prior Beta(1, 1/p*): its bound is valid at every look, so that
-//! operators who look all the time do not stop at a lucky moment.
+//! operators who look all the time do not stop at a lucky moment. That the rate is above the target is decided by a
+//! sequence of its own, which bets on rates above it, most of them well above: a fault that is frequent shows soon.
 
 use std::collections::BTreeMap;
 
@@ -67,6 +68,8 @@ pub struct Verdict {
     pub messages: u64,
     /// Of these, bad ones.
     pub bad: u64,
+    /// The count and the answer, in words.
+    pub says: String,
     /// Seconds until enough messages were seen, at the present rate and with no more bad ones.
     pub eta: Option<u64>,
 }
@@ -195,6 +198,26 @@ impl Evidence {
         self.log_against(p) >= -(1.0 - confidence).ln()
     }
 
+    /// How much more likely what was seen is under rates above `p` than under any up to `p`, as a logarithm: a mixture
+    /// over rates, half of its weight close to `p`, half up to 1 in steps of a factor. It rarely gets large where the
+    /// rate is at most `p`, at whatever look (Ville's inequality).
+    fn log_above(&self, p: f64) -> f64 {
+        let (bad, good) = (count(self.bad), count(self.messages - self.bad));
+        let far = (1..8).map(|step| p.powf(1.0 - f64::from(step) / 8.0));
+        let near = (0..7).map(|step| p + p.min(1.0 - p) * 0.5_f64.powi(step) * 0.999);
+        let bets = far.chain(near).map(|rate| bad * (rate / p).ln() + good * ((-rate).ln_1p() - (-p).ln_1p()));
+        let bets: Vec<f64> = bets.collect();
+        let most = bets.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = bets.iter().map(|bet| (bet - most).exp()).sum();
+        most + (sum / count(bets.len() as u64)).ln()
+    }
+
+    /// Whether the rate is above `p` with the evidence `limit` (the logarithm of 1 / (1 - confidence)).
+    #[must_use]
+    pub fn is_above(&self, p: f64, limit: f64) -> bool {
+        self.messages > 0 && self.log_above(p) >= limit
+    }
+
     /// Whether the rate is below `p` with the evidence `limit` (the logarithm of 1 / (1 - confidence)): what makes it
     /// safe, without the estimates for people.
     #[must_use]
@@ -217,13 +240,12 @@ impl Evidence {
     /// The answer at `now`, without reasons and estimates, which cost more.
     #[must_use]
     pub fn value(&self, target: &Target, now: Millis) -> Value {
-        let observed = if self.messages == 0 { 0.0 } else { count(self.bad) / count(self.messages) };
-        let decided = self.messages > 0 && self.refutes(target.rate, target.confidence);
+        let limit = -(1.0 - target.confidence).ln();
         if self.leaks > 0 {
             Value::NotSafe
         } else if self.last.is_some_and(|last| now.since(last) >= target.stale_after) {
             Value::Stale
-        } else if decided && observed > target.rate {
+        } else if self.is_above(target.rate, limit) {
             Value::NotSafe
         } else if self.is_enough(target) && self.unseen(target, now).is_empty() {
             Value::Safe
@@ -239,15 +261,31 @@ impl Evidence {
     pub fn verdict(&self, target: &Target, now: Millis) -> Verdict {
         let needed = self.needed(target);
         let missing = self.missing(target, needed, now);
+        let value = self.value(target, now);
         Verdict {
-            value: self.value(target, now),
+            value,
             missing,
             upper_bound: self.upper_bound(target.confidence),
             rule_of_three: (self.bad == 0 && self.messages > 0).then(|| (3.0 / count(self.messages)).min(1.0)),
             messages: self.messages,
             bad: self.bad,
-            eta: self.eta(needed, now),
+            says: self.says(value, target),
+            // More messages do not make it safe.
+            eta: self.eta(needed, now).filter(|_| value != Value::NotSafe),
         }
+    }
+
+    fn says(&self, value: Value, target: &Target) -> String {
+        let leaks = if self.leaks > 0 { format!(", {} leaks", self.leaks) } else { String::new() };
+        let share = count(self.bad) / count(self.messages.max(1));
+        format!(
+            "{} of {} messages bad ({}){leaks}; {} at a target of {}",
+            self.bad,
+            self.messages,
+            percent(share),
+            value.name(),
+            percent(target.rate)
+        )
     }
 
     /// Messages, without another bad one, until the target is reached; `None` when no number is enough for an estimate.
@@ -311,6 +349,16 @@ impl Evidence {
         let needed = needed.filter(|needed| *needed > 0)?;
         (self.messages > 0).then(|| needed.saturating_mul(seconds.max(1)) / self.messages)
     }
+}
+
+/// A share for people, with two digits that say something: `1.8 %`.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    let places = (0..12_u32).find(|places| percent * 10.0_f64.powi(places.cast_signed()) >= 9.95).unwrap_or(0);
+    let text = format!("{percent:.*}", usize::try_from(places).unwrap_or(0));
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text} %")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]

@@ -1,7 +1,7 @@
 //! The verdict's numbers, and what looking at every message does to it.
 
 use bridge_core::Millis;
-use bridge_core::verdict::{Evidence, Target, Value};
+use bridge_core::verdict::{Evidence, Target, Value, percent};
 
 const DAY: u64 = 24 * 3_600_000;
 
@@ -111,4 +111,60 @@ fn looking_after_every_message_is_wrong_in_at_most_one_run_of_twenty() {
     assert!(wrong <= 50, "{wrong} of 1000 runs called twice the target safe");
     let right = safe_at_some_look(0.5 * rate, rate, 5_000, 1_000);
     assert!(right >= 900, "only {right} of 1000 runs found half the target safe");
+}
+
+/// After how many of `messages` each of `runs` says `NOT_SAFE`, looked at after every message; those that never do are
+/// left out.
+fn not_safe_at(truth: f64, rate: f64, messages: u64, runs: u64) -> Vec<u64> {
+    let limit = 20.0_f64.ln();
+    let run = |run: u64| {
+        let mut dice = Dice(0x9E37_79B9_7F4A_7C15 ^ (run + 1).wrapping_mul(0xD134_2543_DE82_EF95));
+        let mut evidence = Evidence::new("x", rate);
+        (1..=messages).find(|n| {
+            let bad = dice.roll() < truth;
+            evidence.message(Millis(*n), bad);
+            // It rises with a bad one only.
+            bad && evidence.is_above(rate, limit)
+        })
+    };
+    let mut at: Vec<u64> = (0..runs).filter_map(run).collect();
+    at.sort_unstable();
+    at
+}
+
+#[test]
+fn not_safe_comes_soon_where_it_is_bad_and_is_wrong_in_at_most_one_run_of_twenty() {
+    for rate in [1e-3, 0.02] {
+        let wrong = not_safe_at(0.5 * rate, rate, 20_000, 1_000).len();
+        assert!(wrong <= 50, "{wrong} of 1000 runs called half the target of {rate} bad");
+        let at_target = not_safe_at(rate, rate, 20_000, 1_000).len();
+        assert!(at_target <= 50, "{at_target} of 1000 runs called the target of {rate} itself bad");
+    }
+    let soon = not_safe_at(1e-2, 1e-3, 20_000, 1_000);
+    assert!(
+        soon.len() == 1_000 && soon[500] <= 600,
+        "{} found, half of them after {:?}",
+        soon.len(),
+        soon.get(500)
+    );
+    let twice = not_safe_at(2e-3, 1e-3, 100_000, 200).len();
+    assert!(twice >= 190, "only {twice} of 200 runs found twice the target");
+}
+
+#[test]
+fn four_bad_of_223_are_not_safe_at_a_target_of_a_thousandth_and_it_says_so() {
+    let (target, mut evidence) = (target(1e-3), Evidence::new("x", 1e-3));
+    for n in 0..223 {
+        evidence.message(Millis(n * 1_000), n % 60 == 59 || n == 222);
+    }
+    let verdict = evidence.verdict(&target, Millis(300_000));
+    assert_eq!((verdict.value, verdict.messages, verdict.bad), (Value::NotSafe, 223, 4));
+    assert_eq!(verdict.says, "4 of 223 messages bad (1.8 %); NOT_SAFE at a target of 0.1 %");
+    assert_eq!(verdict.eta, None, "waiting does not help");
+}
+
+#[test]
+fn a_share_is_said_with_two_digits_that_say_something() {
+    let told = [0.0, 1e-3, 4.0 / 223.0, 0.5, 1.0, 0.123_4, 1e-4, 2.345e-6].map(percent);
+    assert_eq!(told, ["0 %", "0.1 %", "1.8 %", "50 %", "100 %", "12 %", "0.01 %", "0.00023 %"]);
 }
