@@ -17,3 +17,7 @@ fmt:
 
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
+
+# Ten minutes of comparison at 500 messages a second, with the oldest and the newest Chat3: what it holds, before and after.
+soak-compare seconds="600" rate="500":
+    SOAK_SECONDS={{seconds}} SOAK_RATE={{rate}} cargo test --release --test it soak -- --ignored --nocapture

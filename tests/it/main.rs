@@ -16,6 +16,7 @@ mod seed;
 mod settings;
 mod shadow;
 mod slow;
+mod soak;
 mod stages;
 mod tabs;
 mod topologies;

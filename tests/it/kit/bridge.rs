@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -165,6 +165,19 @@ impl Bridge {
         self.admin(reqwest::Method::GET, "/admin/shadow/summary", None).1
     }
 
+    /// The value of a metric, all its labels added.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        let (_, text) = self.admin(reqwest::Method::GET, "/metrics", None);
+        let of = |line: &str| {
+            let (metric, value) = line.split_once(' ')?;
+            (metric.split('{').next() == Some(name)).then(|| value.parse::<f64>().ok()).flatten()
+        };
+        let sum: f64 = text.as_str().unwrap_or_default().lines().filter_map(of).sum();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        let sum = sum as u64;
+        sum
+    }
+
     pub(crate) fn set(&self, stage: &str, more: &Value) -> (u16, Value) {
         let mut body = json!({"use_rabbitmq_updates": matches!(stage, "live" | "complete"),
             "shadow_mode": matches!(stage, "shadow" | "live"), "actor": "test", "reason": "test"});
@@ -185,6 +198,24 @@ impl Bridge {
             (status == 200 && report["degraded"].as_array().is_some_and(Vec::is_empty)).then_some(())
         });
         self
+    }
+
+    /// What takes at most `limit` on a quiet machine may take so long on this one: a call that asks for nothing tells how
+    /// busy it is.
+    pub(crate) fn at_its_pace(&self, limit: Duration) -> Duration {
+        let call = |_| {
+            let asked = Instant::now();
+            self.flag();
+            asked.elapsed()
+        };
+        limit + 20 * (0..5).map(call).max().unwrap_or_default()
+    }
+
+    /// Bytes of it that are resident.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1_024
     }
 
     pub(crate) fn signal(&self, name: &str) {
