@@ -101,10 +101,18 @@ fn carriers(rabbit: &Rabbit) -> Vec<[String; 4]> {
     rabbit.queues().into_iter().filter(|[name, ..]| !name.starts_with("bridge_lookout")).collect()
 }
 
+/// How many times longer than on a quiet machine is waited for what has to come: nobody waits for it but a test that
+/// fails.
+const PATIENCE: u64 = 6;
+
+/// Waits for what on a quiet machine takes at most `limit` seconds.
 async fn eventually(what: &str, limit: u64, mut holds: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(limit), "not within {limit} s: {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(limit * PATIENCE),
+            "not within {limit} s × {PATIENCE}: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     start.elapsed()
@@ -250,14 +258,9 @@ async fn few_channels_are_enough() {
     let (broker, _inbox) = broker(settings(&rabbit.url()));
     broker.start();
     broker.want(&id("a"), None);
-    let start = Instant::now();
-    while broker.ready() != (1, 1) && start.elapsed() < Duration::from_secs(6) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    live(&broker, 1).await;
     println!("channel_max 8: ready {:?}, {:?}", broker.ready(), *broker.session().borrow());
-    let ready = broker.ready();
     broker.stop(Duration::from_secs(5)).await;
-    assert_eq!(ready, (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -288,8 +291,7 @@ async fn a_flapping_user_ends_wanted_and_a_released_one_leaves_no_queue() {
     assert_eq!(inbox.deliveries.lock().len(), 20);
     assert_eq!(*inbox.sessions.lock(), [true]);
     (0..20).for_each(|n| broker.release(&id(&format!("f{n}"))));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(carriers(&rabbit).is_empty());
+    eventually("no queue is left", 5, || carriers(&rabbit).is_empty()).await;
     assert_eq!(*broker.queue(&id("f1")).borrow(), QueueState::Absent);
     broker.stop(Duration::from_secs(5)).await;
 }
@@ -315,7 +317,8 @@ async fn a_frozen_broker_is_noticed_and_stop_keeps_its_limit() {
     let stopped = start.elapsed();
     rabbit.signal("-CONT");
     println!("stop on a frozen broker took {stopped:?}");
-    assert!(stopped < Duration::from_millis(3_500));
+    // Without its limit it would take until the broker goes on, which it does not.
+    assert!(stopped < Duration::from_secs(20), "{stopped:?}");
     assert_eq!(*inbox.sessions.lock(), [true, false, true, false], "a stop that was cut short is told too");
     eventually("queues gone", 20, || rabbit.queues().is_empty()).await;
 }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rand::RngExt as _;
@@ -70,6 +70,9 @@ pub struct StandInOptions {
     pub refuse_repeats: bool,
     /// A message can ask for a fault, see [`Plant`].
     pub plants: bool,
+    /// How late is late, for faults that a message asks for: longer than the window, shorter than what is still taken
+    /// for a late twin.
+    pub late: Duration,
 }
 
 impl Default for StandInOptions {
@@ -81,6 +84,7 @@ impl Default for StandInOptions {
             answer_delay: 1..20,
             refuse_repeats: true,
             plants: false,
+            late: Duration::from_secs(8),
         }
     }
 }
@@ -118,6 +122,7 @@ struct State {
     faults: Mutex<Faults>,
     repeats: Mutex<HashMap<u64, Instant>>,
     posted: AtomicU64,
+    asked: AtomicU64,
     /// Updates of one user go out in the order of their messages.
     order: tokio::sync::Mutex<()>,
 }
@@ -150,6 +155,7 @@ impl Chat3StandIn {
             faults: Mutex::default(),
             repeats: Mutex::default(),
             posted: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
             order: tokio::sync::Mutex::default(),
         });
         let routes = api::router(Arc::clone(&state));
@@ -187,6 +193,12 @@ impl Chat3StandIn {
     /// What goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         *self.state.faults.lock() = faults;
+    }
+
+    /// Questions for members that came, answered or not.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.state.asked.load(Ordering::Relaxed)
     }
 
     /// Messages that were accepted.

@@ -318,7 +318,8 @@ mod tests {
                     .collect();
                 threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
             });
-            assert!(longest < Duration::from_millis(500), "{longest:?}: only the scheduler may hold a thread up");
+            // One that waits for the comparer waits for ever; the scheduler may hold a thread up.
+            assert!(longest < Duration::from_secs(30), "{longest:?}");
             assert!(recorder.waiting.bytes.load(Ordering::Relaxed) <= limits.bytes);
             let (mut taken, mut shed) = (0, 0);
             let mut count = || {

@@ -175,10 +175,11 @@ fn a_signal_takes_a_configured_move_back_and_nothing_unrelated_brings_it_again()
     eventually("ready", s(20), || (bridge.get("/readyz").0 == 200).then_some(()));
     write("[flag]\nshadow_mode = true\n");
     eventually("noticed", s(6), || bridge.log().contains("the configuration has changed").then_some(()));
+    let limit = bridge.at_its_pace(s(2));
     let asked = std::time::Instant::now();
     bridge.signal("-USR1");
     eventually("taken back", s(2), || bridge.log().contains("superseded by a rollback").then_some(()));
-    assert!(asked.elapsed() < s(2));
+    assert!(asked.elapsed() < limit, "{:?}", asked.elapsed());
     write("[flag]\nshadow_mode = true\n[shadow]\nsample = 0.5\n");
     eventually("noticed", s(6), || {
         (bridge.log().matches("the configuration has changed").count() == 2).then_some(())

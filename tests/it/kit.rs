@@ -9,9 +9,13 @@ pub(crate) mod world;
 
 use std::time::{Duration, Instant};
 
-/// Looks until `look` gives something, at most `limit`; panics with `what` otherwise.
+/// How many times longer than on a quiet machine is waited for what has to come: nobody waits for it but a test that
+/// fails.
+const PATIENCE: u32 = 6;
+
+/// Looks until `look` gives something, which on a quiet machine takes at most `limit`; panics with `what` otherwise.
 pub(crate) fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + limit * PATIENCE;
     loop {
         if let Some(found) = look() {
             return found;

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::time::MissedTickBehavior;
 use updates_bridge::demo::StandInOptions;
 use updates_bridge::demo::chat3::Plant;
 
@@ -21,6 +22,13 @@ const DIALOGS: u64 = 36;
 const MESSAGES: u64 = 560;
 /// Messages for each fault.
 const PLANTED: u64 = 50;
+/// What is not late on any machine comes within the window; what is late comes when it is over, and before the bridge
+/// gives an answer up.
+const WINDOW: &str = "12s";
+const LATE: Duration = Duration::from_secs(20);
+const GIVEN_UP: &str = "29s";
+/// Most updates that are posted and not yet seen by the bridge: the machine says how fast the posts come.
+const AHEAD: u64 = 4_000;
 
 /// Class, cause and number of units that a fault's message opens, besides its matches.
 fn expected(plant: Plant) -> (&'static str, Option<&'static str>, u64) {
@@ -38,19 +46,39 @@ fn expected(plant: Plant) -> (&'static str, Option<&'static str>, u64) {
     }
 }
 
+/// How far the bridge is.
+#[derive(Default)]
+struct Pace {
+    posted: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Pace {
+    /// Waits until the bridge is not too far behind; faults make it seem to be, by some hundreds.
+    async fn wait(&self) {
+        let due = self.posted.fetch_add(MEMBERS, Ordering::AcqRel);
+        while due > self.received.load(Ordering::Acquire) + AHEAD {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 /// Posts one dialog's messages; notes the ids of those with a fault, where there was an answer.
 async fn post(
     http: String,
     (dialog, sender): (String, String),
     plant: Plant,
     most: u64,
-    planted: Arc<Mutex<HashMap<String, Plant>>>,
+    (planted, pace): (Arc<Mutex<HashMap<String, Plant>>>, Arc<Pace>),
 ) {
     let client = reqwest::Client::new();
     let url = format!("{http}/api/messages/dialog/{dialog}");
     let mut ticks = tokio::time::interval(Duration::from_millis(130));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut slow = Vec::new();
     for number in 0..MESSAGES {
         ticks.tick().await;
+        pace.wait().await;
         // None in the last seconds: what is late comes while the test still looks.
         let faulty = number % 40 == 20 && number / 40 < most;
         let content = if faulty { format!("{number} {}", plant.word()) } else { format!("message {number}") };
@@ -67,10 +95,13 @@ async fn post(
         };
         if faulty {
             // It may take long.
-            runtime().spawn(posted);
+            slow.push(runtime().spawn(posted));
         } else {
             posted.await;
         }
+    }
+    for posted in slow {
+        posted.await.expect("an answer as planted");
     }
 }
 
@@ -100,14 +131,16 @@ fn kind(class: &str, cause: Option<&str>) -> String {
 
 #[test]
 fn fifty_faults_of_each_kind_among_two_hundred_thousand_deliveries_are_all_named() {
-    let options = StandInOptions { plants: true, ..StandInOptions::default() };
+    let options = StandInOptions { plants: true, late: LATE, ..StandInOptions::default() };
     let world = World::on(rabbit::shared(|node| node.url()), options, Turn::alone());
-    let setup = world.setup("shadow").env("BRIDGE_SHADOW__WINDOW", "5s").env("BRIDGE_SHADOW__SAMPLE", "0.001");
+    let setup = world.setup("shadow").env("BRIDGE_SHADOW__WINDOW", WINDOW).env("BRIDGE_SHADOW__SAMPLE", "0.001");
+    let setup = setup.env("BRIDGE_CHAT3__TIMEOUT", GIVEN_UP);
     // A busy machine must not be what is found.
     let setup = setup.env("BRIDGE_SHADOW__MAX_MEMORY", "512MiB");
     let bridge = setup.start().ready();
     let (up, cut) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let planted = Arc::<Mutex<HashMap<String, Plant>>>::default();
+    let pace = Arc::<Pace>::default();
     let mut posts = Vec::new();
     for number in 0..DIALOGS {
         let users: Vec<String> = (0..MEMBERS).map(|n| format!("planted_{number}_{n}")).collect();
@@ -122,8 +155,11 @@ fn fifty_faults_of_each_kind_among_two_hundred_thousand_deliveries_are_all_named
     }
     let sockets = usize::try_from(DIALOGS * MEMBERS).expect("small");
     eventually("all joined", s(60), || (up.load(Ordering::Acquire) == sockets).then_some(()));
-    // A socket that just came is a fact about its user for one window.
-    std::thread::sleep(s(6));
+    eventually("all queues live", s(60), || {
+        let (_, queues) = bridge.admin(reqwest::Method::GET, "/admin/queues", None);
+        let live = |queue: &&Value| queue["state"] == "live";
+        (queues["queues"].as_array().is_some_and(|all| all.iter().filter(live).count() == sockets)).then_some(())
+    });
     let started = Instant::now();
     let kinds = u64::try_from(Plant::ALL.len()).expect("small");
     let tasks: Vec<_> = posts
@@ -133,16 +169,21 @@ fn fifty_faults_of_each_kind_among_two_hundred_thousand_deliveries_are_all_named
             // 50 over the four dialogs of a kind.
             let (turn, dialogs) = (number / kinds, DIALOGS / kinds);
             let most = PLANTED / dialogs + u64::from(turn < PLANTED % dialogs);
-            runtime().spawn(post(bridge.http.clone(), (dialog, sender), plant, most, Arc::clone(&planted)))
+            let shared = (Arc::clone(&planted), Arc::clone(&pace));
+            runtime().spawn(post(bridge.http.clone(), (dialog, sender), plant, most, shared))
         })
         .collect();
+    while !tasks.iter().all(tokio::task::JoinHandle::is_finished) {
+        pace.received.store(bridge.counted("bridge_updates_received_total"), Ordering::Release);
+        std::thread::sleep(Duration::from_millis(50));
+    }
     runtime().block_on(async {
         for task in tasks {
             task.await.expect("every message is accepted");
         }
     });
     let lasted = started.elapsed();
-    let summary = eventually("closed", s(30), || {
+    let summary = eventually("closed", s(60), || {
         let summary = bridge.summary();
         (summary["open"] == 0).then_some(summary)
     });

@@ -24,28 +24,32 @@ fn faults_are_found_and_a_user_with_fifty_dialogs_has_none() {
     for (n, dialog) in dialogs.iter().enumerate() {
         bridge.say("sh_b", dialog, &format!("a secret text {n}"));
     }
-    let closed = |count: u64| {
+    // A twin that came after the window, as on a busy machine, amends what was said.
+    let closed = |count: u64, matches: u64| {
         eventually("closed", s(10), || {
             let summary = bridge.summary();
-            (summary["closed"] == count && summary["open"] == 0).then_some(summary)
+            let all = summary["closed"] == count && summary["open"] == 0;
+            (all && summary["classes"]["match"] == matches).then_some(summary)
         })
     };
-    let healthy = closed(100);
-    assert_eq!(healthy["classes"]["match"], 2, "{healthy}");
+    let healthy = closed(100, 2);
     assert_eq!(healthy["causes"]["missing_in_legacy_expected/not_joined"], 98, "{healthy}");
 
     world.chat3.set_faults(Faults { altered: true, ..Faults::default() });
     bridge.say("sh_b", &dialogs[0], "altered");
-    std::thread::sleep(s(1));
     world.chat3.set_faults(Faults { silent_users: vec!["sh_a".into()], ..Faults::default() });
     bridge.say("sh_b", &dialogs[0], "lost for one");
-    std::thread::sleep(s(1));
     world.chat3.set_faults(Faults { worker_down: true, ..Faults::default() });
     bridge.say("sh_b", &dialogs[0], "lost for all");
-    std::thread::sleep(s(1));
     world.chat3.set_faults(Faults { doubled: true, ..Faults::default() });
     bridge.say("sh_b", &dialogs[0], "twice");
-    let faulty = closed(108);
+    let faulty = eventually("the faults are found", s(10), || {
+        let summary = bridge.summary();
+        let all = summary["closed"] == 108 && summary["open"] == 0;
+        // One that an update which is late makes of another is amended.
+        (all && summary["classes"]["payload_mismatch"] == 2 && summary["classes"]["duplicate"] == 2)
+            .then_some(summary)
+    });
     let of = |name: &str| faulty["causes"].get(name).or_else(|| faulty["classes"].get(name)).cloned();
     assert_eq!(of("payload_mismatch"), Some(json!(2)), "{faulty}");
     assert_eq!(of("missing_in_rabbitmq/partial_fanout"), Some(json!(1)), "{faulty}");

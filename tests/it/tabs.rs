@@ -139,7 +139,7 @@ fn a_client_that_names_its_earlier_socket_after_the_handshake_gets_everything_on
 fn a_client_joins_many_dialogs_at_once() {
     let world = World::shared(StandInOptions::default());
     let bridge = world.setup("legacy").env("BRIDGE_MEMBERSHIP__MODE", "enforce").start();
-    world.chat3.set_faults(Faults { members_late_ms: 50, ..Faults::default() });
+    world.chat3.set_faults(Faults { members_late_ms: 300, ..Faults::default() });
     let mut js = Js::start();
     js.sign_on("a", &bridge, "many_a");
     let dialogs: Vec<String> = (0..400).map(|_| world.chat3.add_dialog(&["many_a"])).collect();
@@ -153,7 +153,7 @@ fn a_client_joins_many_dialogs_at_once() {
     let sessions = bridge.admin(reqwest::Method::GET, "/admin/sessions", None).1;
     let rooms = sessions["sessions"][0]["sockets"][0]["rooms"].as_array().map(Vec::len);
     assert_eq!(rooms, Some(400));
-    assert!(took < s(10), "400 questions of 50 ms, one after another, take 20 s: {took:?}");
+    assert!(took < s(60), "400 questions of 300 ms, one after another, take two minutes: {took:?}");
 }
 
 #[test]

@@ -131,7 +131,7 @@ async fn many_who_wait_share_one_question_and_its_failure() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let routes = Router::new().fallback(|| async {
         ASKED.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         StatusCode::SERVICE_UNAVAILABLE
     });
     let membership = membership(routes, Duration::from_secs(30)).await;
@@ -146,7 +146,7 @@ async fn many_who_wait_share_one_question_and_its_failure() {
         assert!(matches!(one.await.unwrap(), MemberAnswer::Unknown(_)));
     }
     assert_eq!(ASKED.load(Ordering::Relaxed), 1);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}: one after another it is 20 s", start.elapsed());
 }
 
 #[tokio::test]

@@ -92,6 +92,7 @@ async fn members(
     if state.options.version == Version::November5 {
         return failure(404, "Not Found", "Route not found");
     }
+    state.asked.fetch_add(1, Ordering::Relaxed);
     let late = state.faults.lock().members_late_ms;
     tokio::time::sleep(Duration::from_millis(late)).await;
     let Some(dialog) = state.dialogs.lock().get(&id).cloned() else { return no_dialog(&state, &id) };
@@ -139,7 +140,7 @@ async fn create(
     tokio::spawn(publish(Arc::clone(&state), message, faults, plant));
     let delay = state.options.answer_delay.clone();
     let delay = if delay.is_empty() { 0 } else { rand::rng().random_range(delay) };
-    let held = plant.map_or(Duration::ZERO, Plant::holds_the_answer);
+    let held = plant.map_or(Duration::ZERO, |plant| plant.holds_the_answer(state.options.late));
     tokio::time::sleep(Duration::from_millis(delay + late) + held).await;
     if plant.is_some_and(Plant::hides_the_answer) {
         return failure(500, "Internal Server Error", "planted");
@@ -218,7 +219,7 @@ async fn publish(state: Arc<State>, message: Message, faults: Faults, plant: Opt
         }
         let version = state.options.version;
         let (later, due) = match plant {
-            Some(plant) => plant.updates(&shown, version, user, now()),
+            Some(plant) => plant.updates(&shown, version, user, (now(), state.options.late)),
             None => (Duration::ZERO, shown.updates(version, user, now())),
         };
         if !later.is_zero() {

@@ -7,9 +7,6 @@ use super::Version;
 use super::publish::Publication;
 use super::shapes::Message;
 
-/// Longer than the default window, shorter than what is still taken for a late twin.
-const LATE: Duration = Duration::from_secs(8);
-
 /// What goes wrong with the updates of one message. The victim is its dialog's last member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Plant {
@@ -25,9 +22,9 @@ pub enum Plant {
     Twice,
     /// The victim gets, besides its own, the first member's update.
     Leaked,
-    /// The POST is answered after 8 s.
+    /// The POST is answered late.
     SlowAnswer,
-    /// The victim's update comes after 8 s.
+    /// The victim's update comes late.
     Late,
     /// The message is accepted, and the POST answered with 500.
     Unanswered,
@@ -70,9 +67,9 @@ impl Plant {
         words.find_map(|word| Self::ALL.into_iter().find(|plant| plant.word() == word))
     }
 
-    /// How much longer the answer to the POST takes.
-    pub(super) fn holds_the_answer(self) -> Duration {
-        if self == Self::SlowAnswer { LATE } else { Duration::ZERO }
+    /// How much longer the answer to the POST takes, where `late` is late.
+    pub(super) fn holds_the_answer(self, late: Duration) -> Duration {
+        if self == Self::SlowAnswer { late } else { Duration::ZERO }
     }
 
     /// Whether the POST is answered as if nothing was accepted.
@@ -80,13 +77,13 @@ impl Plant {
         self == Self::Unanswered
     }
 
-    /// What is published for `user`, and how much later than the others'.
+    /// What is published for `user` at `now`, and how much later than the others' it comes, where `late` is late.
     pub(super) fn updates(
         self,
         message: &Message,
         version: Version,
         user: &str,
-        now: u64,
+        (now, late): (u64, Duration),
     ) -> (Duration, Vec<Publication>) {
         let mut due = message.updates(version, user, now);
         let victim = message.dialog.members.last().is_some_and(|last| last == user);
@@ -107,7 +104,7 @@ impl Plant {
                 let foreign = message.updates(version, first, now).into_iter().zip(own);
                 due.extend(foreign.map(|(update, routing_key)| Publication { routing_key, ..update }));
             }
-            Self::Late => return (LATE, due),
+            Self::Late => return (late, due),
             Self::SlowAnswer | Self::Unanswered => {}
         }
         (Duration::ZERO, due)
