@@ -1,9 +1,14 @@
 //! Sockets of clients: Socket.IO and plain WebSocket behind one kind of link.
 
 mod connection;
+mod engine;
+mod flusher;
+mod frame;
 mod front;
-mod meter;
+mod handshake;
+mod lane;
 mod outbox;
+mod receipt;
 mod server;
 mod socketio;
 mod websocket;
@@ -54,12 +59,16 @@ pub enum Cut {
 /// A connection to a client, of either transport.
 pub trait Link: Send + Sync + 'static {
     /// Emits in order. Never blocks: what the transport does not take at once waits in the link's own bounded
-    /// outbox. Emitting on a closed link does nothing.
+    /// outbox. On a connection that is over, what is emitted is only counted as unsent.
     fn emit(&self, packet: Packet);
-    /// Takes back, in order, what was never handed to the transport. Empty while the link is open.
-    fn unsent(&self) -> Vec<Packet>;
+    /// Ends the link, and says how many of the packets that a client gets again when it resumes
+    /// ([`Packet::is_kept`]) the transport did not take whole: they are the newest of them. From then on none of them
+    /// reaches the client by this link.
+    fn unsent(&self) -> usize;
     /// Ends the connection.
     fn cut(&self, why: Cut);
+    /// More waits for the client than may (`socket.buffer`).
+    fn is_full(&self) -> bool;
     /// `websocket`, `polling` or `ws` (plain).
     fn transport(&self) -> &'static str;
 }

@@ -135,10 +135,10 @@ impl Socket {
         }
     }
 
-    /// The connection is gone; what its outbox still held counts as never handed over.
+    /// The connection is gone; what its transport did not take counts as never handed over.
     pub(crate) fn lose(&mut self, now: Millis) {
-        let unsent = self.link.take().map_or_else(Vec::new, |link| link.unsent());
-        self.replay.lost(now, unsent.iter().filter(|packet| packet.is_kept()).count());
+        let unsent = self.link.take().map_or(0, |link| link.unsent());
+        self.replay.lost(now, unsent);
         self.lost_at = Some(now);
     }
 

@@ -10,8 +10,9 @@ use bridge_core::{DialogId, UserId};
 use metrics::{Counter, counter};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Cut, Front, Link, Packet, Refused, SignOn, Signed};
@@ -27,6 +28,10 @@ pub(crate) const WAITING_BYTES: usize = 1024 * 1024;
 pub(crate) const WAITING_FEW: usize = 32;
 /// So many of the events that wait are looked at, for joins whose question to Chat3 may begin.
 const AHEAD: usize = 16;
+/// Answers of one client that wait for its queue; what comes after them waits for its turn.
+const ANSWERS: usize = 32;
+/// Between two looks at a client that does not take its answers.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long a client that has to may take to authenticate.
 const SIGN_ON: Duration = Duration::from_secs(10);
 
@@ -69,45 +74,56 @@ pub(crate) struct Connection {
     sign_on_by: Option<Instant>,
     /// What the handshake declared, for an `authenticate` that does not.
     declared: Credentials,
+    /// Places for answers that wait for the queue.
+    answers: Arc<Semaphore>,
+    /// Ends those that still wait with the connection.
+    over: CancellationToken,
 }
 
 impl Connection {
     /// `must_sign_on`: it is ended when it has not authenticated in time.
     pub(crate) fn new(room: Arc<Room>, link: Arc<dyn Link>, must_sign_on: bool, declared: Credentials) -> Self {
         let sign_on_by = must_sign_on.then(|| Instant::now() + SIGN_ON);
-        Self { room, link, signed: None, expires: None, sign_on_by, declared }
+        let answers = Arc::new(Semaphore::new(ANSWERS));
+        let over = CancellationToken::new();
+        Self { room, link, signed: None, expires: None, sign_on_by, declared, answers, over }
     }
 
-    /// Serves events in order until the sender is dropped, then signs off. Only the wait for a queue does not hold up
-    /// what comes after it.
+    /// Serves events in order until the sender is dropped, then signs off. The wait for a queue does not hold up what
+    /// comes after it, up to a number of answers that wait; a client that does not take its answers is not served.
     pub(crate) async fn run(
         mut self,
         first: Option<(Identity, Credentials)>,
         mut events: mpsc::Receiver<Incoming>,
     ) {
         if let Some((identity, credentials)) = first {
-            self.sign_on(identity, credentials, None);
+            let place = Arc::clone(&self.answers).try_acquire_owned().ok();
+            self.sign_on(identity, credentials, None, place);
         }
         let mut waiting = VecDeque::new();
         loop {
             let deadline = self.expires.into_iter().chain(self.sign_on_by).min();
-            let over = async {
+            let expired = async {
                 match deadline {
                     Some(deadline) => sleep_until(deadline).await,
                     None => std::future::pending().await,
                 }
             };
+            let turn = async {
+                let place = self.place().await;
+                (place, next(&mut waiting, &mut events).await)
+            };
             tokio::select! {
-                event = next(&mut waiting, &mut events) => match event {
+                (place, event) = turn => match event {
                     // Nobody waits for its answer any more; what is heard by others (`typing:stop`) is still served.
                     Some(event) if event.event == "dialog:join" && events.is_closed() => {}
                     Some(event) => {
                         self.look_ahead(&event, &mut waiting, &mut events);
-                        self.serve(event).await;
+                        self.serve(event, place).await;
                     }
                     None => break,
                 },
-                () = over => {
+                () = expired => {
                     let error = if self.signed.is_some() { "token expired" } else { "Authentication token required" };
                     self.emit("unauthorized", &failure(error));
                     self.link.cut(Cut::Unauthenticated);
@@ -117,6 +133,7 @@ impl Connection {
         }
         // What is left of the connection only has to be read, so that its sender notices the end.
         events.close();
+        self.over.cancel();
         if let Some(signed) = &self.signed {
             self.room.front.sign_off(signed, &self.link, false);
         }
@@ -155,10 +172,37 @@ impl Connection {
         }
     }
 
-    async fn serve(&mut self, incoming: Incoming) {
+    /// Waits until the client may be answered once more.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        while self.link.is_full() {
+            sleep(LOOK).await;
+        }
+        // It is never closed.
+        Arc::clone(&self.answers).acquire_owned().await.ok()
+    }
+
+    /// Does `then` once the user's queue is live, or is not in time; unless the connection is over before. `place` is
+    /// held until then.
+    fn when_ready(
+        &self,
+        signed: Signed,
+        place: Option<OwnedSemaphorePermit>,
+        then: impl FnOnce(&dyn Front, &Arc<dyn Link>, &Signed, bool) + Send + 'static,
+    ) {
+        let (front, link) = (Arc::clone(&self.room.front), Arc::clone(&self.link));
+        let over = self.over.clone();
+        tokio::spawn(async move {
+            let _until_it_is_answered = place;
+            if let Some(ready) = over.run_until_cancelled(front.ready(&signed)).await {
+                then(&*front, &link, &signed, ready);
+            }
+        });
+    }
+
+    async fn serve(&mut self, incoming: Incoming, waits: Option<OwnedSemaphorePermit>) {
         let Incoming { event, data, ack, place: _until_it_is_served, expected: _ } = incoming;
         if event == "authenticate" {
-            self.authenticate(data, ack);
+            self.authenticate(data, ack, waits);
             return;
         }
         let Some(signed) = self.signed.clone() else {
@@ -184,7 +228,7 @@ impl Connection {
             }
             "subscribe" | "unsubscribe" => {
                 match payload::types(&data) {
-                    Ok(types) => self.select(signed, event, types, ack),
+                    Ok(types) => self.select(signed, event, types, ack, waits),
                     Err(error) => self.refuse(&event, ack, &error.0),
                 }
                 return;
@@ -198,26 +242,26 @@ impl Connection {
     }
 
     /// The change counts at once, in order; the answer waits for the bindings.
-    fn select(&self, signed: Signed, event: String, types: Vec<String>, ack: Option<Ack>) {
-        let (front, link) = (Arc::clone(&self.room.front), Arc::clone(&self.link));
-        let refused = self.room.refused.clone();
+    fn select(
+        &self,
+        signed: Signed,
+        event: String,
+        types: Vec<String>,
+        ack: Option<Ack>,
+        waits: Option<OwnedSemaphorePermit>,
+    ) {
+        let front = &self.room.front;
         let changed =
             if event == "subscribe" { front.subscribe(&signed, types) } else { front.unsubscribe(&signed, types) };
         match changed {
-            Ok(subscriptions) => {
-                tokio::spawn(async move {
-                    front.ready(&signed).await;
-                    reply(ack, json!({"ok": true, "subscriptions": subscriptions}));
-                });
-            }
-            Err(Refused(error)) => {
-                refused.increment(1);
-                answer_error(&*link, &event, ack, &error);
-            }
+            Ok(subscriptions) => self.when_ready(signed, waits, move |_, _, _, _| {
+                reply(ack, json!({"ok": true, "subscriptions": subscriptions}));
+            }),
+            Err(Refused(error)) => self.refuse(&event, ack, &error),
         }
     }
 
-    fn authenticate(&mut self, data: Value, ack: Option<Ack>) {
+    fn authenticate(&mut self, data: Value, ack: Option<Ack>, waits: Option<OwnedSemaphorePermit>) {
         let trusted = self.room.auth.is_trusted();
         let credentials = match Credentials::read(data, trusted) {
             Ok(credentials) => credentials,
@@ -237,10 +281,16 @@ impl Connection {
                 None => return self.unauthorized(ack, "Authentication token required"),
             }
         };
-        self.sign_on(identity, credentials, ack);
+        self.sign_on(identity, credentials, ack, waits);
     }
 
-    fn sign_on(&mut self, identity: Identity, credentials: Credentials, ack: Option<Ack>) {
+    fn sign_on(
+        &mut self,
+        identity: Identity,
+        credentials: Credentials,
+        ack: Option<Ack>,
+        waits: Option<OwnedSemaphorePermit>,
+    ) {
         let expires = identity.expires.map(moment);
         // What the handshake declared counts for the first time only.
         let declared = std::mem::take(&mut self.declared);
@@ -266,14 +316,12 @@ impl Connection {
         self.expires = expires;
         self.sign_on_by = None;
         self.signed = Some(signed.clone());
-        let (front, link) = (Arc::clone(&self.room.front), Arc::clone(&self.link));
-        tokio::spawn(async move {
-            let ready = front.ready(&signed).await;
+        self.when_ready(signed, waits, |front, link, signed, ready| {
             let answer = json!({"ok": true, "userId": signed.user, "ready": ready, "resume": signed.resume,
                 "recovered": signed.recovered});
-            emit(&*link, "authenticated", &answer);
+            emit(&**link, "authenticated", &answer);
             reply(ack, answer);
-            front.greeted(&signed);
+            front.greeted(signed);
         });
     }
 
@@ -304,7 +352,10 @@ async fn next(waiting: &mut VecDeque<Incoming>, events: &mut mpsc::Receiver<Inco
 /// An event of a client that does not fit into the queue any more.
 pub(crate) fn too_many(link: &dyn Link, event: &str, ack: Option<Ack>) {
     counter!("bridge_client_events_refused_total").increment(1);
-    answer_error(link, event, ack, "too many events at once");
+    // One that does not take its answers is not owed more of them.
+    if !link.is_full() {
+        answer_error(link, event, ack, "too many events at once");
+    }
 }
 
 fn answer_error(link: &dyn Link, event: &str, ack: Option<Ack>, error: &str) {

@@ -1,14 +1,20 @@
-//! Packets that wait for a slow client: bounded in bytes, and in the time it may take nothing.
+//! What waits for one client until its transport took it: bounded in bytes, and in the time in which it takes nothing.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::sockets::Packet;
+use super::frame::{LONGEST_HEADER, text_header};
+use super::{Link, Packet};
 
 /// A client over its bound that takes nothing for this long is cut.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A client that takes nothing for that long is gone, however little waits for it.
+const SILENT: Duration = Duration::from_secs(60);
+/// Frames that are written with one call.
+const AT_ONCE: usize = 16;
 
 /// Bounds of outboxes, and what all of them hold together.
 #[derive(Debug)]
@@ -26,60 +32,276 @@ impl Bounds {
     }
 }
 
-/// What waits for one client.
+/// How events are put into words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `42["event",data]`
+    SocketIo,
+    /// `{"event":"…","data":…}`
+    Plain,
+}
+
+impl Dialect {
+    const fn around(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::SocketIo => (r#"42[""#, r#"","#, "]"),
+            Self::Plain => (r#"{"event":""#, r#"","data":"#, "}"),
+        }
+    }
+}
+
+/// Something for the client.
+pub(crate) enum Out {
+    Event(Packet),
+    /// An ack, in the client's dialect.
+    Ack(Box<str>),
+}
+
+impl Out {
+    fn is_kept(&self) -> bool {
+        matches!(self, Self::Event(packet) if packet.is_kept())
+    }
+
+    fn body(&self) -> &str {
+        match self {
+            Self::Event(packet) => packet.data.get(),
+            Self::Ack(text) => text,
+        }
+    }
+
+    /// What stands before and after the body.
+    fn around(&self, dialect: Dialect) -> (Prefix, &'static str) {
+        match self {
+            Self::Event(packet) => {
+                let (begin, middle, end) = dialect.around();
+                (Prefix::of([begin, packet.event, middle]), end)
+            }
+            Self::Ack(_) => (Prefix::of([]), ""),
+        }
+    }
+
+    fn weight(&self) -> u64 {
+        u64::try_from(self.body().len() + 96).unwrap_or(u64::MAX)
+    }
+}
+
+/// The first bytes of a frame, its header before them.
+#[derive(Clone, Copy)]
+struct Prefix {
+    bytes: [u8; 80],
+    begin: usize,
+    end: usize,
+}
+
+impl Prefix {
+    const EMPTY: Self = Self { bytes: [0; 80], begin: LONGEST_HEADER, end: LONGEST_HEADER };
+
+    /// Event names are short and the bridge's own.
+    fn of<const N: usize>(parts: [&str; N]) -> Self {
+        let mut prefix = Self::EMPTY;
+        for part in parts {
+            let end = prefix.end + part.len();
+            prefix.bytes[prefix.end..end].copy_from_slice(part.as_bytes());
+            prefix.end = end;
+        }
+        prefix
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes[LONGEST_HEADER..self.end]).unwrap_or_default()
+    }
+
+    /// Puts the header of a frame before it that carries `rest` bytes more.
+    fn framed(mut self, rest: usize) -> Self {
+        let (header, length) = text_header(self.end - LONGEST_HEADER + rest);
+        self.begin = LONGEST_HEADER - length;
+        self.bytes[self.begin..LONGEST_HEADER].copy_from_slice(&header[..length]);
+        self
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.begin..self.end]
+    }
+}
+
+/// What waits for one client, in order.
 pub(crate) struct Outbox {
     bounds: Arc<Bounds>,
-    waiting: VecDeque<Packet>,
+    dialect: Dialect,
+    waiting: VecDeque<Out>,
     bytes: u64,
-    /// What the client had taken when it was last looked at, and since when that is so.
+    /// Bytes of the first one's frame that the connection has taken.
+    begun: usize,
+    /// Grows with all that the client takes.
     taken: u64,
+    /// What it had taken when it was last looked at, and since when that is so.
+    seen: u64,
     since: Instant,
-    /// Somebody is moving packets on.
-    pub(crate) moving: bool,
-    pub(crate) closed: bool,
+    /// Somebody looks after a client that does not take everything at once.
+    pub(crate) attended: bool,
+    closed: bool,
+    /// It was closed within a frame: the connection can't carry anything any more.
+    torn: bool,
+    /// Packets, of those that are kept for a client that resumes, that no transport took before it was closed, and
+    /// that were emitted since.
+    lost: usize,
+    /// Nothing goes out before the Engine.IO session answered so many CONNECTs.
+    pub(crate) opens_at: u64,
+    /// Whose it is.
+    pub(crate) link: Weak<dyn Link>,
 }
 
 impl Outbox {
-    pub(crate) fn new(bounds: Arc<Bounds>) -> Self {
-        let waiting = VecDeque::new();
-        Self { bounds, waiting, bytes: 0, taken: 0, since: Instant::now(), moving: false, closed: false }
+    pub(crate) fn new(bounds: Arc<Bounds>, dialect: Dialect, opens_at: u64, link: Weak<dyn Link>) -> Self {
+        Self {
+            bounds,
+            dialect,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            begun: 0,
+            taken: 0,
+            seen: 0,
+            since: Instant::now(),
+            attended: false,
+            closed: false,
+            torn: false,
+            lost: 0,
+            opens_at,
+            link,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    pub(crate) fn push(&mut self, packet: Packet) {
-        let bytes = weight(&packet);
+    /// More waits than may wait for one client.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes > self.bounds.one
+    }
+
+    /// Says whether it waits now; on a closed link it never will.
+    pub(crate) fn push(&mut self, out: Out) -> bool {
+        if self.closed {
+            self.lost += usize::from(out.is_kept());
+            return false;
+        }
+        let bytes = out.weight();
         self.bytes += bytes;
         self.bounds.held.fetch_add(bytes, Ordering::Relaxed);
-        self.waiting.push_back(packet);
+        self.waiting.push_back(out);
+        true
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Packet> {
-        let packet = self.waiting.pop_front()?;
-        let bytes = weight(&packet);
+    fn pop(&mut self) {
+        let Some(out) = self.waiting.pop_front() else { return };
+        let bytes = out.weight();
         self.bytes -= bytes;
         self.bounds.held.fetch_sub(bytes, Ordering::Relaxed);
-        Some(packet)
+        if self.waiting.is_empty() {
+            // What a burst needed is not kept for the next.
+            self.waiting.shrink_to(AT_ONCE);
+        }
     }
 
-    /// Takes everything back: the connection is gone.
-    pub(crate) fn drain(&mut self) -> Vec<Packet> {
-        std::iter::from_fn(|| self.pop()).collect()
+    /// Writes frames as long as `write` takes them; `only_begun`: no new one. An error of `write` is the caller's,
+    /// `WouldBlock` too.
+    pub(crate) fn write_to(
+        &mut self,
+        only_begun: bool,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        if self.torn {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        while !self.waiting.is_empty() && (!only_begun || self.begun > 0) {
+            let most = if only_begun { 1 } else { AT_ONCE };
+            let mut prefixes = [Prefix::EMPTY; AT_ONCE];
+            let mut ends = [""; AT_ONCE];
+            let count = self.waiting.len().min(most);
+            for ((out, prefix), end) in self.waiting.iter().zip(&mut prefixes).zip(&mut ends).take(count) {
+                let (text, tail) = out.around(self.dialect);
+                *prefix = text.framed(out.body().len() + tail.len());
+                *end = tail;
+            }
+            let mut slices = [IoSlice::new(&[]); 3 * AT_ONCE];
+            for (n, out) in self.waiting.iter().take(count).enumerate() {
+                slices[3 * n] = IoSlice::new(prefixes[n].as_bytes());
+                slices[3 * n + 1] = IoSlice::new(out.body().as_bytes());
+                slices[3 * n + 2] = IoSlice::new(ends[n].as_bytes());
+            }
+            let mut slices = &mut slices[..3 * count];
+            IoSlice::advance_slices(&mut slices, self.begun);
+            let written = write(slices)?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.taken += u64::try_from(written).unwrap_or(u64::MAX);
+            let mut done = self.begun + written;
+            for n in 0..count {
+                let length = prefixes[n].as_bytes().len() + self.waiting[0].body().len() + ends[n].len();
+                if done < length {
+                    break;
+                }
+                done -= length;
+                self.pop();
+            }
+            self.begun = done;
+        }
+        Ok(())
     }
 
-    /// Whether the client, which has `taken` so much by now, has to be cut: it is over its bound and took nothing for
-    /// a second, or everybody's bound is reached and it is one of those who wait.
-    pub(crate) fn is_slow(&mut self, taken: u64) -> bool {
-        if taken != self.taken || self.waiting.is_empty() {
-            self.taken = taken;
+    /// Adds the first texts to a poll's answer, separated by `separator`, as long as it has fewer than `most` bytes;
+    /// says how many. They wait until they were [taken](Self::answered).
+    pub(crate) fn append_to(&self, answer: &mut String, separator: char, most: usize) -> usize {
+        for (n, out) in self.waiting.iter().enumerate() {
+            let (prefix, end) = out.around(self.dialect);
+            let parts = [prefix.text(), out.body(), end];
+            if !answer.is_empty() {
+                if answer.len() + parts.iter().map(|part| part.len()).sum::<usize>() > most {
+                    return n;
+                }
+                answer.push(separator);
+            }
+            parts.iter().for_each(|part| answer.push_str(part));
+        }
+        self.waiting.len()
+    }
+
+    /// A poll's answer with the first `count` was written.
+    pub(crate) fn answered(&mut self, count: usize) {
+        self.taken += 1;
+        for _ in 0..count.min(self.waiting.len()) {
+            self.pop();
+        }
+    }
+
+    /// The connection is over: nothing goes out any more. What it held is only counted from here on.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.torn |= self.begun > 0;
+        self.lost += self.waiting.iter().filter(|out| out.is_kept()).count();
+        while !self.waiting.is_empty() {
+            self.pop();
+        }
+        self.begun = 0;
+    }
+
+    /// How many packets no transport took, of those that are kept for a client that resumes.
+    pub(crate) fn lost(&self) -> usize {
+        self.lost
+    }
+
+    /// Whether the client has to be cut: it is over its bound and took nothing for a second, or everybody's bound is
+    /// reached and it is one of those who wait; or it took nothing for so long that it is gone.
+    pub(crate) fn is_slow(&mut self) -> bool {
+        if self.taken != self.seen || self.waiting.is_empty() {
+            self.seen = self.taken;
             self.since = Instant::now();
         }
-        let stuck = self.since.elapsed() >= PATIENCE;
-        let over = self.bytes > self.bounds.one;
+        let stuck = self.since.elapsed();
         let all_over = self.bounds.held.load(Ordering::Relaxed) > self.bounds.all;
-        over && (stuck || all_over)
+        self.is_full() && (stuck >= PATIENCE || all_over) || stuck >= SILENT
     }
 }
 
@@ -89,6 +311,122 @@ impl Drop for Outbox {
     }
 }
 
-fn weight(packet: &Packet) -> u64 {
-    u64::try_from(packet.data.get().len() + packet.event.len() + 64).unwrap_or(u64::MAX)
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::sockets::Cut;
+
+    struct NoLink;
+
+    impl Link for NoLink {
+        fn emit(&self, _packet: Packet) {}
+        fn unsent(&self) -> usize {
+            0
+        }
+        fn cut(&self, _why: Cut) {}
+        fn is_full(&self) -> bool {
+            false
+        }
+        fn transport(&self) -> &'static str {
+            "none"
+        }
+    }
+
+    fn outbox(dialect: Dialect) -> Outbox {
+        let link: Weak<dyn Link> = Weak::<NoLink>::new();
+        Outbox::new(Bounds::new(1_000, 10_000), dialect, 0, link)
+    }
+
+    fn event(event: &'static str, text: &str) -> Out {
+        let data = RawValue::from_string(format!("\"{text}\"")).expect("JSON");
+        Out::Event(Packet { event, data: data.into(), message: None })
+    }
+
+    /// Reads the texts of whole frames.
+    fn texts(mut bytes: &[u8]) -> Vec<String> {
+        let mut texts = Vec::new();
+        while let Some(header) = super::super::frame::Header::read(bytes) {
+            let Some(payload) = bytes.get(header.length..header.total()) else { break };
+            texts.push(String::from_utf8(payload.to_vec()).expect("UTF-8"));
+            bytes = &bytes[header.total()..];
+        }
+        texts
+    }
+
+    #[test]
+    fn frames_are_whole_and_in_order_wherever_the_connection_stops() {
+        for most in 1..200 {
+            let mut outbox = outbox(Dialect::SocketIo);
+            for n in 0..20 {
+                let text = "x".repeat(n * 20);
+                outbox.push(event("update", &text));
+                outbox.push(Out::Ack(format!("43{n}[{{\"ok\":true}}]").into()));
+            }
+            let mut written = Vec::new();
+            let mut budget = 0;
+            while !outbox.is_empty() {
+                budget += most;
+                let before = 40 - outbox.waiting.len();
+                let result = outbox.write_to(false, |slices| {
+                    let mut count = 0;
+                    for byte in slices.iter().flat_map(|slice| slice.iter()).take(budget) {
+                        written.push(*byte);
+                        count += 1;
+                    }
+                    budget -= count;
+                    if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+                });
+                assert!(result.is_ok() || result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+                let taken = texts(&written).len();
+                assert!(taken >= before && taken == 40 - outbox.waiting.len(), "known to the frame");
+            }
+            let texts = texts(&written);
+            assert_eq!(texts.len(), 40);
+            for (n, pair) in texts.chunks(2).enumerate() {
+                assert_eq!(pair[0], format!("42[\"update\",\"{}\"]", "x".repeat(n * 20)));
+                assert_eq!(pair[1], format!("43{n}[{{\"ok\":true}}]"), "an ack keeps its place");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_taken_is_counted_and_what_comes_after_the_end_too() {
+        let mut outbox = outbox(Dialect::Plain);
+        for _ in 0..3 {
+            outbox.push(event("update", "x"));
+            outbox.push(event("error", "an answer"));
+        }
+        let mut left = 60;
+        let blocked = outbox.write_to(false, |slices| {
+            let all: usize = slices.iter().map(|slice| slice.len()).sum();
+            let count = all.min(left);
+            left -= count;
+            if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        });
+        assert!(blocked.is_err() && outbox.begun > 0, "the first frame of 32 bytes, and a part of the second");
+        outbox.close();
+        assert_eq!(outbox.lost(), 2);
+        assert!(outbox.write_to(true, |_| Ok(0)).is_err(), "nothing may follow half a frame");
+        assert!(!outbox.push(event("update", "late")) && outbox.is_empty());
+        assert_eq!((outbox.lost(), outbox.bytes, outbox.bounds.held.load(Ordering::Relaxed)), (3, 0, 0));
+    }
+
+    #[test]
+    fn a_polls_answer_is_bounded_and_waits_until_it_was_taken() {
+        let mut outbox = outbox(Dialect::SocketIo);
+        for n in 0..5 {
+            outbox.push(event("update", &format!("{n}{}", "x".repeat(20))));
+        }
+        let mut answer = String::from("2");
+        let count = outbox.append_to(&mut answer, '|', 80);
+        assert_eq!((count, answer.matches('|').count()), (2, 2), "{answer}");
+        let mut again = String::new();
+        assert_eq!(outbox.append_to(&mut again, '|', 1), 1, "at least one");
+        outbox.answered(count);
+        let mut rest = String::new();
+        assert_eq!(outbox.append_to(&mut rest, '|', 1_000), 3);
+        assert!(rest.starts_with("42[\"update\",\"2x"), "{rest}");
+    }
 }

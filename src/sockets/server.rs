@@ -21,10 +21,10 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use super::Front;
 use super::connection::Room;
-use super::meter::{Meter, MeteredIo};
+use super::flusher::Flusher;
 use super::outbox::Bounds;
-use super::wire::Wires;
-use super::{socketio, websocket};
+use super::receipt::ReceiptIo;
+use super::{engine, socketio, websocket};
 use crate::auth::Authenticator;
 use crate::config::{Handshake, SocketSettings};
 use crate::listener::Limits;
@@ -71,36 +71,26 @@ impl Server {
     ) -> Self {
         let room = Room::new(front, auth, in_flight);
         let bounds = Bounds::new(settings.socket.buffer.as_u64(), settings.socket.buffer_total.as_u64());
-        let wires = Arc::<Wires>::default();
+        let flusher = Arc::<Flusher>::default();
         let cut = CancellationToken::new();
-        let plain = websocket::Shared { room: Arc::clone(&room), bounds: Arc::clone(&bounds), drain: cut.clone() };
-        let shared = Arc::new(socketio::Shared {
-            room,
-            wires: Arc::clone(&wires),
-            bounds,
-            handshake: settings.handshake,
-            inject: std::sync::OnceLock::new(),
-        });
-        let (layer, io) = socketio::layer(Arc::clone(&shared));
+        let plain = websocket::Shared {
+            room: Arc::clone(&room),
+            bounds: Arc::clone(&bounds),
+            flusher: Arc::clone(&flusher),
+            drain: cut.clone(),
+        };
+        let shared = socketio::Shared { room, bounds, handshake: settings.handshake };
+        let (engine, io) = socketio::engine(shared, Arc::clone(&flusher));
+        tokio::spawn(async move { flusher.run().await });
         let router = Router::new()
             .route("/ws", get(plain_websocket).with_state(plain))
             .merge(api)
-            .layer(layer)
-            .layer(middleware::from_fn_with_state(wires, note_transport));
+            .layer(middleware::from_fn_with_state(engine, engine::front));
         let bare = router.clone();
         let router = router
             .layer(cors)
             .layer(middleware::from_fn_with_state(bare, plain_options))
             .layer(RequestBodyTimeoutLayer::new(BODY));
-        let service = router.clone();
-        let inject: socketio::Inject = Arc::new(move |request| {
-            let service = service.clone();
-            tokio::spawn(async move {
-                let _answered = tokio::time::timeout(Duration::from_secs(2), service.oneshot(request)).await;
-            });
-        });
-        // It is set once, here.
-        let _first = shared.inject.set(inject);
         let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
         let keep_alive = settings.keep_alive;
         Self { listener: Mutex::new(Some(listener)), router, io, stop, cut, connections, keep_alive }
@@ -128,8 +118,8 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "Nagle's algorithm stays on");
         }
-        let (io, meter) = MeteredIo::new(stream);
-        let router = self.router.clone().layer(axum::Extension(meter));
+        let (io, receipts) = ReceiptIo::new(stream);
+        let router = self.router.clone().layer(axum::Extension(receipts));
         let stop = self.stop.clone();
         let limits = Limits::new(self.keep_alive);
         self.connections.spawn(async move {
@@ -152,8 +142,7 @@ impl Server {
 }
 
 async fn plain_websocket(State(shared): State<websocket::Shared>, request: Request<Body>) -> Response {
-    let meter = request.extensions().get::<Arc<Meter>>().cloned();
-    websocket::upgrade(shared, meter, request)
+    websocket::upgrade(shared, request)
 }
 
 /// An OPTIONS that is no preflight of CORS goes where every other request goes.
@@ -165,39 +154,5 @@ async fn plain_options(State(bare): State<Router>, request: Request<Body>, next:
     match bare.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
-    }
-}
-
-/// Tells a Socket.IO client's wire which connection it is on, and what a poll took.
-async fn note_transport(State(wires): State<Arc<Wires>>, request: Request<Body>, next: Next) -> Response {
-    if !request.uri().path().starts_with("/socket.io") {
-        return next.run(request).await;
-    }
-    let query = request.uri().query().unwrap_or_default();
-    let value = |name: &str| {
-        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
-    };
-    // Ids of Engine.IO sessions are short; anything longer is nobody's.
-    let Some(sid) = value("sid").filter(|sid| sid.len() <= 64) else { return next.run(request).await };
-    match value("transport").as_deref() {
-        Some("websocket") => {
-            let meter = request.extensions().get::<Arc<Meter>>().cloned();
-            let response = next.run(request).await;
-            if let Some(meter) = meter
-                && response.status() == http::StatusCode::SWITCHING_PROTOCOLS
-            {
-                wires.get(&sid).attach(meter);
-            }
-            response
-        }
-        Some("polling") if request.method() == Method::GET => {
-            let response = next.run(request).await;
-            if let Some(wire) = wires.find(&sid) {
-                wire.polled();
-            }
-            response
-        }
-        _ => next.run(request).await,
     }
 }

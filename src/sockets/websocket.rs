@@ -6,25 +6,25 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use futures::{SinkExt as _, StreamExt as _};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use http::{Request, StatusCode};
 use metrics::counter;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Ack, Connection, Credentials, Incoming, Room, WAITING_FEW};
-use super::meter::Meter;
-use super::outbox::{Bounds, Outbox};
+use super::flusher::Flusher;
+use super::handshake;
+use super::lane::Lane;
+use super::outbox::{Bounds, Dialect, Out, Outbox};
+use super::wire::{self, Wire};
 use super::{Cut, Link, Packet};
 use crate::auth::Identity;
 
@@ -34,13 +34,15 @@ const SILENT: Duration = Duration::from_secs(60);
 const LARGEST_MESSAGE: usize = 256 * 1024;
 /// Bad frames in a row that close a connection.
 const BAD_FRAMES: u32 = 10;
-const LOOK: Duration = Duration::from_millis(100);
+/// How long a client that is sent away may take to take what it is told.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What plain WebSockets share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) room: Arc<Room>,
     pub(super) bounds: Arc<Bounds>,
+    pub(super) flusher: Arc<Flusher>,
     /// Ends all of them with 1012.
     pub(super) drain: CancellationToken,
 }
@@ -55,23 +57,13 @@ struct Frame {
     id: Option<Value>,
 }
 
-/// A frame to a client.
-#[derive(Serialize)]
-struct Out<'a> {
-    event: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a Value>,
-    data: &'a RawValue,
-}
-
 /// Upgrades a request, or says why not.
-pub(super) fn upgrade(shared: Shared, meter: Option<Arc<Meter>>, mut request: Request<Body>) -> Response {
+pub(super) fn upgrade(shared: Shared, mut request: Request<Body>) -> Response {
     let headers = request.headers();
-    let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| wants_websocket(headers)) else {
+    let Some(accept) = handshake::accept(headers) else {
         return refusal(StatusCode::UPGRADE_REQUIRED, "a WebSocket handshake is expected");
     };
-    let accept = derive_accept_key(key.as_bytes());
-    let first = match bearer(headers).filter(|_| !shared.room.auth.is_trusted()) {
+    let first = match crate::auth::bearer(headers).filter(|_| !shared.room.auth.is_trusted()) {
         None => None,
         Some(token) => match shared.room.auth.verify(token) {
             Ok(identity) => Some((identity, Credentials::default())),
@@ -80,64 +72,46 @@ pub(super) fn upgrade(shared: Shared, meter: Option<Arc<Meter>>, mut request: Re
     };
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        let Ok(Ok(io)) = timeout(Duration::from_secs(10), upgraded).await else { return };
+        let Some((stream, ahead)) = handshake::stream(upgraded).await else { return };
         let config = WebSocketConfig::default()
             .read_buffer_size(4_096)
             .max_message_size(Some(LARGEST_MESSAGE))
             .max_frame_size(Some(LARGEST_MESSAGE));
-        let stream = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
-        serve(shared, meter.unwrap_or_default(), stream, first).await;
+        let wire = Wire::new(Arc::clone(&shared.flusher));
+        let lane = wire.attach(stream, ahead, false);
+        let stream = WebSocketStream::from_raw_socket(lane, Role::Server, Some(config)).await;
+        serve(shared, wire, stream, first).await;
     });
-    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    if let Ok(accept) = HeaderValue::from_str(&accept) {
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    }
-    response
-}
-
-fn wants_websocket(headers: &HeaderMap) -> bool {
-    let has = |name, token: &str| {
-        let value = headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
-        value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
-    };
-    has(header::CONNECTION, "upgrade")
-        && has(header::UPGRADE, "websocket")
-        && has(header::SEC_WEBSOCKET_VERSION, "13")
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    crate::auth::bearer(headers)
+    handshake::switching(accept)
 }
 
 fn refusal(status: StatusCode, error: &str) -> Response {
     (status, axum::Json(json!({"success": false, "error": error}))).into_response()
 }
 
-/// A plain WebSocket's client. Its one writer takes packets from the outbox.
+/// A plain WebSocket's client.
 struct WsLink {
-    outbox: Mutex<Outbox>,
-    meter: Arc<Meter>,
-    work: Notify,
+    wire: Arc<Wire>,
+    outbox: wire::Shared,
+    /// How it is to be closed.
     end: Mutex<Option<CloseCode>>,
+    ended: Notify,
+}
+
+impl WsLink {
+    fn end(&self, code: CloseCode) {
+        self.end.lock().get_or_insert(code);
+        self.ended.notify_one();
+    }
 }
 
 impl Link for WsLink {
     fn emit(&self, packet: Packet) {
-        let mut outbox = self.outbox.lock();
-        if !outbox.closed {
-            outbox.push(packet);
-            drop(outbox);
-            self.work.notify_one();
-        }
+        self.wire.push(&self.outbox, Out::Event(packet));
     }
 
-    fn unsent(&self) -> Vec<Packet> {
-        let mut outbox = self.outbox.lock();
-        outbox.closed = true;
-        outbox.drain()
+    fn unsent(&self) -> usize {
+        self.wire.close(&self.outbox)
     }
 
     fn cut(&self, why: Cut) {
@@ -148,12 +122,16 @@ impl Link for WsLink {
         };
         counter!("bridge_sockets_cut_total", "reason" => reason).increment(1);
         match code {
-            Some(code) => {
-                self.end.lock().get_or_insert(code);
-                self.work.notify_one();
+            Some(code) => self.end(code),
+            None => {
+                self.wire.close(&self.outbox);
+                self.wire.cut();
             }
-            None => self.meter.cut(),
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.outbox.lock().is_full()
     }
 
     fn transport(&self) -> &'static str {
@@ -161,15 +139,15 @@ impl Link for WsLink {
     }
 }
 
-type Stream = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+type Stream = WebSocketStream<Lane>;
 
-async fn serve(shared: Shared, meter: Arc<Meter>, stream: Stream, first: Option<(Identity, Credentials)>) {
-    let link = Arc::new(WsLink {
-        outbox: Mutex::new(Outbox::new(Arc::clone(&shared.bounds))),
-        meter,
-        work: Notify::new(),
-        end: Mutex::default(),
+async fn serve(shared: Shared, wire: Arc<Wire>, stream: Stream, first: Option<(Identity, Credentials)>) {
+    let link = Arc::new_cyclic(|own: &std::sync::Weak<WsLink>| {
+        let outbox = Outbox::new(Arc::clone(&shared.bounds), Dialect::Plain, 0, own.clone());
+        let outbox = Arc::new(Mutex::new(outbox));
+        WsLink { wire, outbox, end: Mutex::default(), ended: Notify::new() }
     });
+    link.wire.open(Arc::clone(&link.outbox));
     let (sender, events) = mpsc::channel(WAITING_FEW);
     let must_sign_on = !shared.room.auth.is_trusted() && first.is_none();
     let connection = Connection::new(
@@ -183,12 +161,11 @@ async fn serve(shared: Shared, meter: Arc<Meter>, stream: Stream, first: Option<
     let heard = Arc::new(Mutex::new(Instant::now()));
     let reading = read(source, &link, &sender, &heard);
     let writing = write(sink, &link, &heard, &shared.drain);
-    let looking = look(&link);
     tokio::select! {
         () = reading => {}
         () = writing => {}
-        () = looking => {}
     }
+    link.wire.close(&link.outbox);
     drop(sender);
     let _it_signs_off = serving.await;
 }
@@ -214,8 +191,7 @@ async fn read(
             let data = serde_json::value::to_raw_value(&error).unwrap_or_default();
             link.emit(Packet { event: "error", data: data.into(), message: None });
             if bad >= BAD_FRAMES {
-                link.end.lock().get_or_insert(CloseCode::Policy);
-                link.work.notify_one();
+                link.end(CloseCode::Policy);
                 std::future::pending::<()>().await;
             }
             continue;
@@ -232,11 +208,17 @@ async fn read(
 
 /// An ack is an event with the frame's id, whose data is the ack.
 fn acknowledge(link: &WsLink, id: &Value, answer: &Value) {
-    let both = json!({"id": id, "data": answer});
-    let data = serde_json::value::to_raw_value(&both).unwrap_or_default();
-    link.emit(Packet { event: "ack", data: data.into(), message: None });
+    #[derive(Serialize)]
+    struct Acknowledged<'a> {
+        event: &'static str,
+        id: &'a Value,
+        data: &'a Value,
+    }
+    let text = serde_json::to_string(&Acknowledged { event: "ack", id, data: answer }).unwrap_or_default();
+    link.wire.push(&link.outbox, Out::Ack(text.into()));
 }
 
+/// Pings, and closes; events and acks go out by themselves.
 async fn write(
     mut sink: impl futures::Sink<Message, Error = Error> + Unpin,
     link: &WsLink,
@@ -244,72 +226,20 @@ async fn write(
     drain: &CancellationToken,
 ) {
     let mut pings = interval_at(Instant::now() + PING, PING);
-    loop {
-        let next = link.outbox.lock().pop();
-        let sent = match next {
-            Some(packet) => in_time(sink.send(Message::text(text(&packet)))).await,
-            None => {
-                let end = *link.end.lock();
-                if let Some(code) = end {
-                    return close(sink, code).await;
-                }
-                tokio::select! {
-                    () = link.work.notified() => Ok(()),
-                    () = drain.cancelled() => return close(sink, CloseCode::Restart).await,
-                    _ = pings.tick() => {
-                        if heard.lock().elapsed() > SILENT {
-                            return;
-                        }
-                        in_time(sink.send(Message::Ping(Vec::new().into()))).await
-                    }
+    let code = loop {
+        tokio::select! {
+            () = link.ended.notified() => break link.end.lock().unwrap_or(CloseCode::Normal),
+            () = drain.cancelled() => break CloseCode::Restart,
+            _ = pings.tick() => {
+                if heard.lock().elapsed() > SILENT || sink.send(Message::Ping(Vec::new().into())).await.is_err() {
+                    return;
                 }
             }
-        };
-        if sent.is_err() {
-            return;
         }
-        if drain.is_cancelled() {
-            return close(sink, CloseCode::Restart).await;
-        }
-    }
-}
-
-/// A client that takes nothing for that long is gone, however little waits for it.
-async fn in_time(sending: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    timeout(SILENT, sending).await.unwrap_or(Err(Error::ConnectionClosed))
-}
-
-async fn close(mut sink: impl futures::Sink<Message, Error = Error> + Unpin, code: CloseCode) {
+    };
+    link.wire.drained(&link.outbox, LAST_WORDS).await;
     let frame = CloseFrame { code, reason: "".into() };
-    let _the_client_may_be_gone = timeout(Duration::from_secs(1), sink.send(Message::Close(Some(frame)))).await;
+    let _the_client_may_be_gone = timeout(LAST_WORDS, sink.send(Message::Close(Some(frame)))).await;
     // The client closes the connection; it is not waited for long.
     tokio::time::sleep(Duration::from_millis(200)).await;
-}
-
-/// Cuts a client that is over its bound and takes nothing.
-async fn look(link: &WsLink) {
-    loop {
-        tokio::time::sleep(LOOK).await;
-        if link.outbox.lock().is_slow(link.meter.written()) {
-            link.cut(Cut::Slow);
-            return;
-        }
-    }
-}
-
-fn text(packet: &Packet) -> String {
-    if packet.event == "ack"
-        && let Ok(ack) = serde_json::from_str::<AckBody<'_>>(packet.data.get())
-    {
-        let out = Out { event: "ack", id: Some(&ack.id), data: ack.data };
-        return serde_json::to_string(&out).unwrap_or_default();
-    }
-    serde_json::to_string(&Out { event: packet.event, id: None, data: &packet.data }).unwrap_or_default()
-}
-
-#[derive(Deserialize)]
-struct AckBody<'a> {
-    id: Value,
-    #[serde(borrow)]
-    data: &'a RawValue,
 }

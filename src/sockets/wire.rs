@@ -1,155 +1,384 @@
-//! How much of what was emitted to one Socket.IO client is still on its way.
+//! One connection's way to its client, whatever transport it is on: it knows what the transport took.
+//!
+//! The libraries carry what is rare (handshakes, pings, CONNECT); events and acks go from the outbox to the transport
+//! itself, between the library's frames or packets. So nothing is handed to anybody who can't say what became of it.
 
+mod polling;
+
+use std::io;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use dashmap::DashMap;
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures::task::AtomicWaker;
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::meter::Meter;
+use super::Cut;
+use super::engine::Registered;
+use super::flusher::Flusher;
+use super::frame::Header;
+use super::lane::Lane;
+use super::outbox::{Out, Outbox};
+pub(crate) use polling::{Receipt, Turn};
 
-/// So much may be on its way before a client's packets wait in its outbox. Packets are never shorter than 20 bytes, so
-/// the library's own buffer, which is counted in packets, is never full, and its heartbeat always finds a place.
-pub(crate) const IN_FLIGHT: u64 = 128 * 1024;
-/// The library's buffer, in packets.
-pub(crate) const LIBRARY_PACKETS: usize = 8 * 1024;
-/// A wire that no client has taken is forgotten after this.
-const UNUSED: Duration = Duration::from_secs(120);
+/// Between two looks at a client that takes nothing.
+const LOOK: Duration = Duration::from_millis(100);
+/// What a library may have written, in bytes, before it waits for the client.
+const CONTROL: usize = 64 * 1024;
 
-/// One Engine.IO session's way to its client.
+/// An outbox, shared by its link and the wire that empties it.
+pub(crate) type Shared = Arc<Mutex<Outbox>>;
+
+/// An Engine.IO session's way to its client, or a plain WebSocket's.
 pub(crate) struct Wire {
     state: Mutex<State>,
-    /// Something was taken.
-    pub(crate) progress: Notify,
-    used: AtomicBool,
-    made: Instant,
+    /// Something changed for a poll that waits.
+    pub(crate) changed: Notify,
+    /// The library's reading and writing halves.
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+    cut: AtomicBool,
+    /// It waits for the flusher.
+    dirty: AtomicBool,
+    flusher: Arc<Flusher>,
+    /// Its place among the sessions that poll; given up with it.
+    pub(crate) registered: OnceLock<Registered>,
 }
 
-#[derive(Default)]
 struct State {
-    /// The WebSocket's connection; `None` while the client polls.
-    meter: Option<Arc<Meter>>,
-    /// Bytes emitted, and what the meter showed, since nothing was on its way.
-    emitted: u64,
-    base: u64,
-    /// Counts polls that were answered.
-    polls: u64,
+    path: Path,
+    /// Of the link that is connected, or was last.
+    outbox: Option<Shared>,
+    /// CONNECTs that were accepted, and those whose answer has left the library.
+    accepted: u64,
+    answered: u64,
 }
 
-impl State {
-    fn in_flight(&mut self) -> u64 {
-        if let Some(meter) = &self.meter {
-            let written = meter.written();
-            let gone = written.saturating_sub(self.base);
-            if gone < self.emitted {
-                return self.emitted - gone;
+enum Path {
+    Polling(polling::State),
+    WebSocket(WebSocket),
+    Closed,
+}
+
+struct WebSocket {
+    stream: Arc<TcpStream>,
+    control: Control,
+}
+
+/// What a library wrote; whole frames of it may go out.
+#[derive(Default)]
+struct Control {
+    bytes: BytesMut,
+    /// Bytes of whole frames.
+    whole: usize,
+    /// The library answers a probe that was answered already.
+    swallow: bool,
+}
+
+impl Control {
+    /// Takes more of what the library wrote; says how many CONNECTs it answers.
+    fn feed(&mut self, bytes: &[u8]) -> u64 {
+        self.bytes.extend_from_slice(bytes);
+        let mut answered = 0;
+        while let Some(header) = Header::read(&self.bytes[self.whole..]) {
+            let Some(frame) = self.bytes.get(self.whole..self.whole.saturating_add(header.total())) else { break };
+            let (payload, length) = (&frame[header.length..], frame.len());
+            if std::mem::take(&mut self.swallow) && payload == b"3probe" {
+                self.bytes.advance(length);
+                continue;
             }
-            self.base = written;
-            self.emitted = 0;
-            return 0;
+            answered += u64::from(header.is_text() && is_connect(payload));
+            self.whole += length;
         }
-        self.emitted
+        answered
     }
+}
+
+/// The answer to a CONNECT of the namespace that is served.
+fn is_connect(packet: &[u8]) -> bool {
+    packet.starts_with(b"40")
 }
 
 impl Wire {
-    fn new() -> Arc<Self> {
-        let (state, progress) = (Mutex::default(), Notify::new());
-        Arc::new(Self { state, progress, used: AtomicBool::new(false), made: Instant::now() })
+    pub(crate) fn new(flusher: Arc<Flusher>) -> Arc<Self> {
+        let path = Path::Polling(polling::State::default());
+        Arc::new(Self {
+            state: Mutex::new(State { path, outbox: None, accepted: 0, answered: 0 }),
+            changed: Notify::new(),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+            cut: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+            flusher,
+            registered: OnceLock::new(),
+        })
     }
 
-    /// The client is on a WebSocket now.
-    pub(crate) fn attach(&self, meter: Arc<Meter>) {
+    /// The client is on a WebSocket from now on. The library that serves it reads `ahead` first; with `swallow` its
+    /// answer to a probe, which has been given, does not go out.
+    pub(crate) fn attach(self: &Arc<Self>, stream: TcpStream, ahead: Bytes, swallow: bool) -> Lane {
+        let stream = Arc::new(stream);
+        let mut control = Control { swallow, ..Control::default() };
         let mut state = self.state.lock();
-        state.base = meter.written();
-        state.emitted = 0;
-        state.meter = Some(meter);
+        if let Path::Polling(polling) = &mut state.path {
+            control.bytes.extend_from_slice(&polling.leave());
+            control.whole = control.bytes.len();
+        }
+        state.path = Path::WebSocket(WebSocket { stream: Arc::clone(&stream), control });
         drop(state);
-        self.progress.notify_waiters();
+        self.changed.notify_waiters();
+        self.kick();
+        Lane::new(stream, Arc::clone(self), ahead)
     }
 
-    /// A poll was answered: it took everything there was.
-    pub(crate) fn polled(&self) {
+    /// The connection is over.
+    pub(crate) fn detach(&self) {
+        // What waits, if there is room for it: a client that is told to go is told why.
+        let _over = self.pump();
         let mut state = self.state.lock();
-        state.polls += 1;
-        if state.meter.is_none() {
-            state.emitted = 0;
+        state.path = Path::Closed;
+        if let Some(outbox) = &state.outbox {
+            outbox.lock().close();
         }
         drop(state);
-        self.progress.notify_waiters();
+        self.changed.notify_waiters();
     }
 
-    /// Bytes on their way.
-    pub(crate) fn in_flight(&self) -> u64 {
-        self.state.lock().in_flight()
-    }
-
-    /// A packet of `bytes` was emitted.
-    pub(crate) fn emitted(&self, bytes: usize) {
+    /// A CONNECT was accepted; says which.
+    pub(crate) fn accepted(&self) -> u64 {
         let mut state = self.state.lock();
-        state.in_flight();
-        state.emitted += u64::try_from(bytes).unwrap_or(u64::MAX);
+        state.accepted += 1;
+        state.accepted
     }
 
-    /// Grows whenever the client takes something.
-    pub(crate) fn taken(&self) -> u64 {
-        let state = self.state.lock();
-        state.meter.as_ref().map_or(0, |meter| meter.written()) + state.polls
+    /// `outbox` goes out from now on.
+    pub(crate) fn open(self: &Arc<Self>, outbox: Shared) {
+        let mut state = self.state.lock();
+        let closed = matches!(state.path, Path::Closed);
+        let former = state.outbox.replace(Arc::clone(&outbox));
+        if let Some(former) = former {
+            Self::end(&mut state, &former);
+        }
+        drop(state);
+        if closed {
+            outbox.lock().close();
+        }
+        self.kick();
     }
 
-    /// Waits until the client takes something, at most `limit`.
-    pub(crate) async fn wait(&self, limit: Duration) {
-        let meter = self.state.lock().meter.clone();
-        let written = async {
-            match &meter {
-                Some(meter) => meter.progress.notified().await,
-                None => std::future::pending().await,
+    /// Nothing of `outbox` goes out any more; says how much of what is kept was not taken.
+    pub(crate) fn close(&self, outbox: &Shared) -> usize {
+        Self::end(&mut self.state.lock(), outbox)
+    }
+
+    fn end(state: &mut State, outbox: &Shared) -> usize {
+        if let Path::Polling(polling) = &mut state.path {
+            polling.revoke_of(outbox);
+        }
+        let mut outbox = outbox.lock();
+        outbox.close();
+        outbox.lost()
+    }
+
+    /// Emits; what is emitted after the end is only counted.
+    pub(crate) fn push(self: &Arc<Self>, outbox: &Shared, out: Out) {
+        if outbox.lock().push(out) {
+            self.kick();
+        }
+    }
+
+    fn kick(self: &Arc<Self>) {
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.flusher.add(Arc::clone(self));
+        }
+    }
+
+    /// Moves on what waits; whoever does not take all is looked after from here on.
+    pub(crate) fn flush(self: &Arc<Self>) {
+        self.dirty.store(false, Ordering::Release);
+        let blocked = match self.pump() {
+            Ok(blocked) => blocked,
+            Err(error) => {
+                tracing::debug!(%error, "a client is gone");
+                self.break_off();
+                return;
             }
         };
-        tokio::select! {
-            () = written => {}
-            () = self.progress.notified() => {}
-            () = tokio::time::sleep(limit) => {}
+        let outbox = {
+            let state = self.state.lock();
+            if matches!(state.path, Path::Polling(_)) {
+                self.changed.notify_waiters();
+            }
+            let Some(outbox) = state.outbox.clone() else { return };
+            outbox
+        };
+        let mut inner = outbox.lock();
+        if (blocked || inner.is_full()) && !std::mem::replace(&mut inner.attended, true) {
+            drop(inner);
+            tokio::spawn(attend(Arc::clone(self), outbox));
         }
     }
 
-    /// Breaks the client's WebSocket; `false` when it is polling.
+    /// Writes what the WebSocket takes; says whether it did not take everything.
+    fn pump(&self) -> io::Result<bool> {
+        let mut state = self.state.lock();
+        let State { path: Path::WebSocket(socket), outbox, answered, .. } = &mut *state else { return Ok(false) };
+        let WebSocket { stream, control } = socket;
+        let mut outbox = outbox.as_ref().map(|outbox| outbox.lock());
+        let mut pump = || -> io::Result<()> {
+            if let Some(outbox) = &mut outbox {
+                outbox.write_to(true, |slices| stream.try_write_vectored(slices))?;
+            }
+            while control.whole > 0 {
+                let count = stream.try_write(&control.bytes[..control.whole])?;
+                control.bytes.advance(count);
+                control.whole -= count;
+            }
+            if let Some(outbox) = outbox.as_mut().filter(|outbox| *answered >= outbox.opens_at) {
+                outbox.write_to(false, |slices| stream.try_write_vectored(slices))?;
+            }
+            Ok(())
+        };
+        let result = pump();
+        if control.bytes.is_empty() {
+            control.bytes = BytesMut::new();
+        }
+        if control.whole <= CONTROL {
+            self.writer.wake();
+        }
+        match result {
+            Ok(()) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The library writes.
+    pub(crate) fn control(self: &Arc<Self>, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check()?;
+        self.writer.register(cx.waker());
+        // What was emitted before leaves before.
+        self.pump()?;
+        {
+            let mut state = self.state.lock();
+            let State { path: Path::WebSocket(socket), answered, .. } = &mut *state else {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            };
+            if socket.control.whole > CONTROL {
+                return Poll::Pending;
+            }
+            *answered += socket.control.feed(bytes);
+        }
+        if self.pump()? {
+            self.kick();
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Before the library reads.
+    pub(crate) fn reading(&self, cx: &Context<'_>) -> io::Result<()> {
+        self.reader.register(cx.waker());
+        self.check()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.cut.load(Ordering::Acquire) { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
+    /// Breaks the WebSocket; `false` when the client is polling.
     pub(crate) fn cut(&self) -> bool {
-        let meter = self.state.lock().meter.clone();
-        meter.as_ref().map(|meter| meter.cut()).is_some()
+        if matches!(self.state.lock().path, Path::Polling(_)) {
+            return false;
+        }
+        self.break_off();
+        true
+    }
+
+    fn break_off(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.reader.wake();
+        self.writer.wake();
+    }
+
+    pub(crate) fn is_websocket(&self) -> bool {
+        matches!(self.state.lock().path, Path::WebSocket(_))
+    }
+
+    pub(crate) fn is_polling(&self) -> bool {
+        matches!(self.state.lock().path, Path::Polling(_))
+    }
+
+    /// Waits until everything was taken, at most `limit`.
+    pub(crate) async fn drained(&self, outbox: &Shared, limit: Duration) {
+        let drained = async {
+            while !outbox.lock().is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _too_slow = tokio::time::timeout(limit, drained).await;
+    }
+
+    fn stream(&self) -> Option<Arc<TcpStream>> {
+        match &self.state.lock().path {
+            Path::WebSocket(socket) => Some(Arc::clone(&socket.stream)),
+            _ => None,
+        }
     }
 }
 
-/// All wires, by Engine.IO session id.
-#[derive(Default)]
-pub(crate) struct Wires(DashMap<String, Arc<Wire>>);
-
-impl Wires {
-    /// The wire of `sid`; made when it is not there.
-    pub(crate) fn get(&self, sid: &str) -> Arc<Wire> {
-        if let Some(wire) = self.0.get(sid) {
-            return Arc::clone(&wire);
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if let Some(registered) = self.registered.get() {
+            registered.forget();
         }
-        if self.0.len() % 256 == 255 {
-            self.0.retain(|_, wire| wire.used.load(Ordering::Relaxed) || wire.made.elapsed() < UNUSED);
+    }
+}
+
+/// Moves on what waits as the client takes it, and cuts a client that takes nothing.
+async fn attend(wire: Arc<Wire>, outbox: Shared) {
+    loop {
+        let pumped = wire.pump();
+        let slow = {
+            let mut inner = outbox.lock();
+            let blocked = match &pumped {
+                Ok(blocked) => *blocked,
+                Err(_) => {
+                    wire.break_off();
+                    false
+                }
+            };
+            let slow = inner.is_slow();
+            if slow || !(blocked || inner.is_full()) {
+                inner.attended = false;
+            }
+            if !slow && !inner.attended {
+                let is_empty = inner.is_empty();
+                drop(inner);
+                if !is_empty {
+                    // It may have become stuck since.
+                    wire.kick();
+                }
+                return;
+            }
+            slow.then(|| inner.link.upgrade())
+        };
+        if let Some(link) = slow {
+            if let Some(link) = link {
+                link.cut(Cut::Slow);
+            }
+            return;
         }
-        Arc::clone(&self.0.entry(sid.to_owned()).or_insert_with(Wire::new))
-    }
-
-    /// The wire of `sid` for the client that has signed on to it.
-    pub(crate) fn take(&self, sid: &str) -> Arc<Wire> {
-        let wire = self.get(sid);
-        wire.used.store(true, Ordering::Relaxed);
-        wire
-    }
-
-    pub(crate) fn find(&self, sid: &str) -> Option<Arc<Wire>> {
-        self.0.get(sid).map(|wire| Arc::clone(&wire))
-    }
-
-    pub(crate) fn forget(&self, sid: &str) {
-        self.0.remove(sid);
+        match wire.stream().filter(|_| matches!(pumped, Ok(true))) {
+            Some(stream) => {
+                let writable = std::future::poll_fn(|cx| stream.poll_write_ready(cx));
+                let _a_look_is_due = tokio::time::timeout(LOOK, writable).await;
+            }
+            None => tokio::time::sleep(LOOK).await,
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! What tests stand on.
 
 pub(crate) mod bridge;
+pub(crate) mod driven;
 pub(crate) mod js;
 pub(crate) mod load;
+pub(crate) mod proxy;
+pub(crate) mod py;
 pub(crate) mod rabbit;
 pub(crate) mod raw;
 pub(crate) mod world;

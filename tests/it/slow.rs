@@ -4,31 +4,13 @@ use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 use updates_bridge::demo::StandInOptions;
 
-use crate::kit::bridge::{Bridge, token};
+use crate::kit::driven;
 use crate::kit::js::Js;
 use crate::kit::world::World;
 use crate::kit::{eventually, runtime, s};
-
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
-
-/// A Socket.IO client that reads only when it is told to.
-async fn socket_io(bridge: &Bridge, user: &str) -> Socket {
-    let url = bridge.http.replace("http://", "ws://") + "/socket.io/?EIO=4&transport=websocket";
-    let (mut socket, _) = connect_async(url).await.expect("a connection");
-    let _open = socket.next().await;
-    let auth = json!({"token": token(user)});
-    socket.send(Message::text(format!("40{auth}"))).await.expect("sent");
-    loop {
-        let text = socket.next().await.expect("a frame").expect("a frame").into_text().expect("text");
-        if text.contains("authenticated") {
-            return socket;
-        }
-    }
-}
 
 fn big_update(user: &str, n: usize, bytes: usize) -> Value {
     json!({"tenantId": "tnt_default", "userId": user, "entityId": format!("msg_{n}"), "eventId": format!("e{n}"),
@@ -41,7 +23,7 @@ fn a_client_that_takes_nothing_is_cut_alone() {
     let bridge = world.setup("complete").start().ready();
     let mut js = Js::start();
     js.sign_on("reads", &bridge, "slow_a");
-    let stuck = runtime().block_on(socket_io(&bridge, "slow_a"));
+    let stuck = runtime().block_on(driven::socket_io(&bridge, &driven::credentials("slow_a", None))).socket;
     let key = "user.user.slow_a.messageupdate";
     for n in 0..400 {
         world.publish(key, Vec::new(), big_update("slow_a", n, 50_000).to_string().as_bytes());
@@ -59,7 +41,7 @@ fn a_client_that_takes_nothing_is_cut_alone() {
 fn a_client_that_reads_slowly_gets_a_burst_whole_and_in_order() {
     let world = World::shared(StandInOptions::default());
     let bridge = world.setup("complete").start().ready();
-    let mut socket = runtime().block_on(socket_io(&bridge, "slow_b"));
+    let mut socket = runtime().block_on(driven::socket_io(&bridge, &driven::credentials("slow_b", None))).socket;
     let key = "user.user.slow_b.messageupdate";
     for n in 0..200 {
         world.publish(key, Vec::new(), big_update("slow_b", n, 100_000).to_string().as_bytes());

@@ -9,7 +9,12 @@ const sockets = new Map();
 const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 
 const actions = {
-  connect({ id, url, options }) {
+  // With `authAfter` (ms), `auth` is asked for by a callback that takes its time.
+  connect({ id, url, options: { authAfter, ...options } }) {
+    if (authAfter !== undefined) {
+      const { auth } = options;
+      options.auth = (answer) => setTimeout(() => answer(auth), authAfter);
+    }
     const socket = io(url, { reconnectionDelay: 50, reconnectionDelayMax: 200, forceNew: true, ...options });
     sockets.set(id, socket);
     const report = (on, args) => say({ id, on, args, at: Date.now() });
@@ -29,6 +34,10 @@ const actions = {
   // Breaks the transport, as a lost network does: the client comes back by itself.
   break({ id }) {
     sockets.get(id).io.engine.close();
+  },
+  // Says which transport the client is on, as event `transport`.
+  transport({ id }) {
+    say({ id, on: "transport", args: [sockets.get(id).io.engine.transport.name], at: Date.now() });
   },
   auth({ id, auth }) {
     sockets.get(id).auth = auth;
