@@ -108,7 +108,7 @@ fn soak(version: Version, seconds: u64, rate: u64) -> (u64, u64) {
     let loaded = held(&bridge);
     // Facts are remembered for a minute and two windows.
     eventually("all that is remembered for a minute is forgotten", s(120), || {
-        (held(&bridge) <= before + before / 20).then_some(())
+        (held(&bridge) <= before + before / 100).then_some(())
     });
     let after = held(&bridge);
     println!(

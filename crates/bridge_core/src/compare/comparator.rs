@@ -26,7 +26,8 @@ const LATE: u64 = 60_000;
 pub struct Limits {
     /// How long a unit is open, in ms.
     pub window: u64,
-    /// Bytes of units and their payloads, roughly; facts take as many again at most.
+    /// Bytes of units and their payloads, roughly; facts take as many again at most, and POSTs without an answer
+    /// half as many.
     pub memory: usize,
 }
 

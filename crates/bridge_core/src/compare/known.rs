@@ -94,12 +94,12 @@ const fn half(id: u128) -> u64 {
 }
 
 impl Known {
-    /// Nothing yet; it will hold about so many bytes at most.
+    /// Nothing yet; it will hold about so many bytes at most, and half as many of POSTs without an answer.
     pub(super) fn new(limit: usize) -> Self {
         let part = limit / 10;
         Self {
             limit,
-            posts: Posts::default(),
+            posts: Posts::new(limit / 2),
             accepted: Recent::default(),
             posted: Ages::new(LONGER, 4 * part),
             over: Ages::new(LONGER, 2 * part),
@@ -361,7 +361,8 @@ impl Known {
 
     /// Over its memory: the oldest of whatever there is most of goes.
     fn trim(&mut self) {
-        while self.bytes() > self.limit {
+        // POSTs have a bound of their own, and push nothing out.
+        while self.bytes() - self.posts.bytes() > self.limit {
             let Some(most) = self.kinds().into_iter().max_by_key(|kind| kind.bytes()) else { return };
             let before = most.bytes();
             most.let_go();

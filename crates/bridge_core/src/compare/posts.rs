@@ -5,8 +5,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::{DialogId, Millis, UserId};
 
-/// Most of them; a sender and a dialog have bounds of their own.
-const MOST: usize = 100_000;
+/// Bytes of one of them, roughly.
+const POST: usize = 512;
 
 #[derive(Clone, Debug)]
 struct Post {
@@ -18,8 +18,10 @@ struct Post {
 }
 
 /// Those in flight, and those that ended without a readable answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Posts {
+    /// Most of them.
+    most: usize,
     open: HashMap<u64, Post>,
     order: VecDeque<(Millis, u64)>,
     /// When those of a sender and dialog, of a sender, of a dialog and all of them began.
@@ -35,6 +37,18 @@ fn name(sender: Option<&str>, dialog: Option<&str>) -> u64 {
 }
 
 impl Posts {
+    /// None yet; those that are remembered take about so many bytes at most.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            most: (bytes / POST).max(16),
+            open: HashMap::new(),
+            order: VecDeque::new(),
+            began: HashMap::new(),
+            lost: None,
+            let_go: 0,
+        }
+    }
+
     pub(super) fn start(&mut self, at: Millis, post: u64, dialog: DialogId, sender: &UserId) {
         let (by, to) = (Some(sender.as_str()), Some(dialog.as_str()));
         let names = [name(by, to), name(by, None), name(None, to), name(None, None)];
@@ -47,7 +61,7 @@ impl Posts {
             let open = &self.open;
             self.order.retain(|(at, post)| open.get(post).is_some_and(|open| open.at == *at));
         }
-        while self.open.len() > MOST
+        while self.open.len() > self.most
             && let Some((at, post)) = self.order.pop_front()
         {
             if self.open.get(&post).is_some_and(|open| open.at == at) && self.end(post).is_some() {
@@ -106,7 +120,7 @@ impl Posts {
 
     /// Bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
-        self.open.len() * 512 + self.order.len() * 16
+        self.open.len() * POST + self.order.len() * 16
     }
 
     pub(super) fn take_let_go(&mut self) -> u64 {
