@@ -1,6 +1,8 @@
 //! What clients may say, whatever they say it over: CONTRACT's table of events, with their acks and errors.
 
 mod payload;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use metrics::{Counter, counter};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -110,7 +112,7 @@ impl Connection {
                 }
             };
             let turn = async {
-                let place = self.place().await;
+                let place = self.place(&events).await;
                 (place, next(&mut waiting, &mut events).await)
             };
             tokio::select! {
@@ -172,13 +174,20 @@ impl Connection {
         }
     }
 
-    /// Waits until the client may be answered once more.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        while self.link.is_full() {
+    /// Waits until the client may be answered once more; `None` when it is gone.
+    async fn place(&self, events: &mpsc::Receiver<Incoming>) -> Option<OwnedSemaphorePermit> {
+        loop {
+            if events.is_closed() {
+                return None;
+            }
+            if !self.link.is_full()
+                && let Ok(place) = timeout(LOOK, Arc::clone(&self.answers).acquire_owned()).await
+            {
+                // It is never closed.
+                return place.ok();
+            }
             sleep(LOOK).await;
         }
-        // It is never closed.
-        Arc::clone(&self.answers).acquire_owned().await.ok()
     }
 
     /// Does `then` once the user's queue is live, or is not in time; unless the connection is over before. `place` is
@@ -189,6 +198,8 @@ impl Connection {
         place: Option<OwnedSemaphorePermit>,
         then: impl FnOnce(&dyn Front, &Arc<dyn Link>, &Signed, bool) + Send + 'static,
     ) {
+        // Without one, nobody waits for the answer.
+        let Some(place) = place else { return };
         let (front, link) = (Arc::clone(&self.room.front), Arc::clone(&self.link));
         let over = self.over.clone();
         tokio::spawn(async move {

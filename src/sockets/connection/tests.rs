@@ -1,0 +1,157 @@
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::auth::Authenticator;
+use crate::config::{Auth, AuthMode};
+
+/// Whose queues are never live.
+#[derive(Default)]
+struct Pending {
+    waiting: AtomicUsize,
+    served: AtomicUsize,
+    signed_off: AtomicUsize,
+}
+
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[async_trait::async_trait]
+impl Front for Pending {
+    fn sign_on(&self, sign_on: SignOn) -> Result<Signed, Refused> {
+        let (socket, resume) = (bridge_core::SocketId(1), String::new());
+        Ok(Signed { socket, user: sign_on.user, resume, recovered: false })
+    }
+
+    async fn ready(&self, _signed: &Signed) -> bool {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let _waits = Waits(&self.waiting);
+        std::future::pending().await
+    }
+
+    fn renew(&self, signed: &Signed, _sign_on: SignOn) -> Result<Signed, Refused> {
+        Ok(signed.clone())
+    }
+
+    fn greeted(&self, _signed: &Signed) {}
+
+    fn sign_off(&self, _signed: &Signed, _link: &Arc<dyn Link>, _for_good: bool) {
+        self.signed_off.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn expect(&self, _dialog: &DialogId) {}
+
+    async fn join(&self, _signed: &Signed, _dialog: &DialogId) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn leave(&self, _signed: &Signed, _dialog: &DialogId) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn subscribe(&self, _signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused> {
+        self.served.fetch_add(1, Ordering::AcqRel);
+        Ok(types)
+    }
+
+    fn unsubscribe(&self, _signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused> {
+        Ok(types)
+    }
+
+    fn typing(&self, _signed: &Signed, _dialog: &DialogId, _start: bool) -> Result<(), Refused> {
+        self.served.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Far {
+    full: AtomicBool,
+    emitted: Mutex<Vec<&'static str>>,
+}
+
+impl Link for Far {
+    fn emit(&self, packet: Packet) {
+        self.emitted.lock().push(packet.event);
+    }
+
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    fn cut(&self, _why: Cut) {}
+
+    fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    fn transport(&self) -> &'static str {
+        "none"
+    }
+}
+
+fn event(event: &str, data: Value) -> Incoming {
+    Incoming { event: event.into(), data, ack: None, place: None, expected: false }
+}
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+async fn until(so: impl Fn() -> bool) {
+    let waiting = async {
+        while !so() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, waiting).await.expect("in time");
+}
+
+fn connect() -> (Arc<Pending>, Arc<Far>, mpsc::Sender<Incoming>, tokio::task::JoinHandle<()>) {
+    let (front, link) = (Arc::<Pending>::default(), Arc::<Far>::default());
+    let auth = Authenticator::new(&Auth { mode: AuthMode::Trusted, ..Auth::default() });
+    let room = Room::new(Arc::clone(&front) as Arc<dyn Front>, Arc::new(auth), TaskTracker::new());
+    let (sender, events) = mpsc::channel(WAITING);
+    let connection = Connection::new(room, Arc::clone(&link) as Arc<dyn Link>, false, Credentials::default());
+    let serving = tokio::spawn(connection.run(None, events));
+    sender.try_send(event("authenticate", json!("usr_a"))).expect("room");
+    (front, link, sender, serving)
+}
+
+#[tokio::test]
+async fn answers_that_wait_for_a_queue_are_few_and_end_with_the_connection() {
+    let (front, _link, sender, serving) = connect();
+    for _ in 0..1_000 {
+        sender.try_send(event("subscribe", json!(["messageupdate"]))).expect("room");
+    }
+    until(|| front.waiting.load(Ordering::Acquire) >= ANSWERS).await;
+    sleep(4 * LOOK).await;
+    assert_eq!(front.waiting.load(Ordering::Acquire), ANSWERS, "no more than may wait do");
+    drop(sender);
+    timeout(LIMIT, serving).await.expect("it does not wait for answers").expect("served");
+    assert_eq!(front.signed_off.load(Ordering::Acquire), 1);
+    // Nobody waits for them.
+    until(|| front.waiting.load(Ordering::Acquire) == 0).await;
+    assert_eq!(front.served.load(Ordering::Acquire), 1_000, "what was asked for counts");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answers_is_not_served() {
+    let (front, link, sender, _serving) = connect();
+    until(|| front.waiting.load(Ordering::Acquire) == 1).await;
+    link.full.store(true, Ordering::Release);
+    // One may be on its way already.
+    for _ in 0..100 {
+        sender.try_send(event("typing:stop", json!({"dialogId": "dlg_a"}))).expect("room");
+    }
+    sleep(4 * LOOK).await;
+    assert!(front.served.load(Ordering::Acquire) <= 1);
+    too_many(&*link, "typing:stop", None);
+    assert!(link.emitted.lock().is_empty(), "not even of what is refused");
+    link.full.store(false, Ordering::Release);
+    until(|| front.served.load(Ordering::Acquire) == 100).await;
+}
