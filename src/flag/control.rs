@@ -48,6 +48,8 @@ pub struct Control {
     evidence: Arc<dyn Fn() -> Value + Send + Sync>,
     /// The rabbitmq path is begun or ended by one at a time: an end that is late must not take a new beginning with it.
     path: tokio::sync::Mutex<()>,
+    /// The configured value that was read last.
+    read: Mutex<Configured>,
     /// Configured values come into force one after the other.
     configuring: tokio::sync::Mutex<()>,
     /// The audit is read by one at a time.
@@ -158,6 +160,7 @@ impl Control {
             disk: Disk::start(files)?,
             evidence,
             path: tokio::sync::Mutex::default(),
+            read: Mutex::new(configured),
             configuring: tokio::sync::Mutex::default(),
             reading: tokio::sync::Mutex::default(),
         }))
@@ -269,15 +272,24 @@ impl Control {
         Ok(view.map(|view| Outcome::Done(Box::new(view))))
     }
 
-    /// The configured value after a reload. It wins over an override when it has changed.
+    /// The configured value after a reload. It wins over an override when it has changed; a value that has not touches
+    /// nothing, no change in progress either.
     pub async fn configure(self: &Arc<Self>, configured: Configured, origin: &str) {
+        {
+            let mut read = self.read.lock();
+            if *read == configured {
+                return;
+            }
+            *read = configured.clone();
+        }
         let pre_empts = self.state.lock().change.as_ref().is_some_and(|change| configured.stage < change.to);
         if pre_empts && self.supersede("the configuration") && !self.stage().runs_rabbitmq() {
             self.begin_cool();
         }
         let _one_at_a_time = self.configuring.lock().await;
         let before = self.state.lock().configured.clone();
-        if before == configured {
+        // While this one waited, another may have been read, whose turn comes next.
+        if before == configured || *self.read.lock() != configured {
             return;
         }
         let request = ChangeRequest {

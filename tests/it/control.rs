@@ -219,6 +219,42 @@ fn a_configured_way_back_does_not_wait_for_a_configured_way_forward() {
 }
 
 #[test]
+fn a_reload_that_changes_neither_flag_nor_rollout_touches_no_change_in_progress() {
+    let world = World::shared(StandInOptions::default());
+    let state = tempfile::tempdir().unwrap();
+    std::fs::create_dir(state.path().join("config")).unwrap();
+    let file = state.path().join("config/default.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    // A broker that takes the connection and says nothing: the flip waits for its queues.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = format!("amqp://127.0.0.1:{}", mute.local_addr().unwrap().port());
+    write("[flag]\nshadow_mode = false\n");
+    let setup = world.setup("legacy").unset(&["USE_RABBITMQ_UPDATES", "SHADOW_MODE"]).rabbit(broker);
+    let bridge = setup.env("BRIDGE_FLAG__FLIP_TIMEOUT", "40s").state(state).start();
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "reload_a");
+    let noticed = |times: usize| {
+        eventually("noticed", s(20), || {
+            (bridge.log().matches("the configuration has changed").count() == times).then_some(())
+        });
+    };
+    std::thread::scope(|scope| {
+        let flip = scope.spawn(|| bridge.set("shadow", &json!({"force": true})));
+        eventually("warming", s(20), || (bridge.flag()["transition"]["phase"] == "warming").then_some(()));
+        write("[flag]\nshadow_mode = false\n[shadow]\nsample = 0.5\n");
+        noticed(1);
+        std::thread::sleep(s(1));
+        assert_eq!(bridge.flag()["transition"]["phase"], "warming", "{}", bridge.log());
+        // What does change the flag, and stays below where the change leads, takes its place.
+        write("[flag]\nshadow_mode = false\n[flag.rollout]\npercent = 50.0\n[shadow]\nsample = 0.5\n");
+        noticed(2);
+        let (status, answer) = flip.join().unwrap();
+        assert_eq!((status, &answer["error"]), (409, &json!("superseded")), "{answer}");
+    });
+    assert_eq!(bridge.flag()["stage"], "legacy");
+}
+
+#[test]
 fn without_a_token_pages_of_other_addresses_may_not_ask() {
     let world = World::shared(StandInOptions::default());
     let bridge = world.setup("shadow").unset(&["BRIDGE_ADMIN__TOKEN"]).start();
