@@ -1,5 +1,6 @@
 //! The composition root: everything is made here, and ends here.
 
+mod doorkeeper;
 mod guard;
 mod parts;
 mod reading;
@@ -121,7 +122,8 @@ impl App {
         let chat3 = Chat3::new(&settings.chat3).map_err(other)?;
         let membership = Arc::new(Membership::new(chat3.clone(), settings.membership.cache));
         let mode = settings.membership_mode(loaded.environment);
-        let members: Arc<dyn Members> = Arc::new(parts::Doorkeeper::new(Arc::clone(&membership), mode));
+        let members: Arc<dyn Members> =
+            Arc::new(doorkeeper::Doorkeeper::new(Arc::clone(&membership), mode, settings.membership.cache));
         let tap: Arc<dyn Tap> = Arc::clone(&recorder) as Arc<dyn Tap>;
         let served = parts::served(settings);
         let hub = Hub::new(parts::hub_settings(settings), clock, tap, members, served);
@@ -211,10 +213,7 @@ impl App {
     ) {
         let (stop, settings) = (self.stop.clone(), &self.loaded.settings);
         let mode = settings.membership_mode(self.loaded.environment);
-        let every = match mode {
-            crate::config::MembershipMode::Enforce => settings.membership.cache / 3,
-            _ => Duration::ZERO,
-        };
+        let every = doorkeeper::every(mode, settings.membership.cache);
         self.tasks.spawn(Arc::clone(&self.hub).run(every, stop.clone()));
         let server = Arc::clone(&self.server);
         self.tasks.spawn(async move { server.run().await });

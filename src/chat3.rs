@@ -3,7 +3,7 @@
 mod members;
 mod message;
 
-pub use members::{MemberAnswer, Membership};
+pub use members::{Act, MemberAnswer, Membership};
 pub use message::{Chat3Error, NewMessage};
 
 use std::time::Duration;

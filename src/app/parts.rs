@@ -4,78 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::gate::Limits;
-use bridge_core::{DialogId, UserId};
-use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
 use crate::broker::{AmqpBroker, Broker, EmbeddedBroker, Inbox};
-use crate::chat3::{MemberAnswer, Membership};
 use crate::clock::Clock;
-use crate::config::{MembershipMode, Settings};
-use crate::delivery::{Hub, HubSettings, Members, Served};
-use crate::sockets::Refused;
-
-/// Questions about members that are asked at once, so that all rooms are seen to within the cache time.
-const AT_ONCE: usize = 16;
-
-/// Asks Chat3 who may join, as far as the settings want it.
-pub(super) struct Doorkeeper {
-    membership: Arc<Membership>,
-    mode: MembershipMode,
-}
-
-impl Doorkeeper {
-    pub(super) fn new(membership: Arc<Membership>, mode: MembershipMode) -> Self {
-        Self { membership, mode }
-    }
-}
-
-async fn judge(membership: &Membership, dialog: &DialogId, user: &UserId) -> Result<(), Refused> {
-    Err(Refused(match membership.check(dialog, user).await {
-        MemberAnswer::Member => return Ok(()),
-        MemberAnswer::NotMember => "not a member".into(),
-        MemberAnswer::NoDialog => "dialog not found".into(),
-        MemberAnswer::Unknown(reason) => format!("membership could not be checked: {reason}"),
-    }))
-}
-
-#[async_trait::async_trait]
-impl Members for Doorkeeper {
-    fn expect(&self, dialog: &DialogId) {
-        if self.mode == MembershipMode::Enforce {
-            self.membership.expect(dialog);
-        }
-    }
-
-    async fn may_join(&self, dialog: &DialogId, user: &UserId) -> Result<(), Refused> {
-        match self.mode {
-            MembershipMode::Off => Ok(()),
-            MembershipMode::Enforce => judge(&self.membership, dialog, user).await,
-            MembershipMode::Report => {
-                // Who only watches holds nobody up.
-                let (membership, dialog, user) = (Arc::clone(&self.membership), dialog.clone(), user.clone());
-                tokio::spawn(async move {
-                    if let Err(refused) = judge(&membership, &dialog, &user).await {
-                        tracing::warn!(%user, %dialog, %refused, "would be refused");
-                    }
-                });
-                Ok(())
-            }
-        }
-    }
-
-    fn known(&self, dialog: &DialogId, user: &UserId) -> Option<bool> {
-        self.membership.known(dialog, user)
-    }
-
-    async fn removed(&self, pairs: Vec<(DialogId, UserId)>) -> Vec<(DialogId, UserId)> {
-        let checks = pairs.into_iter().map(|(dialog, user)| async move {
-            let answer = self.membership.check_within(&dialog, &user, 3).await;
-            matches!(answer, MemberAnswer::NotMember | MemberAnswer::NoDialog).then_some((dialog, user))
-        });
-        stream::iter(checks).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
-    }
-}
+use crate::config::Settings;
+use crate::delivery::{Hub, HubSettings, Served};
 
 pub(super) fn served(settings: &Settings) -> Served {
     Served { stage: settings.stage(), rollout: settings.flag.rollout.clone() }

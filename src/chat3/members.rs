@@ -1,6 +1,7 @@
 //! Who is a member of a dialog, believed for a short time.
 
 mod question;
+mod refusals;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,13 +14,18 @@ use metrics::counter;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
+pub use self::refusals::Act;
+
 use self::question::Endpoints;
+use self::refusals::Refusals;
 use super::Chat3;
 
 /// Most dialogs whose members are remembered.
 const MOST: usize = 20_000;
 /// Most questions that are open at once.
 const MOST_OPEN: usize = 1_000;
+/// A refusal is believed so long: who was invited a moment ago asks again.
+const REFUSAL: Duration = Duration::from_secs(1);
 /// All pages of one question have to be there within this time.
 const QUESTION: Duration = Duration::from_secs(10);
 
@@ -39,19 +45,22 @@ pub enum MemberAnswer {
 /// `None` for a dialog that is not there.
 type Members = Option<Arc<HashSet<String>>>;
 type Answer = Result<Members, String>;
+type Question = Shared<BoxFuture<'static, Answer>>;
 
 /// Members of dialogs.
 pub struct Membership {
     cache: Duration,
     asker: Arc<Asker>,
+    refusals: Refusals,
 }
 
 struct Asker {
     chat3: Chat3,
     endpoints: Endpoints,
     cache: Duration,
+    /// What was answered, and when it had been asked.
     known: Mutex<HashMap<DialogId, (Instant, Members)>>,
-    open: Mutex<HashMap<DialogId, Shared<BoxFuture<'static, Answer>>>>,
+    open: Mutex<HashMap<DialogId, Question>>,
 }
 
 impl Membership {
@@ -60,7 +69,7 @@ impl Membership {
     pub fn new(chat3: Chat3, cache: Duration) -> Self {
         let (known, open) = (Mutex::default(), Mutex::default());
         let asker = Asker { chat3, endpoints: Endpoints::default(), cache, known, open };
-        Self { cache, asker: Arc::new(asker) }
+        Self { cache, asker: Arc::new(asker), refusals: Refusals::default() }
     }
 
     /// Tells `learner` each dialog's Mongo id with its `dlg_` id, where an answer has both. Once.
@@ -86,14 +95,45 @@ impl Membership {
 
     /// Whether `user` is a member of `dialog`. Many who ask at once cost one question, and share its failure too.
     pub async fn check(&self, dialog: &DialogId, user: &UserId) -> MemberAnswer {
-        self.check_within(dialog, user, 1).await
+        self.check_within(dialog, user, self.cache).await
     }
 
-    /// The same, believing an answer only for this part of the cache time.
-    pub async fn check_within(&self, dialog: &DialogId, user: &UserId, part: u32) -> MemberAnswer {
-        if let Some(members) = self.asker.fresh(dialog, self.cache / part.max(1)) {
-            return judge(&members, user);
+    async fn check_within(&self, dialog: &DialogId, user: &UserId, believed: Duration) -> MemberAnswer {
+        if let Some((asked, members)) = self.asker.latest(dialog) {
+            let answer = judge(&members, user);
+            let believed = if answer.refuses() { believed.min(REFUSAL) } else { believed };
+            if asked.elapsed() < believed {
+                return answer;
+            }
         }
+        let came = Instant::now();
+        let answer = self.ask(dialog, user).await;
+        // What others were waiting for already may have been asked before an invitation.
+        let is_old = || self.asker.latest(dialog).is_some_and(|(asked, _)| asked + REFUSAL < came);
+        if answer.refuses() && is_old() { self.ask(dialog, user).await } else { answer }
+    }
+
+    /// Whether `user` is a member no more, by an answer that is at most `believed` old and by a second one: what one
+    /// look misses, another finds.
+    pub async fn is_gone(&self, dialog: &DialogId, user: &UserId, believed: Duration) -> bool {
+        self.check_within(dialog, user, believed).await.refuses() && self.ask(dialog, user).await.refuses()
+    }
+
+    /// The members of `dialog`, asked for where the answer is too old; `None` where that is not known, or there is no
+    /// such dialog.
+    pub async fn list(&self, dialog: &DialogId) -> Option<Arc<HashSet<String>>> {
+        match self.asker.fresh(dialog, self.cache) {
+            Some(members) => members,
+            None => self.question(dialog)?.await.ok()?,
+        }
+    }
+
+    /// Counts, and where nothing is enforced logs, that `user` is no member and did `act`.
+    pub fn note(&self, act: Act, enforced: bool, dialog: &DialogId, user: &UserId, why: &str) {
+        self.refusals.note(act, enforced, dialog, user, why);
+    }
+
+    async fn ask(&self, dialog: &DialogId, user: &UserId) -> MemberAnswer {
         let answer = match self.question(dialog) {
             Some(question) => question.await,
             None => Err("too many open questions".into()),
@@ -109,7 +149,7 @@ impl Membership {
 
     /// The open question about `dialog`, or a new one. It runs in a task of its own: a caller that goes away neither
     /// ends it for the others nor leaves it behind.
-    fn question(&self, dialog: &DialogId) -> Option<Shared<BoxFuture<'static, Answer>>> {
+    fn question(&self, dialog: &DialogId) -> Option<Question> {
         let mut open = self.asker.open.lock();
         if let Some(question) = open.get(dialog) {
             return Some(question.clone());
@@ -117,23 +157,35 @@ impl Membership {
         if open.len() >= MOST_OPEN {
             return None;
         }
-        let question = Arc::clone(&self.asker).ask(dialog.clone()).boxed().shared();
+        let question = Arc::clone(&self.asker).ask(dialog.clone(), Instant::now()).boxed().shared();
         open.insert(dialog.clone(), question.clone());
         tokio::spawn(question.clone());
         Some(question)
     }
 }
 
+impl MemberAnswer {
+    /// It is known that the user is no member.
+    fn refuses(&self) -> bool {
+        matches!(self, Self::NotMember | Self::NoDialog)
+    }
+}
+
 impl Asker {
-    async fn ask(self: Arc<Self>, dialog: DialogId) -> Answer {
+    async fn ask(self: Arc<Self>, dialog: DialogId, at: Instant) -> Answer {
         let asked = timeout(QUESTION, self.endpoints.members(&self.chat3, &dialog)).await;
         let answer = asked.unwrap_or_else(|_| Err("no answer in time".into()));
         let answer = answer.map(|members| members.map(Arc::new));
         if let Ok(members) = &answer {
-            self.learn(&dialog, members.clone());
+            self.learn(&dialog, at, members.clone());
         }
         self.open.lock().remove(&dialog);
         answer
+    }
+
+    /// The latest answer, and when it had been asked for.
+    fn latest(&self, dialog: &DialogId) -> Option<(Instant, Members)> {
+        self.known.lock().get(dialog).cloned()
     }
 
     fn fresh(&self, dialog: &DialogId, believed: Duration) -> Option<Members> {
@@ -142,7 +194,7 @@ impl Asker {
         (at.elapsed() < believed).then(|| members.clone())
     }
 
-    fn learn(&self, dialog: &DialogId, members: Members) {
+    fn learn(&self, dialog: &DialogId, asked: Instant, members: Members) {
         let mut known = self.known.lock();
         if known.len() >= MOST && !known.contains_key(dialog) {
             let cache = self.cache;
@@ -151,7 +203,7 @@ impl Asker {
                 known.clear();
             }
         }
-        known.insert(dialog.clone(), (Instant::now(), members));
+        known.insert(dialog.clone(), (asked, members));
     }
 }
 

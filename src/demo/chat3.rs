@@ -96,6 +96,8 @@ pub struct Faults {
     pub silent_users: Vec<String>,
     /// No updates for anybody: the update worker is down.
     pub worker_down: bool,
+    /// The update worker stands still: updates wait in its queue until it goes on.
+    pub worker_stopped: bool,
     /// Updates carry another content.
     pub altered: bool,
     /// Every update is published twice.
@@ -181,6 +183,13 @@ impl Chat3StandIn {
         let dialog = Dialog { mongo: hex(24), name: "Dialog".into(), members };
         self.state.dialogs.lock().insert(id.clone(), dialog);
         id
+    }
+
+    /// Makes a user a member of a dialog.
+    pub fn add_member(&self, dialog: &str, user: &str) {
+        if let Some(dialog) = self.state.dialogs.lock().get_mut(dialog) {
+            dialog.members.push(user.to_owned());
+        }
     }
 
     /// Takes a member out of a dialog.

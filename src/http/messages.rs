@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Api, Failure};
-use crate::chat3::{Chat3Error, MemberAnswer, NewMessage};
+use crate::chat3::{Act, Chat3Error, MemberAnswer, NewMessage};
 use crate::config::MembershipMode;
 
 /// An answer of Chat3 that comes within this time is still broadcast, whether or not somebody waits for it.
@@ -148,29 +148,28 @@ fn message(api: &Api, caller: Option<UserId>, body: &str) -> Result<(UserId, New
 async fn check_membership(api: &Arc<Api>, dialog: &DialogId, sender: &UserId) -> Result<(), Failure> {
     match api.membership_mode {
         MembershipMode::Off => Ok(()),
-        MembershipMode::Enforce => membership(api, dialog, sender).await,
+        MembershipMode::Enforce => membership(api, dialog, sender, true).await,
         MembershipMode::Report => {
             // Who only watches holds nobody up.
             let (api, dialog, sender) = (Arc::clone(api), dialog.clone(), sender.clone());
-            tokio::spawn(async move {
-                if let Err(failure) = membership(&api, &dialog, &sender).await {
-                    tracing::warn!(user = %sender, %dialog, ?failure, "would be refused");
-                }
-            });
+            tokio::spawn(async move { membership(&api, &dialog, &sender, false).await });
             Ok(())
         }
     }
 }
 
-async fn membership(api: &Api, dialog: &DialogId, sender: &UserId) -> Result<(), Failure> {
-    Err(match api.membership.check(dialog, sender).await {
+async fn membership(api: &Api, dialog: &DialogId, sender: &UserId, enforced: bool) -> Result<(), Failure> {
+    let (status, why) = match api.membership.check(dialog, sender).await {
         MemberAnswer::Member => return Ok(()),
-        MemberAnswer::NotMember => Failure::new(StatusCode::FORBIDDEN, "not a member"),
-        MemberAnswer::NoDialog => Failure::new(StatusCode::NOT_FOUND, "dialog not found"),
+        MemberAnswer::NotMember => (StatusCode::FORBIDDEN, "not a member"),
+        MemberAnswer::NoDialog => (StatusCode::NOT_FOUND, "dialog not found"),
         MemberAnswer::Unknown(reason) => {
-            Failure::new(StatusCode::BAD_GATEWAY, format!("membership could not be checked: {reason}"))
+            let error = format!("membership could not be checked: {reason}");
+            return Err(Failure::new(StatusCode::BAD_GATEWAY, error));
         }
-    })
+    };
+    api.membership.note(Act::Post, enforced, dialog, sender, why);
+    Err(Failure::new(status, why))
 }
 
 /// Whether the caller has been told that the answer did not come.

@@ -12,7 +12,7 @@ use Kind::{Counter, Gauge, Histogram};
 
 /// Name, kind and help.
 #[rustfmt::skip]
-pub(super) const METRICS: [(&str, Kind, &str); 37] = [
+pub(super) const METRICS: [(&str, Kind, &str); 38] = [
     ("bridge_stage", Gauge, "1 for the stage that this instance is in, 0 for the others"),
     ("bridge_users", Gauge, "users with a socket, connected or lingering"),
     ("bridge_sockets", Gauge, "sockets, connected or lingering"),
@@ -24,6 +24,7 @@ pub(super) const METRICS: [(&str, Kind, &str); 37] = [
     ("bridge_copies_released_total", Counter, "held copies that went out after all: flushed by a flip, or rescued"),
     ("bridge_resync_total", Counter, "`bridge:resync` by reason"),
     ("bridge_forwards_refused_total", Counter, "messages refused with 503 because too many wait for Chat3"),
+    ("bridge_membership_refusals_total", Counter, "joins, messages and places in rooms of users who are no members: refused (`enforce`), or only counted (`report`)"),
     ("bridge_membership_unknown_total", Counter, "questions about members that Chat3 did not answer"),
     ("bridge_updates_received_total", Counter, "updates that came from the broker"),
     ("bridge_updates_rejected_total", Counter, "updates that can't be read"),

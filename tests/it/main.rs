@@ -9,6 +9,7 @@ mod flips;
 mod handed;
 mod incident;
 mod kit;
+mod members;
 mod outage;
 mod planted;
 mod routes;

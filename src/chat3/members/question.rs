@@ -13,6 +13,8 @@ use super::super::{CALL, Chat3, body, reason};
 const PAGE: usize = 100;
 /// Most pages that are followed.
 const PAGES: usize = 200;
+/// Looks at a list that changes between its pages.
+const LOOKS: usize = 3;
 
 /// Which endpoint the running Chat3 has: the list of members, or (2025-11-05) the dialog with its members inside.
 /// It may change while the bridge runs, when Chat3 is upgraded or rolled back.
@@ -72,24 +74,43 @@ impl Endpoints {
     }
 }
 
+/// Who leaves between two pages moves those behind him a page forward, where nobody looks any more: a list that did not
+/// stand still is read again. If it never does, whoever was seen at one look is a member.
 async fn list(chat3: &Chat3, dialog: &DialogId) -> Result<Found, String> {
-    let mut members = HashSet::new();
+    let mut seen = HashSet::new();
+    for _ in 0..LOOKS {
+        let (found, stood_still) = pages(chat3, dialog).await?;
+        let Found::Members(members) = found else { return Ok(found) };
+        if stood_still {
+            return Ok(Found::Members(members));
+        }
+        seen.extend(members);
+    }
+    Ok(Found::Members(seen))
+}
+
+/// All pages, and whether they fit together.
+async fn pages(chat3: &Chat3, dialog: &DialogId) -> Result<(Found, bool), String> {
+    let (mut members, mut read, mut totals) = (HashSet::new(), 0, HashSet::new());
     for page in 1..=PAGES {
         let path = format!("/dialogs/{dialog}/members?page={page}&limit={PAGE}");
         let answer = match get(chat3, &path).await? {
             Got::Answer(answer) => answer,
-            Got::NoDialog => return Ok(Found::NoDialog),
-            Got::Elsewhere(why) => return Ok(Found::OtherEndpoint(why)),
+            Got::NoDialog => return Ok((Found::NoDialog, true)),
+            Got::Elsewhere(why) => return Ok((Found::OtherEndpoint(why), true)),
         };
         let items = answer.get("data").and_then(Value::as_array).ok_or("an answer without members")?;
         members.extend(items.iter().filter_map(member));
+        read += items.len();
+        totals.extend(answer.pointer("/pagination/total").and_then(Value::as_u64));
         let pages = answer.pointer("/pagination/pages").or_else(|| answer.pointer("/pagination/totalPages"));
         let more = match pages.and_then(Value::as_u64) {
             Some(pages) => u64::try_from(page).unwrap_or(u64::MAX) < pages,
             None => items.len() >= PAGE,
         };
         if !more || items.is_empty() {
-            return Ok(Found::Members(members));
+            let whole = totals.is_empty() || (totals.len() == 1 && totals.contains(&(read as u64)));
+            return Ok((Found::Members(members), page == 1 || whole));
         }
     }
     // Whoever is on a page that was not read must not be taken for an outsider.

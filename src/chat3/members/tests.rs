@@ -165,3 +165,69 @@ async fn callers_who_go_away_leave_nothing_behind() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(membership.asker.open.lock().is_empty());
 }
+
+#[tokio::test]
+async fn who_was_just_invited_is_asked_about_again() {
+    static MEMBERS: AtomicU8 = AtomicU8::new(0);
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let routes = Router::new().fallback(|| async {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+        match MEMBERS.load(Ordering::Relaxed) {
+            0 => refused(404, "Dialog not found"),
+            1 => Json(json!({"data": []})).into_response(),
+            _ => Json(json!({"data": [{"userId": "a"}]})).into_response(),
+        }
+    });
+    let membership = membership(routes, Duration::from_secs(3_600)).await;
+    for (members, answer) in [(0, MemberAnswer::NoDialog), (1, MemberAnswer::NotMember), (2, MemberAnswer::Member)]
+    {
+        MEMBERS.store(members, Ordering::Relaxed);
+        let asked = ASKED.load(Ordering::Relaxed);
+        for _ in 0..10 {
+            assert_eq!(membership.check(&dialog(), &user("a")).await, answer);
+        }
+        assert!(ASKED.load(Ordering::Relaxed) - asked <= 2, "a refusal is believed for a moment");
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+    }
+    let asked = ASKED.load(Ordering::Relaxed);
+    assert_eq!(membership.check(&dialog(), &user("a")).await, MemberAnswer::Member);
+    assert_eq!(ASKED.load(Ordering::Relaxed), asked, "a member is believed for the cache's time");
+}
+
+#[tokio::test]
+async fn somebody_who_leaves_between_two_pages_hides_no_other_member() {
+    #[derive(serde::Deserialize)]
+    struct Paging {
+        page: usize,
+        limit: usize,
+    }
+    static LEFT: AtomicUsize = AtomicUsize::new(0);
+    // Each time that a second page is asked for, one of the first page has left meanwhile.
+    let page = |Path(_): Path<String>, Query(paging): Query<Paging>| async move {
+        if paging.page == 2 && LEFT.load(Ordering::Relaxed) < 2 {
+            LEFT.fetch_add(1, Ordering::Relaxed);
+        }
+        let all: Vec<Value> =
+            (LEFT.load(Ordering::Relaxed)..150).map(|user| json!({"userId": format!("u{user}")})).collect();
+        let (total, pages) = (all.len(), all.len().div_ceil(paging.limit));
+        let data: Vec<Value> = all.into_iter().skip((paging.page - 1) * paging.limit).take(paging.limit).collect();
+        Json(json!({"data": data, "pagination": {"page": paging.page, "total": total, "pages": pages}}))
+    };
+    let routes = Router::new().route("/api/dialogs/{dialog}/members", axum::routing::get(page));
+    let membership = membership(routes, Duration::from_secs(30)).await;
+    for id in ["u99", "u100", "u101", "u102", "u149"] {
+        assert_eq!(membership.check(&dialog(), &user(id)).await, MemberAnswer::Member, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_gone_at_the_first_look() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let routes = Router::new().fallback(|| async {
+        let first = ASKED.fetch_add(1, Ordering::Relaxed) == 0;
+        Json(if first { json!({"data": []}) } else { json!({"data": [{"userId": "a"}]}) })
+    });
+    let membership = membership(routes, Duration::from_secs(30)).await;
+    assert!(!membership.is_gone(&dialog(), &user("a"), Duration::from_secs(10)).await);
+    assert!(membership.is_gone(&dialog(), &user("b"), Duration::ZERO).await);
+}

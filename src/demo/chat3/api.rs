@@ -209,6 +209,9 @@ async fn publish(state: Arc<State>, message: Message, faults: Faults, plant: Opt
         return;
     }
     let _one_at_a_time = state.order.lock().await;
+    while state.faults.lock().worker_stopped {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     for user in &message.dialog.members {
         if faults.silent_users.contains(user) {
             continue;
