@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use smallvec::{SmallVec, smallvec};
 
-use crate::update::Update;
+use crate::update::{Object, Update};
 
 /// What a client understands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -25,7 +25,8 @@ pub enum Form {
 /// no event for it.
 ///
 /// `legacy` is what the seed's front end makes of an update by itself; `chatapp` what the chat application's backend
-/// sent: the update itself as `chat3:update`, and `message:new`, `message:update` or `dialog:update` beside it.
+/// sent: the update itself as `chat3:update`, and `message:new`, `message:update` or `dialog:update` beside it; typing is
+/// `typing:update` alone.
 #[must_use]
 pub fn render(update: &Update, form: Form) -> Rendered {
     let whole = || Arc::clone(&update.body);
@@ -49,6 +50,9 @@ pub fn render(update: &Update, form: Form) -> Rendered {
             rendered.into_iter().collect()
         }
         Form::Chatapp => {
+            if event == "dialog.typing" {
+                return typing(update).into_iter().collect();
+            }
             let companion = match event {
                 "message.create" if is_message(update) => {
                     part(update.message_part()).map(|data| ("message:new", data))
@@ -60,6 +64,34 @@ pub fn render(update: &Update, form: Form) -> Rendered {
             std::iter::once(("chat3:update", whole())).chain(companion).collect()
         }
     }
+}
+
+/// What the application's backend made of somebody's typing; its front end loads all dialogs anew for a `dialog:update`.
+fn typing(update: &Update) -> Option<(&'static str, Arc<RawValue>)> {
+    let data = Object::read(update.data()?.get())?;
+    let typing = data.object("typing")?;
+    let name = typing.object("userInfo").and_then(|user| user.text("name"));
+    let body = Typing {
+        dialog_id: update.dialog.as_deref(),
+        user_id: typing.raw("userId"),
+        user_name: name.as_deref(),
+        user_info: typing.raw("userInfo"),
+        expires_in_ms: typing.raw("expiresInMs"),
+    };
+    Some(("typing:update", to_raw_value(&body).ok()?.into()))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Typing<'a> {
+    dialog_id: Option<&'a str>,
+    user_id: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_info: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_ms: Option<&'a RawValue>,
 }
 
 /// Events with their arguments.

@@ -101,3 +101,29 @@ fn answers_equal_their_updates_except_for_the_nine_real_differences() {
     assert!(cut[0] > 0 && cut[1] > 0 && cut[2] == 0 && cut[3] > 0, "{cut:?}");
     assert_eq!(real(Rule::QuotedAbsent), [0, 0, 0, 3]);
 }
+
+#[test]
+fn typing_is_nothing_but_typing_to_the_chat_application() {
+    let mut seen = 0;
+    for (version, _) in VERSIONS {
+        for (_, body) in updates(version) {
+            let update = Update::read(body.as_bytes(), 0).expect("readable");
+            let rendered = render(&update, Form::Chatapp);
+            if &*update.event != "dialog.typing" {
+                assert!(rendered.iter().all(|(event, _)| *event != "typing:update"));
+                continue;
+            }
+            seen += 1;
+            assert_eq!(rendered.len(), 1, "{body}");
+            let (event, data) = &rendered[0];
+            let data: Value = serde_json::from_str(data.get()).expect("JSON");
+            let whole: Value = serde_json::from_str(&body).expect("JSON");
+            let typing = &whole["data"]["typing"];
+            assert_eq!(*event, "typing:update");
+            assert!(data["dialogId"].as_str().is_some_and(|dialog| dialog.starts_with("dlg_")), "{data}");
+            assert_eq!((&data["userId"], &data["expiresInMs"]), (&typing["userId"], &typing["expiresInMs"]));
+            assert_eq!((&data["userName"], &data["userInfo"]), (&typing["userInfo"]["name"], &typing["userInfo"]));
+        }
+    }
+    assert!(seen > 0);
+}
