@@ -119,7 +119,7 @@ pub struct Check {
     pub ok: Option<bool>,
     /// What was seen.
     pub detail: String,
-    /// What to do about it; empty when it is fine.
+    /// What to do about it; empty when it is fine. With `ok`: a warning.
     pub remedy: String,
 }
 

@@ -45,6 +45,8 @@ pub struct Settings {
     pub auth: Auth,
     /// Who may join and post.
     pub membership: Membership,
+    /// Who hears the legacy path.
+    pub legacy: Legacy,
     /// The client side.
     pub http: Http,
     /// Sockets of clients.
@@ -216,6 +218,25 @@ pub enum MembershipMode {
     Report,
     /// Non-members are refused.
     Enforce,
+}
+
+/// `legacy.*`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Legacy {
+    /// Who hears a broadcast.
+    pub audience: Audience,
+}
+
+/// Who hears a broadcast of the legacy path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    /// Sockets in the dialog's room.
+    #[default]
+    Joined,
+    /// These, and all sockets of the dialog's members.
+    Members,
 }
 
 /// `http.*`

@@ -4,6 +4,7 @@
 
 mod dialogs;
 mod drill;
+mod flow;
 mod front;
 mod hub;
 mod legacy;

@@ -90,6 +90,14 @@ impl Members for Doorkeeper {
         self.membership.known(dialog, user)
     }
 
+    fn expect_list(&self, dialog: &DialogId) {
+        self.membership.expect(dialog);
+    }
+
+    async fn list(&self, dialog: &DialogId) -> Option<Arc<HashSet<String>>> {
+        self.membership.list(dialog).await
+    }
+
     async fn removed(&self, pairs: Vec<(DialogId, UserId)>) -> Vec<(DialogId, UserId)> {
         let checks = pairs.into_iter().map(|pair| async move {
             let gone = self.membership.is_gone(&pair.0, &pair.1, self.believed).await;

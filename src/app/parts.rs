@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::broker::{AmqpBroker, Broker, EmbeddedBroker, Inbox};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Audience, Settings};
 use crate::delivery::{Hub, HubSettings, Served};
 
 pub(super) fn served(settings: &Settings) -> Served {
@@ -20,6 +20,7 @@ pub(super) fn hub_settings(settings: &Settings) -> HubSettings {
     HubSettings {
         tenant: settings.chat3.tenant_id.as_str().into(),
         gate: gate_limits(settings, window),
+        members_hear_legacy: settings.legacy.audience == Audience::Members,
         linger: settings.linger(),
         replay_bytes: usize::try_from(settings.socket.buffer.as_u64()).unwrap_or(usize::MAX),
         replay_total: usize::try_from(settings.socket.buffer_total.as_u64()).unwrap_or(usize::MAX),

@@ -20,6 +20,7 @@ impl Default for Settings {
             chat3: Chat3::default(),
             auth: Auth::default(),
             membership: Membership::default(),
+            legacy: super::Legacy::default(),
             http: Http::default(),
             socket: SocketSettings::default(),
             client: Client::default(),

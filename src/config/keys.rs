@@ -102,6 +102,7 @@ impl Keys {
             "membership.mode" => "off, report or enforce",
             "rabbitmq.topology" => "per_user, per_instance or firehose",
             "guard.mode" => "off, observe or act",
+            "legacy.audience" => "joined or members",
             "client.undeclared" => "update, legacy or chatapp",
             "log.format" => "text or json",
             "flag.require_verdict" => "NOT_UNSAFE or SAFE",

@@ -15,7 +15,7 @@ use super::form_of;
 use super::hub::Hub;
 use super::replay::Replay;
 use super::selection::Selection;
-use super::user::Socket;
+use super::user::{Declared, Socket};
 use crate::broker::{Delivery, Disposition, GapReason, Inbox};
 use crate::sockets::Refused;
 
@@ -52,6 +52,7 @@ impl Hub {
                     link: None,
                     name: None,
                     form: form_of(None, self.settings.undeclared),
+                    declared: Declared::Nothing,
                     selection,
                     rooms,
                     resume: None,
@@ -91,7 +92,7 @@ impl Hub {
     pub fn drill_post(&self, dialog: &DialogId, sender: &UserId, data: Arc<RawValue>, broadcast: bool) {
         let post = self.post_started(dialog, sender);
         if broadcast {
-            self.post_accepted(post, dialog, sender, data);
+            self.post_accepted(post, dialog, sender, data, None);
             return;
         }
         self.posts_open.remove(&post);

@@ -12,7 +12,7 @@ use tracing::debug;
 use super::form_of;
 use super::hub::{Hub, precise, wanted};
 use super::selection::Selection;
-use super::user::{Owed, Socket, State, User};
+use super::user::{Declared, Owed, Socket, State, User};
 use crate::broker::QueueState;
 use crate::sockets::{Front, Link, Packet, Refused, SignOn, Signed};
 
@@ -223,6 +223,7 @@ impl Hub {
             link: Some(Arc::clone(&sign_on.link)),
             name: sign_on.name.clone(),
             form: form_of(sign_on.accepts.as_deref(), self.settings.undeclared),
+            declared: Declared::of(sign_on.accepts.as_deref()),
             selection,
             rooms: std::collections::BTreeSet::new(),
             resume: None,

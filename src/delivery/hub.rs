@@ -2,7 +2,7 @@
 //!
 //! Order of locks: a shard of `users`, then one user's state, then a shard of `rooms`. Nothing is awaited under any.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::dialogs::Dialogs;
+use super::flow::Flow;
 use super::metrics::DeliveryMetrics;
 use super::replay::Bounds;
 use super::routes::Routes;
@@ -37,6 +38,10 @@ pub trait Members: Send + Sync + 'static {
     fn expect(&self, dialog: &DialogId);
     /// What is known without asking.
     fn known(&self, dialog: &DialogId, user: &UserId) -> Option<bool>;
+    /// Somebody will ask for the list of `dialog` in a moment.
+    fn expect_list(&self, dialog: &DialogId);
+    /// The ids of all members of `dialog`; `None` where they can't be told.
+    async fn list(&self, dialog: &DialogId) -> Option<Arc<HashSet<String>>>;
     /// Those of `pairs` that are members no more, asked anew where the answer is too old.
     async fn removed(&self, pairs: Vec<(DialogId, UserId)>) -> Vec<(DialogId, UserId)>;
 }
@@ -48,6 +53,8 @@ pub struct HubSettings {
     pub tenant: Arc<str>,
     /// Windows and bounds of gates.
     pub gate: Limits,
+    /// Legacy reaches a dialog's members, joined or not (`legacy.audience = "members"`).
+    pub members_hear_legacy: bool,
     /// How long a socket outlives its connection.
     pub linger: Duration,
     /// Bytes that are kept for a client that may come back.
@@ -107,6 +114,7 @@ pub struct Hub {
     /// Bytes that each socket's replay may hold at the moment.
     replay_share: AtomicUsize,
     pub(super) updates: AtomicU64,
+    pub(super) flow: Flow,
     pub(super) metrics: DeliveryMetrics,
     pub(super) routes: Routes,
     pub(super) unreadable: Unreadable,
@@ -151,6 +159,7 @@ impl Hub {
             accepted: AtomicU64::new(0),
             replay_share,
             updates: AtomicU64::new(0),
+            flow: Flow::default(),
             metrics: DeliveryMetrics::default(),
             routes,
             unreadable: Unreadable::default(),

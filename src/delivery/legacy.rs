@@ -1,16 +1,22 @@
 //! The legacy path: Chat3's createMessage answer to everyone in the room.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bridge_core::compare::{Event, Fact, Payload, Seen};
-use bridge_core::gate::Arrival;
+use bridge_core::gate::{Arrival, Sockets};
 use bridge_core::update::LegacyMessage;
 use bridge_core::{DialogId, Key, MessageId, Millis, Path, UserId};
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use super::hub::{Hub, OpenPost};
 use super::user::{Copy, LegacyCopy, State, User};
+
+/// So long a broadcast waits for who the members are, once Chat3 has accepted the message.
+const AUDIENCE: Duration = Duration::from_secs(1);
 
 /// One accepted message on its way to a room.
 struct Broadcast {
@@ -26,13 +32,25 @@ impl Hub {
     pub fn post_started(&self, dialog: &DialogId, sender: &UserId) -> u64 {
         let post = self.posts.fetch_add(1, Ordering::Relaxed);
         self.posts_open.insert(post, OpenPost { since: self.now(), dialog: dialog.clone() });
+        if self.settings.members_hear_legacy {
+            self.members.expect_list(dialog);
+        }
         let fact = Fact::PostStarted { post, dialog: dialog.clone(), sender: sender.clone() };
         self.tap.fact(self.now(), fact);
         post
     }
 
     /// Chat3 accepted it: the broadcast leaves before this returns.
-    pub fn post_accepted(&self, post: u64, dialog: &DialogId, sender: &UserId, data: Arc<RawValue>) {
+    ///
+    /// `members` hear it too, joined or not; `None` where only the room does, or they are not known.
+    pub fn post_accepted(
+        &self,
+        post: u64,
+        dialog: &DialogId,
+        sender: &UserId,
+        data: Arc<RawValue>,
+        members: Option<Arc<HashSet<String>>>,
+    ) {
         // Who is in the room from now on is reached, or came too late.
         let answered = self.now();
         let read = LegacyMessage::read(&data);
@@ -50,7 +68,7 @@ impl Hub {
         let message = read.message.clone();
         let copy = Arc::new(LegacyCopy { data, dialog: dialog.clone(), message });
         let broadcast = Broadcast { key: key.clone(), id: read.message, sender: sender.clone(), copy, since };
-        let joined = self.broadcast(&broadcast);
+        let joined = self.broadcast(&broadcast, members.as_deref());
         if joined || self.user(sender).is_some_and(|user| !user.state.lock().drill) {
             self.accepted.fetch_add(1, Ordering::Relaxed);
         }
@@ -75,24 +93,89 @@ impl Hub {
         self.tap.fact(self.now(), Fact::PostUnknown { post });
     }
 
-    /// Whether somebody is in the room; users of drills do not count.
-    fn broadcast(&self, broadcast: &Broadcast) -> bool {
-        let users: Vec<Arc<User>> = match self.rooms.get(&broadcast.copy.dialog) {
-            Some(room) => room.values().cloned().collect(),
-            None => return false,
-        };
-        let mut joined = false;
-        for user in users {
-            let mut state = user.state.lock();
-            joined |= !state.drill;
-            self.legacy_arrives(&user, &mut state, broadcast);
+    /// Chat3 accepted it. With `legacy.audience = "members"` the broadcast waits a moment for who they are; whom that
+    /// answer does not include in time is reached when it comes.
+    pub async fn accepted(self: &Arc<Self>, post: u64, dialog: &DialogId, sender: &UserId, data: Arc<RawValue>) {
+        if !self.settings.members_hear_legacy {
+            return self.post_accepted(post, dialog, sender, data, None);
         }
-        joined
+        let mut asked = Box::pin(self.members.list(dialog));
+        match timeout(AUDIENCE, &mut asked).await {
+            Ok(members) => {
+                if members.is_none() {
+                    self.metrics.audience_unknown.increment(1);
+                }
+                self.post_accepted(post, dialog, sender, data, members);
+            }
+            Err(_) => {
+                self.metrics.audience_late.increment(1);
+                let since = self.posts_open.get(&post).map_or(Millis(0), |open| open.since);
+                self.post_accepted(post, dialog, sender, Arc::clone(&data), None);
+                // The caller has its answer by now; the question has its own limit.
+                let (hub, dialog, sender) = (Arc::clone(self), dialog.clone(), sender.clone());
+                tokio::spawn(async move {
+                    match hub.members.list(&dialog).await {
+                        Some(members) => hub.reach_members(&dialog, &sender, data, since, &members),
+                        None => hub.metrics.audience_unknown.increment(1),
+                    }
+                });
+            }
+        }
     }
 
-    fn legacy_arrives(&self, user: &Arc<User>, state: &mut State, broadcast: &Broadcast) {
+    /// Reaches those of `members` whom the broadcast did not.
+    fn reach_members(
+        &self,
+        dialog: &DialogId,
+        sender: &UserId,
+        data: Arc<RawValue>,
+        since: Millis,
+        members: &HashSet<String>,
+    ) {
+        let read = LegacyMessage::read(&data);
+        let Some(key) = read.message.key(&self.settings.tenant) else { return };
+        let copy = Arc::new(LegacyCopy { data, dialog: dialog.clone(), message: read.message.clone() });
+        let broadcast = Broadcast { key, id: read.message, sender: sender.clone(), copy, since };
+        let in_room = |user: &UserId| self.rooms.get(dialog).is_some_and(|room| room.contains_key(user));
+        for user in self.connected(members).into_iter().filter(|user| !in_room(&user.id)) {
+            let mut state = user.state.lock();
+            let sockets = state.present();
+            self.legacy_arrives(&user, &mut state, &broadcast, sockets);
+        }
+    }
+
+    /// Those of `members` who are here.
+    fn connected(&self, members: &HashSet<String>) -> Vec<Arc<User>> {
+        let here = |member: &String| self.users.get(member.as_str()).map(|user| Arc::clone(&user));
+        members.iter().filter_map(here).collect()
+    }
+
+    /// Whether somebody here hears it; users of drills do not count.
+    fn broadcast(&self, broadcast: &Broadcast, members: Option<&HashSet<String>>) -> bool {
+        let dialog = &broadcast.copy.dialog;
+        let mut users: Vec<Arc<User>> = match self.rooms.get(dialog) {
+            Some(room) => room.values().cloned().collect(),
+            None => Vec::new(),
+        };
+        let is_member = |user: &User| members.is_some_and(|members| members.contains(user.id.as_str()));
+        users.retain(|user| !is_member(user));
+        users.extend(members.iter().flat_map(|members| self.connected(members)));
+        let (mut heard, mut flows) = (false, false);
+        for user in users {
+            let mut state = user.state.lock();
+            heard |= !state.drill;
+            flows |= !state.drill && state.queue_live && !state.subscribed("message").is_empty();
+            let sockets = if is_member(&user) { state.present() } else { state.joined(dialog) };
+            self.legacy_arrives(&user, &mut state, broadcast, sockets);
+        }
+        if flows {
+            self.flow.accepted(broadcast.since);
+        }
+        heard
+    }
+
+    fn legacy_arrives(&self, user: &Arc<User>, state: &mut State, broadcast: &Broadcast, sockets: Sockets) {
         let now = self.now();
-        let sockets = state.joined(&broadcast.copy.dialog);
         if sockets.is_empty() {
             return;
         }

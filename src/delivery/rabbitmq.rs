@@ -52,6 +52,9 @@ impl Inbox for Hub {
         let mut state = user.state.lock();
         if !state.drill {
             self.updates.fetch_add(1, Ordering::Relaxed);
+            if update.message.is_some() {
+                self.flow.came(self.now());
+            }
         }
         if for_another {
             self.leaks(&user, &state, &delivery, &update);
@@ -170,7 +173,7 @@ impl Hub {
             // Answered meanwhile, it is mapped.
             dialog = self.dialog_of(update);
         }
-        let joined = dialog.as_ref().map(|dialog| state.joined(dialog));
+        let joined = dialog.as_ref().map(|dialog| self.hears(state, dialog, &user.id));
         Seen {
             at,
             path: Path::Rabbitmq,
@@ -207,6 +210,16 @@ impl Hub {
             }
         }
         rooms
+    }
+
+    /// Sockets of the user that a broadcast to `dialog` reaches. Who gets an update of a dialog is its member, unless it
+    /// is known that it is not.
+    fn hears(&self, state: &State, dialog: &DialogId, user: &UserId) -> bridge_core::gate::Sockets {
+        if self.settings.members_hear_legacy && !state.drill && self.members.known(dialog, user) != Some(false) {
+            state.present()
+        } else {
+            state.joined(dialog)
+        }
     }
 
     fn dialog_of(&self, update: &Update) -> Option<DialogId> {

@@ -10,6 +10,7 @@ use bridge_core::gate::Load;
 use bridge_core::{Millis, Path, Rollout, Stage, UserId};
 
 use super::hub::{Hub, Served};
+use super::user::Declared;
 
 /// What a flip did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,10 +28,12 @@ pub struct HubLoad {
     pub users: usize,
     /// Sockets, lingering ones too.
     pub sockets: usize,
-    /// Sockets that get `update` as published.
-    pub form_update: usize,
-    /// Sockets that get an old form.
-    pub form_old: usize,
+    /// Sockets that declared `update`, an old form, nothing, and only what the bridge does not have.
+    pub declared: [usize; 4],
+    /// Connected sockets.
+    pub connected: usize,
+    /// Those of them that are in no room.
+    pub in_no_room: usize,
     /// Most keys in one ledger.
     pub ledger_keys: usize,
     /// Most copies in one ring.
@@ -98,6 +101,7 @@ impl Hub {
         if let Some(broker) = self.broker() {
             broker.stop(limit).await;
         }
+        self.flow.end();
         for user in self.everyone() {
             user.state.lock().queue_live = false;
         }
@@ -115,10 +119,21 @@ impl Hub {
             load.ring_copies = load.ring_copies.max(ring_copies);
             load.ring_bytes = load.ring_bytes.max(ring_bytes);
             load.overflow += ledger_overflow + ring_overflow;
+            if state.drill {
+                continue;
+            }
             load.sockets += state.sockets.len();
-            let update = state.sockets.values().filter(|socket| socket.form == Form::Update).count();
-            load.form_update += update;
-            load.form_old += state.sockets.len() - update;
+            for socket in state.sockets.values() {
+                let place = match socket.declared {
+                    Declared::Update => 0,
+                    Declared::OldForm => 1,
+                    Declared::Nothing => 2,
+                    Declared::Unknown => 3,
+                };
+                load.declared[place] += 1;
+                load.connected += usize::from(socket.link.is_some());
+                load.in_no_room += usize::from(socket.link.is_some() && socket.rooms.is_empty());
+            }
         }
         load
     }
@@ -127,6 +142,26 @@ impl Hub {
     #[must_use]
     pub fn traffic(&self) -> (u64, u64) {
         (self.accepted.load(Ordering::Relaxed), self.updates.load(Ordering::Relaxed))
+    }
+
+    /// Whether updates come of what is accepted here, and what was seen of it.
+    ///
+    /// # Errors
+    /// With messages and no update.
+    pub fn updates_flow(&self) -> Result<String, String> {
+        self.flow.look(self.now(), self.settings.gate.window.max(1_000))
+    }
+
+    /// Whether legacy reaches members who have joined nothing.
+    #[must_use]
+    pub const fn members_hear_legacy(&self) -> bool {
+        self.settings.members_hear_legacy
+    }
+
+    /// What a client gets that declares nothing.
+    #[must_use]
+    pub const fn undeclared(&self) -> Form {
+        self.settings.undeclared
     }
 
     /// How full the fullest ledger and ring are, 0–1.

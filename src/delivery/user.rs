@@ -37,6 +37,7 @@ pub(crate) struct Socket {
     /// Display name, for `typing:start`.
     pub(crate) name: Option<Arc<str>>,
     pub(crate) form: Form,
+    pub(crate) declared: Declared,
     pub(crate) selection: Selection,
     pub(crate) rooms: BTreeSet<DialogId>,
     pub(crate) resume: Option<String>,
@@ -50,6 +51,30 @@ pub(crate) struct Socket {
     pub(crate) greeted: bool,
     /// A drill keeps updates from it.
     pub(crate) unreached: bool,
+}
+
+/// What a client said of what it understands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Declared {
+    /// Nothing: it gets `client.undeclared`.
+    #[default]
+    Nothing,
+    Update,
+    OldForm,
+    /// Names that are none of the bridge's.
+    Unknown,
+}
+
+impl Declared {
+    pub(crate) fn of(accepts: Option<&[String]>) -> Self {
+        const OLD: [&str; 3] = ["message:new", "message:update", "dialog:update"];
+        match accepts {
+            None => Self::Nothing,
+            Some(list) if list.iter().any(|item| item == "update") => Self::Update,
+            Some(list) if list.is_empty() || list.iter().any(|item| OLD.contains(&item.as_str())) => Self::OldForm,
+            Some(_) => Self::Unknown,
+        }
+    }
 }
 
 /// A gap that the client is to be told of.
@@ -132,6 +157,7 @@ impl Socket {
         }
         if let Some(accepts) = &sign_on.accepts {
             self.form = super::form_of(Some(accepts), undeclared);
+            self.declared = Declared::of(Some(accepts));
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::Stage;
+use bridge_core::form::Form;
 use serde::Serialize;
 
 use crate::broker::{Broker, Check, QueueState};
@@ -56,6 +57,11 @@ fn check(name: &'static str, outcome: Result<String, String>, remedy: &str) -> C
     Check { name, ok: Some(ok), detail, remedy: if ok { String::new() } else { remedy.into() } }
 }
 
+/// Fine, or worth a look.
+fn warn(name: &'static str, detail: String, warning: Option<&str>) -> Check {
+    Check { name, ok: Some(true), detail, remedy: warning.unwrap_or_default().into() }
+}
+
 fn unasked(name: &'static str, detail: &str) -> Check {
     Check { name, ok: None, detail: detail.into(), remedy: String::new() }
 }
@@ -72,8 +78,10 @@ impl Preflight {
             written,
             "free space on the disk of state_dir, or correct its permissions",
         ));
+        checks.push(self.rooms());
         if to.use_rabbitmq_updates() {
-            checks.extend([self.queues_live(), lag, self.headroom(), self.clients(), self.verdict_check()]);
+            checks.extend([self.queues_live(), lag, self.updates_flowing(), self.headroom()]);
+            checks.extend([self.clients(), self.verdict_check()]);
         }
         let ok = checks.iter().all(|check| check.ok != Some(false));
         PreflightReport { ok, to, checks }
@@ -159,12 +167,42 @@ impl Preflight {
         )
     }
 
+    fn updates_flowing(&self) -> Check {
+        let remedy = "look whether Chat3's update worker runs, and publishes to rabbitmq.exchange";
+        check("updates_flowing", self.hub.updates_flow(), remedy)
+    }
+
+    /// Who declares nothing gets `client.undeclared`, and nobody knows whether it understands that.
     fn clients(&self) -> Check {
-        // Whoever does not understand `update` is served in an old form: nobody is left without one.
         let load = self.hub.load();
-        let detail =
-            format!("{} of {} sockets take `update`, the others an old form", load.form_update, load.sockets);
-        check("clients", Ok(detail), "")
+        let [update, old, nothing, unknown] = load.declared;
+        let form = match self.hub.undeclared() {
+            Form::Update => "update",
+            Form::Legacy => "legacy",
+            Form::Chatapp => "chatapp",
+        };
+        let detail = format!(
+            "{update} of {} sockets declared `update`, {old} an old form, {nothing} nothing (they get {form}), {unknown} only what the bridge does not have",
+            load.sockets
+        );
+        if unknown > 0 {
+            return check(
+                "clients",
+                Err(detail),
+                "let clients declare accepts: [\"update\"], or [] for the old form",
+            );
+        }
+        let warning = "make sure that clients which declare nothing understand it, or set client.undeclared";
+        warn("clients", detail, (nothing > 0).then_some(warning))
+    }
+
+    /// Who joins nothing hears nothing of legacy, neither now nor after a rollback.
+    fn rooms(&self) -> Check {
+        let load = self.hub.load();
+        let detail = format!("{} of {} connected sockets have joined no dialog", load.in_no_room, load.connected);
+        let deaf = load.in_no_room > 0 && !self.hub.members_hear_legacy();
+        let warning = "in legacy and after a rollback they hear nothing: set legacy.audience = \"members\" where front ends do not join";
+        warn("rooms", detail, deaf.then_some(warning))
     }
 
     fn verdict_check(&self) -> Check {

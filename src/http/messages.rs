@@ -198,7 +198,7 @@ async fn forward(
         let created = created.unwrap_or_else(|_| Err(Chat3Error::Failed("no answer in time".into())));
         let before = std::mem::replace(&mut *seen.lock(), Progress::Answered);
         match &created {
-            Ok(data) => task.hub.post_accepted(post, &dialog, &sender, Arc::clone(data)),
+            Ok(data) => task.hub.accepted(post, &dialog, &sender, Arc::clone(data)).await,
             Err(error) if error.is_unknown() => {
                 if before == Progress::Open {
                     task.hub.post_unknown(post);

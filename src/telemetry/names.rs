@@ -12,13 +12,14 @@ use Kind::{Counter, Gauge, Histogram};
 
 /// Name, kind and help.
 #[rustfmt::skip]
-pub(super) const METRICS: [(&str, Kind, &str); 38] = [
+pub(super) const METRICS: [(&str, Kind, &str); 39] = [
     ("bridge_stage", Gauge, "1 for the stage that this instance is in, 0 for the others"),
     ("bridge_users", Gauge, "users with a socket, connected or lingering"),
     ("bridge_sockets", Gauge, "sockets, connected or lingering"),
     ("bridge_sockets_cut_total", Counter, "connections that the bridge ended: slow, resumed, unauthenticated"),
     ("bridge_client_events_refused_total", Counter, "events of clients that were refused"),
     ("bridge_typing_relayed_total", Counter, "typing events handed to other sockets"),
+    ("bridge_audience_incomplete_total", Counter, "broadcasts that left before Chat3 said who the members are: it said so later, or not at all"),
     ("bridge_copies_total", Counter, "copies of each path at the gate, by user: emitted, or swallowed because the other path delivers"),
     ("bridge_copies_deduplicated_total", Counter, "copies that the ledger dropped because every socket had them"),
     ("bridge_copies_released_total", Counter, "held copies that went out after all: flushed by a flip, or rescued"),

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use updates_bridge::demo::StandInOptions;
+use updates_bridge::demo::chat3::Faults;
 
 use crate::kit::bridge::{Bridge, token};
+use crate::kit::js::Js;
 use crate::kit::load::{Got, client};
 use crate::kit::rabbit::Rabbit;
 use crate::kit::world::World;
@@ -185,4 +187,59 @@ fn a_broker_killed_under_load_and_a_rollback_lose_and_double_nothing() {
         forward();
         std::thread::sleep(s(2));
     });
+}
+
+#[test]
+fn a_worker_that_was_behind_brings_nothing_twice_after_an_unforced_way_to_live() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["behind_a", "behind_b"]);
+    let bridge = world.setup("legacy").start();
+    let mut js = Js::start();
+    for user in ["behind_a", "behind_b"] {
+        js.sign_on(user, &bridge, user);
+        js.join(user, &dialog);
+    }
+    world.chat3.set_faults(Faults { worker_stopped: true, ..Faults::default() });
+    for n in 0..5 {
+        bridge.say("behind_a", &dialog, &format!("before {n}"));
+    }
+    js.wait_count("behind_b", "message:new", 5, s(20));
+    // Longer than what has met its twin is remembered.
+    std::thread::sleep(s(35));
+    for stage in ["shadow", "live"] {
+        let (status, answer) = bridge.set(stage, &json!({}));
+        assert_eq!(status, 200, "{answer}");
+    }
+    world.chat3.set_faults(Faults::default());
+    bridge.say("behind_a", &dialog, "after");
+    js.wait_count("behind_b", "update", 1, s(20));
+    for user in ["behind_a", "behind_b"] {
+        let got = js.got(user, "update");
+        assert_eq!(got.len(), 1, "{user}: {got:?}");
+        assert_eq!(js.got(user, "message:new").len(), 5);
+    }
+}
+
+#[test]
+fn preflight_sees_that_updates_do_not_flow() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["flow_a", "flow_b"]);
+    let bridge = world.setup("shadow").start().ready();
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "flow_a");
+    js.join("a", &dialog);
+    let flows = || {
+        let report = bridge.admin(reqwest::Method::GET, "/admin/preflight?to=live", None).1;
+        let checks = report["checks"].as_array().cloned().unwrap_or_default();
+        checks.into_iter().find(|check| check["name"] == "updates_flowing").expect("the check")
+    };
+    assert_eq!(flows()["ok"], true, "no traffic");
+    world.chat3.set_faults(Faults { worker_stopped: true, ..Faults::default() });
+    bridge.say("flow_b", &dialog, "nothing comes of it");
+    eventually("seen", s(30), || (flows()["ok"] == false).then_some(()));
+    let (status, answer) = bridge.set("live", &json!({}));
+    assert_eq!((status, &answer["error"]), (409, &json!("preflight_failed")), "{answer}");
+    assert!(answer["message"].as_str().unwrap().contains("updates_flowing"), "{answer}");
+    world.chat3.set_faults(Faults::default());
+    eventually("they flow again", s(30), || (flows()["ok"] == true).then_some(()));
 }
