@@ -8,7 +8,7 @@ mod binding;
 mod embedded;
 mod wanted;
 
-pub use amqp::AmqpBroker;
+pub use amqp::{AmqpBroker, connect};
 pub use embedded::{EmbeddedBroker, matches};
 
 use std::sync::Arc;
@@ -62,6 +62,8 @@ pub enum GapReason {
 pub trait Inbox: Send + Sync + 'static {
     /// One Update.
     fn deliver(&self, delivery: Delivery) -> Disposition;
+    /// All that came at once was delivered: what was put off until now goes out. The broker is told after it.
+    fn batch_end(&self) {}
     /// The session came up (also the first time) or was lost.
     fn session(&self, up: bool);
     /// The user's queue is bound and consumed. `gap` says what was lost since when, if it was live before.

@@ -123,7 +123,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match threads(1) {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &format!("no threads: {error}")),
     };
@@ -136,6 +136,11 @@ pub fn main() -> ExitCode {
         Err(Failure::Code(code, text)) => fail(code, &text),
         Err(Failure::Other(error)) => fail(1, &format!("{error:#}")),
     }
+}
+
+/// A runtime with so many threads.
+fn threads(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
 }
 
 fn fail(code: u8, text: &str) -> ExitCode {

@@ -63,6 +63,8 @@ pub struct Settings {
     pub upstream: Upstream,
     /// The log.
     pub log: Log,
+    /// Threads.
+    pub runtime: Runtime,
 }
 
 /// `flag.*`
@@ -379,6 +381,14 @@ pub enum GuardMode {
 pub struct Upstream {
     /// Where other `/api/*` calls go; empty: nowhere.
     pub backend_url: String,
+}
+
+/// `runtime.*`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtime {
+    /// Threads that serve clients and broker.
+    pub workers: usize,
 }
 
 /// `log.*`

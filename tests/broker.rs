@@ -20,6 +20,8 @@ use rabbit::Rabbit;
 
 #[path = "broker/losses.rs"]
 mod losses;
+#[path = "broker/taps.rs"]
+mod taps;
 
 const EXCHANGE: &str = "chat3_updates";
 

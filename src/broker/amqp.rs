@@ -7,6 +7,8 @@ mod connect;
 mod exchange;
 mod preflight;
 mod session;
+mod tap;
+mod transport;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,6 +29,15 @@ use crate::config::Rabbitmq;
 use crate::ration::Ration;
 
 use session::Session;
+
+/// A connection to the broker with this URL (or the first of a comma list), for whoever wants it for himself.
+///
+/// # Errors
+/// Why there is none; the URL's password does not stand in it.
+pub async fn connect(url: &str) -> Result<lapin::Connection, String> {
+    let settings = Rabbitmq { url: url.to_owned(), ..crate::config::Settings::default().rabbitmq };
+    connect::connect_any(&settings).await
+}
 
 /// The first wait between two attempts.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -84,6 +95,7 @@ impl AmqpBroker {
     /// A broker that is not started yet.
     #[must_use]
     pub fn new(settings: Rabbitmq, instance_id: String, inbox: Arc<dyn Inbox>, clock: Clock) -> Arc<Self> {
+        counter!("bridge_updates_rejected_total", "reason" => session::TOO_LARGE).increment(0);
         let shared = Shared {
             settings,
             instance_id,
@@ -183,12 +195,12 @@ async fn supervise(shared: Arc<Shared>) {
         let mut longest = LONGEST_WAIT;
         attempt += 1;
         match connected {
-            Ok(connection) => {
+            Ok(link) => {
                 shared.hear();
                 failures = 0;
                 longest = LONGEST_REST;
                 let begun = Instant::now();
-                let ended = session::run(&shared, connection).await;
+                let ended = session::run(&shared, link).await;
                 // What a broker refuses, it refuses again: such a session must not begin several times a second.
                 brief = if begun.elapsed() < STEADY { brief + 1 } else { 0 };
                 if brief <= 1 {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ConfigArgs, Failure, load, print};
+use super::{ConfigArgs, Failure, load, print, threads};
 use crate::app::{App, Options, Signals};
 use crate::config::Faults;
 use crate::demo;
@@ -35,11 +35,22 @@ pub(super) async fn serve(args: ConfigArgs) -> Result<(), Failure> {
     crate::telemetry::log(&loaded.settings.log);
     tracing::info!(files = ?loaded.files, environment = loaded.environment.name(), "the settings were read");
     let metrics = crate::telemetry::metrics().map_err(|error| Failure::Other(error.into()))?;
-    let app = App::start(loaded, sources, Options::default(), metrics).await?;
-    let addresses = serde_json::json!({"http": app.http.to_string(), "admin": app.admin.to_string()});
-    print::data(&addresses.to_string());
-    app.run(signals).await;
-    Ok(())
+    let workers = loaded.settings.runtime.workers;
+    let app = async move {
+        let app = App::start(loaded, sources, Options::default(), metrics).await?;
+        let addresses = serde_json::json!({"http": app.http.to_string(), "admin": app.admin.to_string()});
+        print::data(&addresses.to_string());
+        app.run(signals).await;
+        Ok(())
+    };
+    if workers == 1 {
+        return app.await;
+    }
+    // How many threads there are to be stands in the settings, which one thread has read.
+    let runtime = threads(workers)?;
+    let ended = runtime.spawn(app).await;
+    runtime.shutdown_background();
+    ended.map_err(|error| Failure::Other(error.into()))?
 }
 
 pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {

@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::amqp_url::AmqpUrl;
 use super::{AuthMode, Environment, Fault, MembershipMode, Origin, OriginPattern, Settings, masked};
 
+/// More threads than any machine has use for.
+const MOST_WORKERS: usize = 256;
+
 /// Everything that contradicts itself, except about keys that are `broken` already.
 pub(super) fn contradictions(
     settings: &Settings,
@@ -18,6 +21,7 @@ pub(super) fn contradictions(
     check.auth(settings, environment);
     check.secrets(settings);
     check.numbers(settings);
+    check.threads(settings);
     check.durations(settings);
     check.memory(settings);
     check.names(settings);
@@ -183,6 +187,13 @@ impl Check<'_> {
             if size < least {
                 self.say(key, &size.to_string(), &format!("must be at least {least} bytes"));
             }
+        }
+    }
+
+    fn threads(&mut self, settings: &Settings) {
+        let workers = settings.runtime.workers;
+        if !(1..=MOST_WORKERS).contains(&workers) {
+            self.say("runtime.workers", &workers.to_string(), &format!("must be 1 to {MOST_WORKERS}"));
         }
     }
 

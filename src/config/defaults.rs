@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 
 use super::{
     Admin, Auth, AuthMode, Chat3, Client, Flag, Guard, GuardMode, Handshake, Http, Log, LogFormat, Membership,
-    Rabbitmq, RequireVerdict, Settings, Shadow, SocketSettings, Topology, Upstream,
+    Rabbitmq, RequireVerdict, Runtime, Settings, Shadow, SocketSettings, Topology, Upstream,
 };
 
 impl Default for Settings {
@@ -29,6 +29,7 @@ impl Default for Settings {
             guard: Guard::default(),
             upstream: Upstream::default(),
             log: Log::default(),
+            runtime: Runtime::default(),
         }
     }
 }
@@ -59,7 +60,7 @@ impl Default for Rabbitmq {
             ready_timeout: Duration::from_secs(10),
             linger: None,
             prefetch: 5,
-            channels: 16,
+            channels: 1,
             heartbeat: Duration::from_secs(5),
         }
     }
@@ -155,6 +156,12 @@ impl Default for Guard {
             silence: Duration::from_secs(30),
             period: Duration::from_secs(60),
         }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self { workers: 1 }
     }
 }
 

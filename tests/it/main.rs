@@ -22,5 +22,6 @@ mod slow;
 mod soak;
 mod stages;
 mod tabs;
+mod tls;
 mod topologies;
 mod upgrades;

@@ -5,12 +5,25 @@ use std::time::Duration;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{Channel, Connection, ConnectionProperties};
 
+use super::tap::Tap;
+use super::transport;
+
 use crate::config::amqp_url::{AmqpUrl, Mechanism};
 use crate::config::{Rabbitmq, masked};
 
 /// A broker that does not answer a request in this time is taken for gone.
 pub(super) const ANSWER: Duration = Duration::from_secs(8);
 const CONNECT: Duration = Duration::from_secs(5);
+/// Largest frame, in bytes, where the URL does not say: buffers are multiples of it, updates are small.
+const FRAME_MAX: u32 = 16 << 10;
+/// Largest frame, in bytes, that a URL may ask for: RabbitMQ's own.
+const MOST_FRAME_MAX: u32 = 128 << 10;
+
+/// A connection, and the tap in it.
+pub(super) struct Link {
+    pub(super) connection: Connection,
+    pub(super) tap: Tap,
+}
 
 /// Awaits an answer of the broker, at most [`ANSWER`].
 pub(super) async fn answer<T>(request: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
@@ -21,23 +34,30 @@ pub(super) async fn answer<T>(request: impl Future<Output = lapin::Result<T>>) -
 }
 
 /// Connects to one of the configured nodes; `attempt` rotates through them.
-pub(super) async fn connect(settings: &Rabbitmq, attempt: usize) -> Result<Connection, String> {
+pub(super) async fn connect(settings: &Rabbitmq, attempt: usize) -> Result<Link, String> {
     let urls: Vec<&str> = settings.url.split(',').map(str::trim).collect();
     let url = urls[attempt % urls.len()];
     let shown = masked("rabbitmq.url", url);
     let url = AmqpUrl::parse(url).map_err(|must| format!("{shown}: {must}"))?;
-    let uri = for_library(url, settings);
-    let properties = ConnectionProperties::default().with_connection_name("updates-bridge".into());
-    match tokio::time::timeout(CONNECT, Connection::connect_uri(uri, properties)).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(format!("{shown}: {error}")),
+    let linked = async {
+        let socket = transport::open(&url).await.map_err(|error| error.to_string())?;
+        let heartbeat = url.heartbeat.map_or(settings.heartbeat, |seconds| Duration::from_secs(seconds.into()));
+        let uri = for_library(url, heartbeat);
+        let (tap, pipe) = Tap::insert(socket, uri.query.frame_max.unwrap_or(FRAME_MAX), heartbeat);
+        let properties = ConnectionProperties::default().with_connection_name("updates-bridge".into());
+        let signed_on = transport::sign_on(uri, pipe, properties).await;
+        signed_on.map(|connection| Link { connection, tap }).map_err(|error| error.to_string())
+    };
+    match tokio::time::timeout(CONNECT, linked).await {
+        Ok(linked) => linked.map_err(|error| format!("{shown}: {error}")),
         Err(_) => Err(format!("{shown}: no connection within {} s", CONNECT.as_secs())),
     }
 }
 
 /// The library reads URLs otherwise: it takes an address of IPv6 for localhost.
-fn for_library(url: AmqpUrl, settings: &Rabbitmq) -> AMQPUri {
-    let heartbeat = u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
+fn for_library(url: AmqpUrl, heartbeat: Duration) -> AMQPUri {
+    let seconds = if heartbeat.is_zero() { 0 } else { heartbeat.as_secs().max(1) };
+    let frame_max = url.frame_max.filter(|bytes| *bytes > 0).unwrap_or(FRAME_MAX).min(MOST_FRAME_MAX);
     let mechanism = |mechanism| match mechanism {
         Mechanism::Plain => SASLMechanism::Plain,
         Mechanism::AmqPlain => SASLMechanism::AMQPlain,
@@ -52,9 +72,9 @@ fn for_library(url: AmqpUrl, settings: &Rabbitmq) -> AMQPUri {
         },
         vhost: url.vhost,
         query: AMQPQueryString {
-            frame_max: url.frame_max,
+            frame_max: Some(frame_max),
             channel_max: url.channel_max,
-            heartbeat: Some(url.heartbeat.unwrap_or(heartbeat)),
+            heartbeat: Some(u16::try_from(seconds).unwrap_or(u16::MAX)),
             connection_timeout: u64::try_from(CONNECT.as_millis()).ok(),
             auth_mechanism: url.mechanism.map(mechanism),
         },
@@ -71,7 +91,7 @@ pub(super) async fn connect_any(settings: &Rabbitmq) -> Result<Connection, Strin
         }
         outcome = connect(settings, attempt).await;
     }
-    outcome
+    outcome.map(|link| link.connection)
 }
 
 /// A channel of its own, for requests that may be refused: a refusal closes the channel it was made on.

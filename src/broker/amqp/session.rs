@@ -1,9 +1,8 @@
 //! One connection to the broker, from the exchange's proof to its loss.
 
-mod acks;
-mod consume;
 mod lookout;
 mod loss;
+mod outlet;
 mod queues;
 mod work;
 
@@ -23,13 +22,15 @@ use tokio::time::interval;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
-use self::acks::Acks;
-use super::connect::{answer, close, expendable};
+use super::connect::{Link, answer, close, expendable};
+use super::tap::Tap;
 use super::{Shared, exchange, exchange_gone, gain};
 use crate::broker::{QueueState, Types};
 use crate::config::Topology;
 
 use lookout::Lookout;
+use outlet::Outlet;
+pub(super) use outlet::TOO_LARGE;
 use work::Work;
 
 /// A missing or wrong exchange is looked at again this often, and one that is right is looked after.
@@ -66,9 +67,9 @@ pub(in crate::broker) struct Session {
     generation: String,
     control: Vec<tokio::sync::Mutex<Option<Channel>>>,
     delivery: Vec<Channel>,
-    /// Acknowledgements of each of `delivery`, where queues of many users share it.
-    acks: Vec<Arc<Acks>>,
-    /// Ends the consumers: lapin keeps a connection open while one of them lives.
+    /// Consumes on `delivery`.
+    tap: Tap,
+    /// What still comes is not handed over.
     over: CancellationToken,
     _over_when_dropped: DropGuard,
     made: Mutex<Made>,
@@ -76,20 +77,22 @@ pub(in crate::broker) struct Session {
     whole: AtomicU64,
     /// The exchange is missing or wrong: nothing can be bound.
     gone: AtomicBool,
-    /// Queues whose consumers ended: at most one message for each queue that was made.
-    lost: mpsc::UnboundedSender<(Option<UserId>, String)>,
 }
 
 /// Runs a session on `connection` until it is lost (`Err` says why) or the broker is stopped.
-pub(super) async fn run(shared: &Arc<Shared>, connection: Connection) -> Result<(), String> {
+pub(super) async fn run(shared: &Arc<Shared>, link: Link) -> Result<(), String> {
+    let Link { connection, tap } = link;
     let mut events = Box::pin(connection.events_listener());
     if !wait_for_exchange(shared, &connection).await? {
         close(&connection).await;
         return Ok(());
     }
     let lookout = Lookout::open(shared, &connection).await;
+    // At most one message for each queue that was made.
     let (lost, mut losses) = mpsc::unbounded_channel();
-    let session = Arc::new(Session::open(Arc::clone(shared), connection, lost).await?);
+    let over = CancellationToken::new();
+    tap.serve(Outlet { shared: Arc::clone(shared), over: over.clone(), lost }).await;
+    let session = Arc::new(Session::open(Arc::clone(shared), connection, tap, over).await?);
     gain(shared, &session);
     let outcome = keep(shared, &session, &mut events, &mut losses, lookout).await;
     match &outcome {
@@ -161,7 +164,8 @@ impl Session {
     async fn open(
         shared: Arc<Shared>,
         connection: Connection,
-        lost: mpsc::UnboundedSender<(Option<UserId>, String)>,
+        tap: Tap,
+        over: CancellationToken,
     ) -> Result<Self, String> {
         let one_for_all = shared.settings.topology != Topology::PerUser;
         let count = if one_for_all {
@@ -173,13 +177,11 @@ impl Session {
         let mut delivery = Vec::with_capacity(count);
         for _ in 0..count {
             let channel = expendable(&connection).await?;
-            let prefetch = if one_for_all { consume::SHARED_PREFETCH } else { shared.settings.prefetch };
+            let prefetch = if one_for_all { outlet::SHARED_PREFETCH } else { shared.settings.prefetch };
             answer(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+            tap.own(channel.id()).await;
             delivery.push(channel);
         }
-        let over = CancellationToken::new();
-        let prefetch = shared.settings.prefetch;
-        let acks = delivery.iter().map(|channel| Acks::start(channel.clone(), prefetch, over.clone())).collect();
         let session = Self {
             _over_when_dropped: over.clone().drop_guard(),
             over,
@@ -187,12 +189,11 @@ impl Session {
             generation: word(),
             connection,
             delivery,
-            acks,
+            tap,
             made: Mutex::default(),
             whole: AtomicU64::new(shared.clock.now().0),
             gone: AtomicBool::new(false),
             shared,
-            lost,
         };
         if one_for_all {
             let queue = session.open_instance_queue().await?;
@@ -267,7 +268,7 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the consumers, and closes in the background: the queues go with the connection.
+    /// Hands over nothing more, and closes in the background: the queues go with the connection.
     pub(super) fn abandon(self: &Arc<Self>) {
         self.over.cancel();
         let session = Arc::clone(self);

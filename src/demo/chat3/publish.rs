@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{BasicProperties, Channel, Connection, ExchangeKind};
 use parking_lot::RwLock;
 
 use crate::broker::EmbeddedBroker;
@@ -57,7 +57,7 @@ impl AmqpPublisher {
     /// What the broker said.
     pub async fn connect(url: &str, exchange: &str) -> Result<Self, String> {
         let say = |error: lapin::Error| error.to_string();
-        let connection = Connection::connect(url, ConnectionProperties::default()).await.map_err(say)?;
+        let connection = crate::broker::connect(url).await?;
         let channel = connection.create_channel().await.map_err(say)?;
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         channel

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bridge_core::UserId;
 use futures::{StreamExt as _, TryStreamExt as _};
-use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::Channel;
+use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Consumer};
 
-use super::acks::Acks;
 use super::{Actual, Session, word};
-use crate::broker::amqp::connect::{answer, expendable};
+use crate::broker::amqp::connect::{ANSWER, answer, expendable};
+use crate::broker::amqp::tap::Consumer;
 use crate::broker::{QueueInfo, QueueState, Types, binding};
 use crate::config::Topology;
 
@@ -68,13 +68,10 @@ impl Session {
         let keys = binding::keys(&self.shared.settings.binding_keys, user, types);
         let made = async {
             self.bind_all(user.as_str(), &queue, &keys).await?;
-            self.consume_own(user, &queue).await
+            self.consume(Some(user), &queue).await
         };
         match made.await {
-            Ok((consumer, acks)) => {
-                self.spawn_consumer(user.clone(), queue.clone(), consumer, acks);
-                Ok(queue)
-            }
+            Ok(()) => Ok(queue),
             Err(reason) => {
                 // Without a consumer it would never be deleted by itself, and fill.
                 let _gone_with_the_connection = self.delete(&queue).await;
@@ -83,12 +80,15 @@ impl Session {
         }
     }
 
-    async fn consume_own(&self, user: &UserId, queue: &str) -> Result<(Consumer, Arc<Acks>), String> {
-        let place =
-            user.as_str().bytes().fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let place = place % self.delivery.len();
-        let consumer = consume(&self.delivery[place], queue).await?;
-        Ok((consumer, Arc::clone(&self.acks[place])))
+    /// A user's own queue, or the one that serves all.
+    async fn consume(&self, user: Option<&UserId>, queue: &str) -> Result<(), String> {
+        let name = user.map_or("", UserId::as_str).bytes();
+        let place = name.fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let channel = self.delivery[place % self.delivery.len()].id();
+        let consumer = Consumer { queue: queue.to_owned(), user: user.cloned() };
+        let consumed = tokio::time::timeout(ANSWER, self.tap.consume(channel, consumer)).await;
+        let consumed = consumed.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER.as_secs())));
+        consumed.map_err(|reason| format!("queue {queue} can't be consumed: {reason}"))
     }
 
     /// Makes the queue that serves all users; returns its name, a new one each time.
@@ -96,8 +96,7 @@ impl Session {
         let queue = format!("bridge_{}.{}", self.shared.instance_id, word());
         self.declare(&queue, &queue).await?;
         self.bind_instance_queue(&queue).await?;
-        let consumer = consume(&self.delivery[0], &queue).await?;
-        self.spawn_shared_consumer(self.delivery[0].clone(), queue.clone(), consumer);
+        self.consume(None, &queue).await?;
         Ok(queue)
     }
 
@@ -226,10 +225,4 @@ impl Session {
 /// Bound to no type.
 pub(super) fn nothing() -> Types {
     Some(BTreeSet::new())
-}
-
-async fn consume(channel: &Channel, queue: &str) -> Result<Consumer, String> {
-    let options = BasicConsumeOptions::default();
-    let consumer = answer(channel.basic_consume(queue.into(), queue.into(), options, FieldTable::default())).await;
-    consumer.map_err(|reason| format!("queue {queue} can't be consumed: {reason}"))
 }

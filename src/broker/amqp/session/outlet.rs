@@ -1,0 +1,59 @@
+//! From the tap to the inbox.
+
+use std::sync::Arc;
+
+use bridge_core::UserId;
+use metrics::counter;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::broker::amqp::Shared;
+use crate::broker::amqp::tap::{self, Consumer};
+use crate::broker::{Delivery, Disposition};
+
+/// Unacknowledged updates of a consumer that serves many users.
+pub(super) const SHARED_PREFETCH: u16 = 256;
+
+/// Why an update is rejected before it is read.
+pub(in crate::broker::amqp) const TOO_LARGE: &str = "too_large";
+
+/// What the session gives the tap.
+pub(super) struct Outlet {
+    pub(super) shared: Arc<Shared>,
+    /// The session is over.
+    pub(super) over: CancellationToken,
+    /// Queues whose consumers ended.
+    pub(super) lost: mpsc::UnboundedSender<(Option<UserId>, String)>,
+}
+
+impl tap::Outlet for Outlet {
+    fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    fn take(&mut self, consumer: &Consumer, delivery: Option<Delivery>) -> Disposition {
+        let Some(delivery) = delivery else {
+            counter!("bridge_updates_rejected_total", "reason" => TOO_LARGE).increment(1);
+            if let Some(left_out) = self.shared.said.take("too large", self.shared.clock.now()) {
+                warn!(queue = %consumer.queue, left_out, "rejected an update that is too large to be one");
+            }
+            return Disposition::Reject;
+        };
+        self.shared.inbox.deliver(Delivery { queue_of: consumer.user.clone(), ..delivery })
+    }
+
+    fn batch_end(&mut self) {
+        self.shared.hear();
+        self.shared.inbox.batch_end();
+    }
+
+    fn ended(&mut self, consumer: Consumer) {
+        // The session may be over: then nobody listens, and nobody needs to.
+        let _unheard = self.lost.send((consumer.user, consumer.queue));
+    }
+
+    fn stray(&mut self) {
+        counter!("bridge_updates_for_nobody_total").increment(1);
+    }
+}

@@ -1,0 +1,228 @@
+//! What comes from the broker, frame by frame: the tap's own deliveries are put together, the rest is the library's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bridge_core::Millis;
+use bytes::{Bytes, BytesMut};
+
+use super::acks::Acks;
+use super::fields::Fields;
+use super::frame::{Frame, Kind};
+use super::header::Header;
+use crate::broker::{Delivery, Disposition};
+
+/// A larger body is not kept, but rejected: no update comes near it.
+const LARGEST: u64 = 16 << 20;
+/// Room for a body is made in steps of this: what it says of its size may not be so.
+const STEP: usize = 64 << 10;
+
+/// What a frame amounts to.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// It is the library's.
+    Pass,
+    /// It is ours, and nothing more.
+    Taken,
+    /// It ends a delivery: settle it with [`Inbound::settle`].
+    Delivery(Taken),
+    /// The consumer with this number is confirmed.
+    Consumed(u64),
+    /// The broker has ended the consumer with this number.
+    Cancelled(u64),
+    /// The broker has closed one of our channels, for this reason, or confirmed that it is closed. The library is to
+    /// know it too.
+    Closed(u16, String),
+    /// The connection is open. The library is to know it too.
+    Open,
+}
+
+/// A delivery that is whole.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) channel: u16,
+    pub(super) tag: u64,
+    /// Number of the consumer, where its tag is one of ours.
+    pub(super) consumer: Option<u64>,
+    /// `None`: it was too large to be kept.
+    pub(super) delivery: Option<Delivery>,
+}
+
+/// The channels that are ours.
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    lanes: HashMap<u16, Lane>,
+}
+
+/// One of them.
+#[derive(Debug, Default)]
+struct Lane {
+    partial: Option<Partial>,
+    acks: Acks,
+    /// The library has closed it: what comes yet is nobody's, and not to be acknowledged.
+    closing: bool,
+}
+
+/// A delivery that is not whole.
+#[derive(Debug)]
+struct Partial {
+    consumer: Option<u64>,
+    tag: u64,
+    redelivered: bool,
+    routing_key: Arc<str>,
+    header: Option<Header>,
+    received: u64,
+    body: BytesMut,
+}
+
+impl Inbound {
+    /// From now on, deliveries on this channel are ours.
+    pub(super) fn own(&mut self, channel: u16) {
+        self.lanes.insert(channel, Lane::default());
+    }
+
+    /// Whether it is ours and open.
+    pub(super) fn owns(&self, channel: u16) -> bool {
+        self.lanes.get(&channel).is_some_and(|lane| !lane.closing)
+    }
+
+    /// The library closes the channel, or (0) all.
+    pub(super) fn closing(&mut self, channel: u16) {
+        for (number, lane) in &mut self.lanes {
+            lane.closing |= channel == 0 || *number == channel;
+        }
+    }
+
+    /// The delivery was handled: it will be acknowledged, or rejected.
+    pub(super) fn settle(&mut self, channel: u16, tag: u64, disposition: Disposition) {
+        if let Some(lane) = self.lanes.get_mut(&channel) {
+            lane.acks.handled(tag, disposition);
+        }
+    }
+
+    /// Writes what is to be acknowledged.
+    pub(super) fn acknowledge(&mut self, to: &mut BytesMut) {
+        for (channel, lane) in &mut self.lanes {
+            if !lane.closing {
+                lane.acks.write(*channel, to);
+            }
+        }
+    }
+
+    /// Takes the next frame.
+    ///
+    /// # Errors
+    /// What the broker must not send: the connection is of no more use.
+    pub(super) fn step(&mut self, frame: &Frame<'_>) -> Result<Step, &'static str> {
+        let method = if frame.kind == Kind::Method { method(frame.payload) } else { None };
+        if frame.channel == 0 {
+            return Ok(if method == Some((10, 41)) { Step::Open } else { Step::Pass });
+        }
+        let Some(lane) = self.lanes.get_mut(&frame.channel) else { return Ok(Step::Pass) };
+        match (frame.kind, method) {
+            (Kind::Method, Some((60, 60))) => lane.deliver(frame.payload).map(|()| Step::Taken),
+            (Kind::Method, Some((60, method @ (21 | 30)))) => {
+                let number = Fields(&frame.payload[4..]).short_string().and_then(number);
+                match (method, number) {
+                    (21, Some(number)) => Ok(Step::Consumed(number)),
+                    (30, Some(number)) => Ok(Step::Cancelled(number)),
+                    _ => Ok(Step::Pass),
+                }
+            }
+            (Kind::Method, Some((20, 40 | 41))) => {
+                self.lanes.remove(&frame.channel);
+                Ok(Step::Closed(frame.channel, reason(frame.payload)))
+            }
+            (Kind::Method, _) | (Kind::Heartbeat, _) => Ok(Step::Pass),
+            (Kind::Header, _) => {
+                let partial = lane.partial.as_mut().filter(|partial| partial.header.is_none());
+                let partial = partial.ok_or("a header that belongs to no delivery")?;
+                partial.header = Some(Header::read(frame.payload).ok_or("a header that can't be read")?);
+                Ok(lane.whole(frame.channel))
+            }
+            (Kind::Body, _) => {
+                lane.body(frame.payload)?;
+                Ok(lane.whole(frame.channel))
+            }
+        }
+    }
+}
+
+impl Lane {
+    fn deliver(&mut self, payload: &[u8]) -> Result<(), &'static str> {
+        let mut fields = Fields(&payload[4..]);
+        let mut read = || {
+            let consumer = fields.short_string().map(number)?;
+            let (tag, bits) = (fields.long_long()?, fields.octet()?);
+            let _exchange = fields.short_string()?;
+            let routing_key = Arc::from(String::from_utf8_lossy(fields.short_string()?));
+            let redelivered = bits & 1 == 1;
+            let (header, body) = (None, BytesMut::new());
+            Some(Partial { consumer, tag, redelivered, routing_key, header, received: 0, body })
+        };
+        let partial = read().ok_or("a delivery that can't be read")?;
+        match self.partial.replace(partial) {
+            None => Ok(()),
+            Some(_) => Err("a delivery within another"),
+        }
+    }
+
+    fn body(&mut self, payload: &[u8]) -> Result<(), &'static str> {
+        let partial = self.partial.as_mut().ok_or("a body that belongs to no delivery")?;
+        let size = partial.header.as_ref().ok_or("a body before its header")?.size;
+        partial.received += u64::try_from(payload.len()).unwrap_or(u64::MAX);
+        if partial.received > size {
+            return Err("a body is longer than was announced");
+        }
+        if size <= LARGEST {
+            if partial.body.is_empty() {
+                partial.body.reserve(usize::try_from(size).unwrap_or(STEP).min(STEP));
+            }
+            partial.body.extend_from_slice(payload);
+        }
+        Ok(())
+    }
+
+    /// Whether the delivery is whole with this frame.
+    fn whole(&mut self, channel: u16) -> Step {
+        let whole =
+            |partial: &mut Partial| partial.header.as_ref().is_some_and(|header| partial.received == header.size);
+        let Some(partial) = self.partial.take_if(whole) else { return Step::Taken };
+        if self.closing {
+            return Step::Taken;
+        }
+        let Partial { consumer, tag, redelivered, routing_key, header, body, .. } = partial;
+        let header = header.unwrap_or_default();
+        let delivery = (header.size <= LARGEST).then(|| Delivery {
+            queue_of: None,
+            routing_key,
+            redelivered,
+            header_user: header.user,
+            header_entity: header.entity,
+            published: header.timestamp.map(Millis),
+            body: Bytes::from(body),
+        });
+        Step::Delivery(Taken { channel, tag, consumer, delivery })
+    }
+}
+
+/// Class and method.
+pub(super) fn method(payload: &[u8]) -> Option<(u16, u16)> {
+    let mut fields = Fields(payload);
+    Some((fields.short()?, fields.short()?))
+}
+
+/// Our consumers' tags are numbers.
+fn number(tag: &[u8]) -> Option<u64> {
+    std::str::from_utf8(tag).ok()?.parse().ok()
+}
+
+/// Why a channel was closed.
+fn reason(payload: &[u8]) -> String {
+    let mut fields = Fields(&payload[4..]);
+    let text = fields.short().and_then(|_code| fields.short_string());
+    text.map_or_else(|| "the channel is closed".into(), |text| String::from_utf8_lossy(text).into_owned())
+}
+
+#[cfg(test)]
+pub(super) mod tests;

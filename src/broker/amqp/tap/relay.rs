@@ -1,0 +1,350 @@
+//! The task that owns the broker's socket.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+use tracing::debug;
+
+use super::frame::{self, AROUND, Frame, HEARTBEAT};
+use super::inbound::{Inbound, Step, Taken};
+use super::outbound::Outbound;
+use super::{Command, Consumer, Outlet};
+use crate::broker::Disposition;
+
+/// Read at once, at most.
+const CHUNK: usize = 64 << 10;
+/// One side is read no further while so much waits for the other.
+const WAITING: usize = 256 << 10;
+/// How long the end of one side may hold up that of the other.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How it ended.
+enum End {
+    /// The broker closed, or sent what it must not.
+    Broker(String),
+    /// The library is done with the connection.
+    Library,
+}
+
+/// Both sides, and what is on its way between them.
+pub(super) struct Relay<S> {
+    socket: S,
+    pipe: DuplexStream,
+    commands: Option<mpsc::Receiver<Command>>,
+    frame_max: usize,
+    inbound: Inbound,
+    outbound: Outbound,
+    from_broker: BytesMut,
+    to_broker: BytesMut,
+    from_library: BytesMut,
+    to_library: BytesMut,
+    /// Something was written to the socket and not flushed.
+    unflushed: bool,
+    consumers: HashMap<u64, (u16, Consumer)>,
+    asked: HashMap<u64, oneshot::Sender<Result<(), String>>>,
+    outlet: Option<Box<dyn Outlet>>,
+    beat: Option<Beat>,
+}
+
+/// What was seen since the last beat, a quarter of a heartbeat ago.
+struct Beat {
+    ticks: Interval,
+    open: bool,
+    heard: bool,
+    fed: bool,
+    wrote: bool,
+    silent: u8,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
+    pub(super) fn new(
+        socket: S,
+        pipe: DuplexStream,
+        commands: mpsc::Receiver<Command>,
+        frame_max: usize,
+        heartbeat: Duration,
+    ) -> Self {
+        Self {
+            socket,
+            pipe,
+            commands: Some(commands),
+            frame_max,
+            inbound: Inbound::default(),
+            outbound: Outbound::default(),
+            from_broker: BytesMut::with_capacity(CHUNK),
+            to_broker: BytesMut::new(),
+            from_library: BytesMut::new(),
+            to_library: BytesMut::new(),
+            unflushed: false,
+            consumers: HashMap::new(),
+            asked: HashMap::new(),
+            outlet: None,
+            beat: (!heartbeat.is_zero()).then(|| Beat::new(heartbeat / 4)),
+        }
+    }
+
+    /// Until one side ends; the other gets what is on its way to it.
+    pub(super) async fn run(mut self) {
+        let end = loop {
+            match poll_fn(|cx| self.poll(cx)).await {
+                Ok(()) => tokio::task::yield_now().await,
+                Err(end) => break end,
+            }
+        };
+        let farewell = async {
+            match &end {
+                End::Broker(reason) => {
+                    debug!(%reason, "the broker's connection has ended");
+                    self.pipe.write_all(&self.to_library).await?;
+                    self.pipe.shutdown().await
+                }
+                End::Library => {
+                    self.socket.write_all(&self.to_broker).await?;
+                    self.socket.shutdown().await
+                }
+            }
+        };
+        let _nobody_is_left_to_care = timeout(FAREWELL, farewell).await;
+    }
+
+    /// `Ok` after a batch: others are to have their turn.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        loop {
+            let mut more = self.poll_commands(cx);
+            more |= self.poll_library(cx)?;
+            more |= self.poll_beat(cx);
+            let batch = self.poll_broker(cx)?;
+            more |= self.poll_send(cx)?;
+            if batch {
+                return Poll::Ready(Ok(()));
+            }
+            if !more {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut more = false;
+        while let Some(commands) = &mut self.commands {
+            match commands.poll_recv(cx) {
+                Poll::Pending => break,
+                Poll::Ready(None) => self.commands = None,
+                Poll::Ready(Some(command)) => {
+                    more = true;
+                    self.obey(command);
+                }
+            }
+        }
+        more
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Serve(outlet) => self.outlet = Some(outlet),
+            Command::Own(channel) => self.inbound.own(channel),
+            Command::Consume { channel, number, consumer, answer } => {
+                if self.inbound.owns(channel) {
+                    frame::consume(channel, &consumer.queue, &number.to_string(), &mut self.to_broker);
+                    self.consumers.insert(number, (channel, consumer));
+                    self.asked.insert(number, answer);
+                } else {
+                    let _gave_up = answer.send(Err("the channel is closed".into()));
+                }
+            }
+        }
+    }
+
+    fn poll_library(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut more = false;
+        while self.to_broker.len() < WAITING {
+            self.from_library.reserve(self.frame_max + AROUND);
+            match poll_read_buf(Pin::new(&mut self.pipe), cx, &mut self.from_library) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0) | Err(_)) => return Err(End::Library),
+                Poll::Ready(Ok(_)) => {
+                    more = true;
+                    let passed = self.outbound.pass(&mut self.from_library, &mut self.to_broker, self.frame_max);
+                    for channel in passed.map_err(|reason| End::Broker(reason.into()))? {
+                        self.inbound.closing(channel);
+                    }
+                }
+            }
+        }
+        Ok(more)
+    }
+
+    /// Reads once, and hands over what is whole. Whether there was a delivery.
+    fn poll_broker(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut batch = false;
+        while self.to_library.len() < WAITING && !batch {
+            self.from_broker.reserve(self.frame_max + AROUND);
+            match poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.from_broker) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => return Err(End::Broker("closed".into())),
+                Poll::Ready(Err(error)) => return Err(End::Broker(error.to_string())),
+                Poll::Ready(Ok(_)) => batch = self.take()?,
+            }
+        }
+        Ok(batch)
+    }
+
+    fn take(&mut self) -> Result<bool, End> {
+        let mut batch = false;
+        let mut done = 0;
+        let buffer = std::mem::take(&mut self.from_broker);
+        let outcome = loop {
+            let frame = match Frame::first(&buffer[done..], self.frame_max) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break Ok(()),
+                Err(reason) => break Err(reason),
+            };
+            done += frame.whole.len();
+            match self.inbound.step(&frame) {
+                Ok(Step::Taken) => {}
+                Ok(Step::Pass) => self.pass(frame.whole),
+                Ok(Step::Delivery(taken)) => {
+                    batch = true;
+                    self.hand_over(taken);
+                }
+                Ok(Step::Consumed(number)) => self.answer(number, Ok(())),
+                Ok(Step::Cancelled(number)) => self.cancelled(number),
+                Ok(Step::Closed(channel, reason)) => {
+                    self.closed(channel, &reason);
+                    self.pass(frame.whole);
+                }
+                Ok(Step::Open) => {
+                    self.beat.iter_mut().for_each(|beat| beat.open = true);
+                    self.pass(frame.whole);
+                }
+                Err(reason) => break Err(reason),
+            }
+        };
+        self.from_broker = buffer;
+        bytes::Buf::advance(&mut self.from_broker, done);
+        self.beat.iter_mut().for_each(|beat| beat.heard = true);
+        if batch && let Some(outlet) = &mut self.outlet {
+            outlet.batch_end();
+        }
+        outcome.map(|()| batch).map_err(|reason| End::Broker(reason.into()))
+    }
+
+    fn pass(&mut self, frame: &[u8]) {
+        self.to_library.extend_from_slice(frame);
+        self.beat.iter_mut().for_each(|beat| beat.fed = true);
+    }
+
+    fn hand_over(&mut self, taken: Taken) {
+        let Some(outlet) = self.outlet.as_mut().filter(|outlet| !outlet.is_over()) else { return };
+        let disposition = match taken.consumer.and_then(|number| self.consumers.get(&number)) {
+            Some((_, consumer)) => outlet.take(consumer, taken.delivery),
+            None => {
+                outlet.stray();
+                Disposition::Ack
+            }
+        };
+        self.inbound.settle(taken.channel, taken.tag, disposition);
+    }
+
+    fn answer(&mut self, number: u64, answer: Result<(), String>) {
+        if let Some(asked) = self.asked.remove(&number) {
+            let _gave_up = asked.send(answer);
+        }
+    }
+
+    fn cancelled(&mut self, number: u64) {
+        self.answer(number, Err("the queue is gone".into()));
+        if let Some((_, consumer)) = self.consumers.remove(&number)
+            && let Some(outlet) = &mut self.outlet
+        {
+            outlet.ended(consumer);
+        }
+    }
+
+    /// Its consumers went with it, and the session notices by itself.
+    fn closed(&mut self, channel: u16, reason: &str) {
+        let gone: Vec<u64> =
+            self.consumers.iter().filter(|(_, (of, _))| *of == channel).map(|(number, _)| *number).collect();
+        for number in gone {
+            self.consumers.remove(&number);
+            self.answer(number, Err(reason.to_owned()));
+        }
+    }
+
+    /// Writes what there is for either side. Whether that made room to read more.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        if self.to_broker.len() < WAITING {
+            self.inbound.acknowledge(&mut self.to_broker);
+        }
+        let mut more = false;
+        while !self.to_broker.is_empty() {
+            match poll_write_buf(Pin::new(&mut self.socket), cx, &mut self.to_broker) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => return Err(End::Broker("takes nothing more".into())),
+                Poll::Ready(Err(error)) => return Err(End::Broker(error.to_string())),
+                Poll::Ready(Ok(_)) => {
+                    (more, self.unflushed) = (true, true);
+                    self.beat.iter_mut().for_each(|beat| beat.wrote = true);
+                }
+            }
+        }
+        if self.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut self.socket).poll_flush(cx)
+        {
+            flushed.map_err(|error| End::Broker(error.to_string()))?;
+            self.unflushed = false;
+        }
+        while !self.to_library.is_empty() {
+            match poll_write_buf(Pin::new(&mut self.pipe), cx, &mut self.to_library) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0) | Err(_)) => return Err(End::Library),
+                Poll::Ready(Ok(_)) => more = true,
+            }
+        }
+        Ok(more)
+    }
+
+    /// Tells each side that the other lives: the library while only deliveries come, which it does not see; the broker
+    /// while the library is silent, as it is when the broker has blocked it.
+    fn poll_beat(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(beat) = &mut self.beat else { return false };
+        if beat.poll_tick(cx).is_pending() {
+            return false;
+        }
+        if beat.open {
+            if beat.heard && !beat.fed && self.to_library.is_empty() {
+                self.to_library.extend_from_slice(&HEARTBEAT);
+            }
+            beat.silent = if beat.wrote { 0 } else { beat.silent.saturating_add(1) };
+            if beat.silent >= 2 && self.to_broker.is_empty() {
+                self.to_broker.extend_from_slice(&HEARTBEAT);
+            }
+        }
+        (beat.heard, beat.fed, beat.wrote) = (false, false, false);
+        true
+    }
+}
+
+impl Beat {
+    fn new(every: Duration) -> Self {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { ticks, open: false, heard: false, fed: false, wrote: false, silent: 0 }
+    }
+
+    fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.ticks.poll_tick(cx));
+        Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
