@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::frame::{self, AROUND, Frame, HEARTBEAT};
 use super::inbound::{Inbound, Step, Taken};
@@ -28,8 +28,10 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How it ended.
 enum End {
-    /// The broker closed, or sent what it must not.
+    /// The broker closed, or can't be written to.
     Broker(String),
+    /// One side sent what it must not.
+    Violation(&'static str),
     /// The library is done with the connection.
     Library,
 }
@@ -99,10 +101,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
                 Err(end) => break end,
             }
         };
+        match &end {
+            End::Violation(reason) => warn!(%reason, "the broker's connection is given up: what came is no AMQP"),
+            End::Broker(reason) => debug!(%reason, "the broker's connection has ended"),
+            End::Library => {}
+        }
         let farewell = async {
             match &end {
-                End::Broker(reason) => {
-                    debug!(%reason, "the broker's connection has ended");
+                End::Broker(_) | End::Violation(_) => {
                     self.pipe.write_all(&self.to_library).await?;
                     self.pipe.shutdown().await
                 }
@@ -173,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
                 Poll::Ready(Ok(_)) => {
                     more = true;
                     let passed = self.outbound.pass(&mut self.from_library, &mut self.to_broker, self.frame_max);
-                    for channel in passed.map_err(|reason| End::Broker(reason.into()))? {
+                    for channel in passed.map_err(End::Violation)? {
                         self.inbound.closing(channel);
                     }
                 }
@@ -234,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
         if batch && let Some(outlet) = &mut self.outlet {
             outlet.batch_end();
         }
-        outcome.map(|()| batch).map_err(|reason| End::Broker(reason.into()))
+        outcome.map(|()| batch).map_err(End::Violation)
     }
 
     fn pass(&mut self, frame: &[u8]) {
