@@ -1,5 +1,6 @@
 //! Who is a member of a dialog, believed for a short time.
 
+mod open;
 mod question;
 mod refusals;
 
@@ -16,14 +17,13 @@ use tokio::time::timeout;
 
 pub use self::refusals::Act;
 
+use self::open::Open;
 use self::question::Endpoints;
 use self::refusals::Refusals;
 use super::Chat3;
 
 /// Most dialogs whose members are remembered.
 const MOST: usize = 20_000;
-/// Most questions that are open at once.
-const MOST_OPEN: usize = 1_000;
 /// A refusal is believed so long: who was invited a moment ago asks again.
 const REFUSAL: Duration = Duration::from_secs(1);
 /// All pages of one question have to be there within this time.
@@ -60,7 +60,7 @@ struct Asker {
     cache: Duration,
     /// What was answered, and when it had been asked.
     known: Mutex<HashMap<DialogId, (Instant, Members)>>,
-    open: Mutex<HashMap<DialogId, Question>>,
+    open: Mutex<Open>,
 }
 
 impl Membership {
@@ -88,17 +88,24 @@ impl Membership {
 
     /// Somebody will ask about `dialog` in a moment: the question begins, unless many are open.
     pub fn expect(&self, dialog: &DialogId) {
-        if self.asker.fresh(dialog, self.cache).is_none() && self.asker.open.lock().len() < MOST_OPEN / 2 {
-            let _it_runs_in_its_own_task = self.question(dialog);
+        if self.asker.fresh(dialog, self.cache).is_none() && self.asker.open.lock().len() < open::MOST / 2 {
+            let _it_runs_in_its_own_task = self.question(dialog, None);
         }
     }
 
-    /// Whether `user` is a member of `dialog`. Many who ask at once cost one question, and share its failure too.
+    /// Whether `user` is a member of `dialog`. Many who ask at once cost one question, and share its failure
+    /// too; one user can't have all questions.
     pub async fn check(&self, dialog: &DialogId, user: &UserId) -> MemberAnswer {
-        self.check_within(dialog, user, self.cache).await
+        self.check_within(dialog, user, self.cache, Some(user)).await
     }
 
-    async fn check_within(&self, dialog: &DialogId, user: &UserId, believed: Duration) -> MemberAnswer {
+    async fn check_within(
+        &self,
+        dialog: &DialogId,
+        user: &UserId,
+        believed: Duration,
+        asker: Option<&UserId>,
+    ) -> MemberAnswer {
         if let Some((asked, members)) = self.asker.latest(dialog) {
             let answer = judge(&members, user);
             let believed = if answer.refuses() { believed.min(REFUSAL) } else { believed };
@@ -107,16 +114,17 @@ impl Membership {
             }
         }
         let came = Instant::now();
-        let answer = self.ask(dialog, user).await;
+        let answer = self.ask(dialog, user, asker).await;
         // What others were waiting for already may have been asked before an invitation.
         let is_old = || self.asker.latest(dialog).is_some_and(|(asked, _)| asked + REFUSAL < came);
-        if answer.refuses() && is_old() { self.ask(dialog, user).await } else { answer }
+        if answer.refuses() && is_old() { self.ask(dialog, user, asker).await } else { answer }
     }
 
     /// Whether `user` is a member no more, by an answer that is at most `believed` old and by a second one: what one
     /// look misses, another finds.
     pub async fn is_gone(&self, dialog: &DialogId, user: &UserId, believed: Duration) -> bool {
-        self.check_within(dialog, user, believed).await.refuses() && self.ask(dialog, user).await.refuses()
+        self.check_within(dialog, user, believed, None).await.refuses()
+            && self.ask(dialog, user, None).await.refuses()
     }
 
     /// The members of `dialog`, asked for where the answer is too old; `None` where that is not known, or there is no
@@ -124,7 +132,7 @@ impl Membership {
     pub async fn list(&self, dialog: &DialogId) -> Option<Arc<HashSet<String>>> {
         match self.asker.fresh(dialog, self.cache) {
             Some(members) => members,
-            None => self.question(dialog)?.await.ok()?,
+            None => self.question(dialog, None)?.await.ok()?,
         }
     }
 
@@ -133,8 +141,8 @@ impl Membership {
         self.refusals.note(act, enforced, dialog, user, why);
     }
 
-    async fn ask(&self, dialog: &DialogId, user: &UserId) -> MemberAnswer {
-        let answer = match self.question(dialog) {
+    async fn ask(&self, dialog: &DialogId, user: &UserId, asker: Option<&UserId>) -> MemberAnswer {
+        let answer = match self.question(dialog, asker) {
             Some(question) => question.await,
             None => Err("too many open questions".into()),
         };
@@ -149,16 +157,16 @@ impl Membership {
 
     /// The open question about `dialog`, or a new one. It runs in a task of its own: a caller that goes away neither
     /// ends it for the others nor leaves it behind.
-    fn question(&self, dialog: &DialogId) -> Option<Question> {
+    fn question(&self, dialog: &DialogId, asker: Option<&UserId>) -> Option<Question> {
         let mut open = self.asker.open.lock();
         if let Some(question) = open.get(dialog) {
             return Some(question.clone());
         }
-        if open.len() >= MOST_OPEN {
+        if !open.has_room(asker) {
             return None;
         }
         let question = Arc::clone(&self.asker).ask(dialog.clone(), Instant::now()).boxed().shared();
-        open.insert(dialog.clone(), question.clone());
+        open.insert(dialog.clone(), question.clone(), asker);
         tokio::spawn(question.clone());
         Some(question)
     }

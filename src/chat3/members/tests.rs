@@ -167,6 +167,27 @@ async fn callers_who_go_away_leave_nothing_behind() {
 }
 
 #[tokio::test]
+async fn one_user_can_not_have_all_questions() {
+    let routes = Router::new().fallback(|| async {
+        std::future::pending::<()>().await;
+        StatusCode::OK
+    });
+    let membership = membership(routes, Duration::from_secs(30)).await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..open::MOST {
+        let (membership, other) = (Arc::clone(&membership), DialogId::new(&format!("dlg_{n}")).unwrap());
+        waiting.spawn(async move { membership.check(&other, &user("greedy")).await });
+    }
+    for _ in 0..open::MOST - open::MOST_OF_USER {
+        let refused = waiting.join_next().await.unwrap().unwrap();
+        assert_eq!(refused, MemberAnswer::Unknown("too many open questions".into()));
+    }
+    assert_eq!(membership.asker.open.lock().len(), open::MOST_OF_USER);
+    assert!(membership.question(&dialog(), Some(&user("modest"))).is_some());
+    assert!(membership.question(&DialogId::new("dlg_0").unwrap(), Some(&user("greedy"))).is_some(), "it is open");
+}
+
+#[tokio::test]
 async fn who_was_just_invited_is_asked_about_again() {
     static MEMBERS: AtomicU8 = AtomicU8::new(0);
     static ASKED: AtomicUsize = AtomicUsize::new(0);
