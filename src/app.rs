@@ -142,7 +142,7 @@ impl App {
             broker.start();
         }
         let draining = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let ready = Arc::new(ready::Ready::new(&hub, &broker, &draining));
+        let ready = Arc::new(ready::Ready::new(&hub, &broker, &draining, settings));
         let auth = Arc::new(Authenticator::new(&settings.auth));
         let posts = TaskTracker::new();
         let api = Arc::new(Api {

@@ -249,6 +249,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Largest request body, in bytes.
     pub max_body: ByteSize,
+    /// Without its broker an instance is not ready, where rabbitmq delivers alone.
+    pub ready_needs_broker: bool,
     /// Origins for CORS and Socket.IO, see [`OriginPattern`]; absent: `["*"]` in `development`, else none.
     pub allowed_origins: Option<Vec<String>>,
     /// How long a connection may idle between requests, on either listener.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::chat3::Chat3;
+use crate::config::Settings;
 use crate::delivery::Hub;
 use crate::http::{Facts, Readiness};
 
@@ -20,16 +21,24 @@ pub(super) struct Ready {
     hub: Arc<Hub>,
     broker: Option<Arc<dyn Broker>>,
     draining: Arc<AtomicBool>,
+    /// `http.ready_needs_broker`, `flag.rescue`.
+    needs: (bool, bool),
     chat3: AtomicBool,
     started: Instant,
 }
 
 impl Ready {
-    pub(super) fn new(hub: &Arc<Hub>, broker: &Option<Arc<dyn Broker>>, draining: &Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        hub: &Arc<Hub>,
+        broker: &Option<Arc<dyn Broker>>,
+        draining: &Arc<AtomicBool>,
+        settings: &Settings,
+    ) -> Self {
         Self {
             hub: Arc::clone(hub),
             broker: broker.clone(),
             draining: Arc::clone(draining),
+            needs: (settings.http.ready_needs_broker, settings.flag.rescue),
             chat3: AtomicBool::new(true),
             started: Instant::now(),
         }
@@ -48,6 +57,8 @@ impl Readiness for Ready {
             broker: session.up || session.exchange_ok == Some(false),
             exchange: session.exchange_ok,
             queues: live >= wanted,
+            needs_broker: self.needs.0,
+            rescue: self.needs.1,
             starting: stage.runs_rabbitmq() && !session.was_up && self.started.elapsed() < STARTING,
             draining: self.draining.load(Ordering::Acquire),
         }

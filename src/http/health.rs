@@ -32,6 +32,10 @@ pub struct Facts {
     pub exchange: Option<bool>,
     /// All queues of connected users are live.
     pub queues: bool,
+    /// Where rabbitmq delivers, the broker's side is needed (`http.ready_needs_broker`).
+    pub needs_broker: bool,
+    /// In `live`, what the broker does not bring is delivered from the ring (`flag.rescue`).
+    pub rescue: bool,
     /// Not every running path came up once yet.
     pub starting: bool,
     /// SIGTERM was received.
@@ -52,7 +56,8 @@ pub struct ReadyReport {
 }
 
 impl Facts {
-    /// What is missing, and whether it is needed: the broker's side is where rabbitmq delivers.
+    /// What is missing, and whether it is needed. What all instances share is not, unless the settings say so: it would
+    /// take all of them out of a balancer at once.
     #[must_use]
     pub fn report(self) -> ReadyReport {
         let (mut not_ready, mut degraded) = (Vec::new(), Vec::new());
@@ -60,7 +65,12 @@ impl Facts {
             degraded.push("chat3");
         }
         if self.stage.runs_rabbitmq() {
-            let missing = if self.stage.use_rabbitmq_updates() { &mut not_ready } else { &mut degraded };
+            let delivers = match self.stage {
+                Stage::Legacy | Stage::Shadow => false,
+                Stage::Live => !self.rescue,
+                Stage::Complete => true,
+            };
+            let missing = if self.needs_broker && delivers { &mut not_ready } else { &mut degraded };
             if !self.broker {
                 missing.push("rabbitmq");
             }
@@ -101,19 +111,28 @@ mod tests {
         broker: false,
         exchange: Some(false),
         queues: false,
+        needs_broker: false,
+        rescue: true,
         starting: false,
         draining: false,
     };
 
     #[test]
-    fn the_brokers_side_is_needed_where_rabbitmq_delivers() {
+    fn what_all_instances_share_is_needed_only_where_the_settings_say_so() {
+        const BROKER: [&str; 3] = ["rabbitmq", "exchange", "queues"];
+        for stage in [Stage::Shadow, Stage::Live, Stage::Complete] {
+            for (needs_broker, rescue) in [(false, false), (false, true), (true, false), (true, true)] {
+                let mut report = Facts { stage, needs_broker, rescue, ..DOWN }.report();
+                let needed = needs_broker && (stage == Stage::Complete || stage == Stage::Live && !rescue);
+                let missing = if needed { report.not_ready } else { report.degraded.split_off(1) };
+                assert_eq!((report.ready, missing), (!needed, BROKER.to_vec()), "{stage} {needs_broker} {rescue}");
+            }
+        }
         let shadow = DOWN.report();
-        assert!(shadow.ready);
         assert_eq!(shadow.degraded, ["chat3", "rabbitmq", "exchange", "queues"]);
-        let live = Facts { stage: Stage::Live, ..DOWN }.report();
-        assert!(!live.ready);
-        assert_eq!((live.not_ready, live.degraded), (vec!["rabbitmq", "exchange", "queues"], vec!["chat3"]));
         let legacy = Facts { stage: Stage::Legacy, draining: true, ..DOWN }.report();
         assert_eq!((legacy.ready, legacy.not_ready, legacy.degraded), (false, vec!["draining"], vec!["chat3"]));
+        let starting = Facts { starting: true, ..DOWN }.report();
+        assert_eq!((starting.ready, starting.not_ready), (false, vec!["starting"]));
     }
 }
