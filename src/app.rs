@@ -157,7 +157,7 @@ impl App {
             backend: settings.upstream.backend_url.clone(),
             readiness: Arc::clone(&ready) as Arc<dyn http::Readiness>,
             in_flight: posts.clone(),
-            forwards: crate::http::forwards(),
+            forwards: http::Forwards::new(settings.http.user_forwards, settings.http.max_body.as_u64()),
         });
         let listener = listen("http.listen", settings.http.listen).await?;
         let admin_listener = listen("admin.listen", settings.admin.listen).await?;

@@ -251,6 +251,8 @@ pub struct Http {
     pub max_body: ByteSize,
     /// Without its broker an instance is not ready, where rabbitmq delivers alone.
     pub ready_needs_broker: bool,
+    /// Messages of one user on their way at once: a larger one than 16 KiB counts for several.
+    pub user_forwards: u32,
     /// Origins for CORS and Socket.IO, see [`OriginPattern`]; absent: `["*"]` in `development`, else none.
     pub allowed_origins: Option<Vec<String>>,
     /// How long a connection may idle between requests, on either listener.

@@ -1,14 +1,16 @@
 //! The client side over HTTP: messages, health, and the way to a backend behind the bridge.
 
+mod body;
 mod failure;
+mod forwards;
 mod health;
 mod messages;
 mod path;
 mod proxy;
 
 pub use failure::Failure;
+pub use forwards::{Forwards, Full, Place};
 pub use health::{Facts, Readiness, ReadyReport};
-pub use messages::forwards;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +52,8 @@ pub struct Api {
     pub readiness: Arc<dyn Readiness>,
     /// Requests that are not answered yet.
     pub in_flight: TaskTracker,
-    /// Bytes of messages that are being forwarded.
-    pub forwards: Arc<tokio::sync::Semaphore>,
+    /// Room for messages on their way.
+    pub forwards: Arc<Forwards>,
 }
 
 /// The routes.

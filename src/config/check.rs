@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
+
 use super::amqp_url::AmqpUrl;
 use super::{AuthMode, Environment, Fault, MembershipMode, Origin, OriginPattern, Settings, masked};
 
@@ -183,6 +185,12 @@ impl Check<'_> {
             ("shadow.max_memory", shadow.max_memory.as_u64(), 1 << 20),
             ("shadow.rotate", shadow.rotate.as_u64(), 1_024),
         ];
+        if settings.http.max_body > ByteSize::mib(64) {
+            self.say("http.max_body", &settings.http.max_body.to_string(), "must be at most 64 MiB");
+        }
+        if !(1..=4_096).contains(&settings.http.user_forwards) {
+            self.say("http.user_forwards", &settings.http.user_forwards.to_string(), "must be 1 to 4096");
+        }
         for (key, size, least) in sizes {
             if size < least {
                 self.say(key, &size.to_string(), &format!("must be at least {least} bytes"));

@@ -100,6 +100,7 @@ impl Default for Http {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3001)),
             max_body: ByteSize::mib(1),
+            user_forwards: 256,
             ready_needs_broker: false,
             allowed_origins: None,
             keep_alive: Duration::from_secs(75),

@@ -3,41 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bridge_core::update::{Object, repair};
 use bridge_core::{DialogId, UserId};
-use futures::{Stream, StreamExt as _};
 use http::{HeaderMap, StatusCode, header};
-use metrics::counter;
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Api, Failure};
+use super::forwards::Place;
+use super::{Api, Failure, body};
 use crate::chat3::{Act, Chat3Error, MemberAnswer, NewMessage};
 use crate::config::MembershipMode;
 
 /// An answer of Chat3 that comes within this time is still broadcast, whether or not somebody waits for it.
 const FORWARD: Duration = Duration::from_secs(30);
-/// A body has to be there within this time.
-const UPLOAD: Duration = Duration::from_secs(30);
-/// So much of a body that is too large is read and dropped: a client that is still sending when the connection closes
-/// meets a reset instead of the 413.
-const DISCARD: usize = 64 * 1024 * 1024;
-/// A forward counts as at least so many bytes: 4,096 at once.
-const LEAST_WEIGHT: u32 = 16 * 1024;
-/// Bytes of all messages that are being forwarded.
-const FORWARDED: usize = 64 * 1024 * 1024;
-
-/// Room for the messages that are being forwarded at one time.
-#[must_use]
-pub fn forwards() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(FORWARDED))
-}
-
 /// Posts to `dialog`; `None` when the path names none that can be.
 pub(super) async fn create(api: Arc<Api>, dialog: Option<DialogId>, headers: &HeaderMap, body: Body) -> Response {
     match accept(&api, dialog, headers, body).await {
@@ -54,10 +37,12 @@ async fn accept(
 ) -> Result<Arc<RawValue>, Failure> {
     let caller = caller(api, headers)?;
     let dialog = dialog.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "dialog not found"))?;
-    let body = text(api, body).await?;
+    let place = api.forwards.place(caller.as_ref());
+    let (body, place) = body::read(headers, body, place, api.max_body).await?;
     let _in_flight = api.in_flight.token();
-    let place = place(api, body.len())?;
     let (sender, message) = message(api, caller, &body)?;
+    drop(body);
+    let place = place.belongs_to(&sender)?;
     let deadline = Instant::now() + api.chat3_timeout;
     timeout_at(deadline, check_membership(api, &dialog, &sender)).await.map_err(|_| too_slow())??;
     forward(api, (dialog, sender), message, (deadline, place)).await
@@ -80,36 +65,6 @@ fn caller(api: &Api, headers: &HeaderMap) -> Result<Option<UserId>, Failure> {
     let token = crate::auth::bearer(headers).ok_or_else(|| unauthorized("No token provided"))?;
     let identity = api.auth.verify(token).map_err(|error| unauthorized(&error.to_string()))?;
     Ok(Some(identity.user))
-}
-
-async fn text(api: &Api, body: Body) -> Result<String, Failure> {
-    let read = timeout(UPLOAD, read(body.into_data_stream(), api.max_body)).await;
-    let body = read.map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))??;
-    String::from_utf8(body).map_err(|_| bad("the body is not JSON"))
-}
-
-/// At most `most` bytes.
-async fn read(
-    mut body: impl Stream<Item = Result<Bytes, axum::Error>> + Unpin,
-    most: usize,
-) -> Result<Vec<u8>, Failure> {
-    let (mut kept, mut dropped) = (Vec::new(), 0);
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|_| bad("the body could not be read"))?;
-        if dropped == 0 && kept.len() + chunk.len() <= most {
-            kept.extend_from_slice(&chunk);
-            continue;
-        }
-        dropped += chunk.len();
-        kept = Vec::new();
-        if dropped > DISCARD {
-            break;
-        }
-    }
-    if dropped > 0 {
-        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "Message is too large"));
-    }
-    Ok(kept)
 }
 
 /// Who says what. Only what the gateway needs is read; everything else goes on as the client wrote it.
@@ -185,7 +140,7 @@ async fn forward(
     api: &Arc<Api>,
     (dialog, sender): (DialogId, UserId),
     message: NewMessage,
-    (deadline, place): (Instant, OwnedSemaphorePermit),
+    (deadline, place): (Instant, Place),
 ) -> Result<Arc<RawValue>, Failure> {
     let in_flight = api.in_flight.token();
     let post = api.hub.post_started(&dialog, &sender);
@@ -220,15 +175,6 @@ async fn forward(
             Err(too_slow())
         }
     }
-}
-
-/// Callers can leave, forwards go on: all of them together are bounded, by number and by bytes.
-fn place(api: &Api, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
-    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(LEAST_WEIGHT);
-    Arc::clone(&api.forwards).try_acquire_many_owned(bytes).map_err(|_| {
-        counter!("bridge_forwards_refused_total").increment(1);
-        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the chat service is slow and too many messages wait for it")
-    })
 }
 
 /// 201 with Chat3's `data`, byte for byte.

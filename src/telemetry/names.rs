@@ -24,7 +24,7 @@ pub(super) const METRICS: [(&str, Kind, &str); 39] = [
     ("bridge_copies_deduplicated_total", Counter, "copies that the ledger dropped because every socket had them"),
     ("bridge_copies_released_total", Counter, "held copies that went out after all: flushed by a flip, or rescued"),
     ("bridge_resync_total", Counter, "`bridge:resync` by reason"),
-    ("bridge_forwards_refused_total", Counter, "messages refused with 503 because too many wait for Chat3"),
+    ("bridge_forwards_refused_total", Counter, "messages refused with 503 because too many wait for Chat3: of their user, or of all"),
     ("bridge_membership_refusals_total", Counter, "joins, messages and places in rooms of users who are no members: refused (`enforce`), or only counted (`report`)"),
     ("bridge_membership_unknown_total", Counter, "questions about members that Chat3 did not answer"),
     ("bridge_updates_received_total", Counter, "updates that came from the broker"),

@@ -3,6 +3,7 @@
 
 mod audience;
 mod bad_input;
+mod bodies;
 mod connections;
 mod control;
 mod ending;
