@@ -18,8 +18,8 @@ use tower::ServiceExt as _;
 
 /// [`Limits::head`] of both listeners.
 const HEAD: Duration = Duration::from_secs(15);
-/// Most bytes of a connection that wait to be read by a handler; a head has to fit.
-const READ_BUFFER: usize = 64 * 1024;
+/// Most bytes of a connection that wait to be read by a handler; a head has to fit (Node allows as much).
+const READ_BUFFER: usize = 16 * 1024;
 
 /// How long a connection may take.
 #[derive(Clone, Copy, Debug)]
@@ -117,8 +117,8 @@ impl Phase {
         }
     }
 
-    /// Waits until a limit is over. It looks again within the limit for heads, so that one which begins meanwhile is not
-    /// given longer, and nobody has to tell it of every request.
+    /// Waits until a limit is over. It looks again within the shorter limit, so that a head or a pause which begins
+    /// meanwhile is not given longer, and nobody has to tell it of every request.
     async fn over(&self, Limits { keep_alive, head }: Limits) -> Over {
         loop {
             let (now, at) = (*self.0.lock(), Instant::now());
@@ -129,7 +129,7 @@ impl Phase {
                 Now::Head(since) => since + head,
                 Now::Busy => at + keep_alive,
             };
-            tokio::time::sleep_until(due.min(at + head)).await;
+            tokio::time::sleep_until(due.min(at + head.min(keep_alive))).await;
         }
     }
 }

@@ -47,7 +47,7 @@ impl FromStr for OriginPattern {
         }
         let (scheme, host) = text.split_once("://").ok_or("it has no scheme, such as https://")?;
         if let Some(rest) = host.strip_prefix('*') {
-            if !rest.starts_with('.') {
+            if rest.len() < 2 || !rest.starts_with('.') || rest.contains('*') {
                 return Err("the * stands for one whole label of a host that has more");
             }
             // Any label in its place makes an origin, or none does.
