@@ -155,6 +155,7 @@ impl App {
             chat3_timeout: settings.chat3.timeout,
             max_body: usize::try_from(settings.http.max_body.as_u64()).unwrap_or(usize::MAX),
             backend: settings.upstream.backend_url.clone(),
+            post: settings.upstream.post,
             readiness: Arc::clone(&ready) as Arc<dyn http::Readiness>,
             in_flight: posts.clone(),
             forwards: http::Forwards::new(settings.http.user_forwards, settings.http.max_body.as_u64()),

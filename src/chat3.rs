@@ -4,6 +4,7 @@ mod members;
 mod message;
 
 pub use members::{Act, MemberAnswer, Membership};
+pub(crate) use message::created_by_backend;
 pub use message::{Chat3Error, NewMessage};
 
 use std::time::Duration;

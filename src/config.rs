@@ -385,6 +385,19 @@ pub enum GuardMode {
 pub struct Upstream {
     /// Where other `/api/*` calls go; empty: nowhere.
     pub backend_url: String,
+    /// Who gets createMessage.
+    pub post: PostTo,
+}
+
+/// Who gets createMessage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PostTo {
+    /// Chat3 itself.
+    #[default]
+    Chat3,
+    /// The backend's own route: what it adds to a message is not lost.
+    Backend,
 }
 
 /// `runtime.*`

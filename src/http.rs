@@ -25,7 +25,7 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use crate::auth::Authenticator;
 use crate::chat3::{Chat3, Membership};
-use crate::config::{MembershipMode, OriginPattern};
+use crate::config::{MembershipMode, OriginPattern, PostTo};
 use crate::delivery::Hub;
 
 /// What the handlers need.
@@ -48,6 +48,8 @@ pub struct Api {
     pub max_body: usize,
     /// A backend to stand in front of; empty: none.
     pub backend: String,
+    /// Who gets createMessage.
+    pub post: PostTo,
     /// Whether the bridge is ready.
     pub readiness: Arc<dyn Readiness>,
     /// Requests that are not answered yet.
@@ -76,9 +78,8 @@ async fn by_path(
     request: Request,
 ) -> Response {
     match path::Target::of(request.uri().path()) {
-        path::Target::Message { dialog, .. } if request.method() == Method::POST => {
-            let (parts, body) = request.into_parts();
-            messages::create(api, dialog, &parts.headers, body).await
+        path::Target::Message { route, .. } if request.method() == Method::POST => {
+            messages::create(api, &proxy, route, request).await
         }
         path::Target::Message { .. } if may_be_post(&request) => {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into_response()

@@ -84,6 +84,23 @@ impl Chat3 {
     }
 }
 
+/// Posts a message to a backend that answers `{success, data}`, once. What it refuses is the client's own.
+///
+/// # Errors
+/// [`Chat3Error`].
+pub(crate) async fn created_by_backend(request: reqwest::RequestBuilder) -> Result<Arc<RawValue>, Chat3Error> {
+    let answer = request.send().await.map_err(|error| Chat3Error::Failed(reason(&error)))?;
+    let status = answer.status().as_u16();
+    let body = body(answer).await.and_then(|body| String::from_utf8(body).ok());
+    match status {
+        200 | 201 => body.as_deref().and_then(data).ok_or_else(|| {
+            Chat3Error::Failed(format!("the backend answered {status} with a body that can't be read"))
+        }),
+        400..500 => Err(refused(status, body.as_deref().unwrap_or_default())),
+        _ => Err(Chat3Error::Failed(format!("the backend answered {status}"))),
+    }
+}
+
 /// `data` of an answer, which has to name the message.
 fn data(body: &str) -> Option<Arc<RawValue>> {
     let body = repair(body);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::amqp_url::AmqpUrl;
-use super::{AuthMode, Environment, Fault, MembershipMode, Origin, OriginPattern, Settings, masked};
+use super::{AuthMode, Environment, Fault, MembershipMode, Origin, OriginPattern, PostTo, Settings, masked};
 
 /// More threads than any machine has use for.
 const MOST_WORKERS: usize = 256;
@@ -81,6 +81,9 @@ impl Check<'_> {
         let backend = &settings.upstream.backend_url;
         if !backend.is_empty() && !is_http(backend) {
             self.say("upstream.backend_url", backend, "must be an http or https URL");
+        }
+        if backend.is_empty() && settings.upstream.post == PostTo::Backend {
+            self.say("upstream.backend_url", backend, "is needed with upstream.post = \"backend\"");
         }
     }
 

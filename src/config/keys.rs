@@ -104,6 +104,7 @@ impl Keys {
             "guard.mode" => "off, observe or act",
             "legacy.audience" => "joined or members",
             "client.undeclared" => "update, legacy or chatapp",
+            "upstream.post" => "chat3 or backend",
             "log.format" => "text or json",
             "flag.require_verdict" => "NOT_UNSAFE or SAFE",
             "http.listen" | "admin.listen" => "an address such as 127.0.0.1:3001",

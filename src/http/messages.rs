@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bridge_core::update::{Object, repair};
 use bridge_core::{DialogId, UserId};
@@ -15,15 +15,35 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::forwards::Place;
+use super::path::Route;
+use super::proxy::Proxy;
 use super::{Api, Failure, body};
-use crate::chat3::{Act, Chat3Error, MemberAnswer, NewMessage};
-use crate::config::MembershipMode;
+use crate::chat3::{Act, Chat3Error, MemberAnswer, NewMessage, created_by_backend};
+use crate::config::{MembershipMode, PostTo};
 
 /// An answer of Chat3 that comes within this time is still broadcast, whether or not somebody waits for it.
 const FORWARD: Duration = Duration::from_secs(30);
-/// Posts to `dialog`; `None` when the path names none that can be.
-pub(super) async fn create(api: Arc<Api>, dialog: Option<DialogId>, headers: &HeaderMap, body: Body) -> Response {
-    match accept(&api, dialog, headers, body).await {
+/// A message on its way.
+enum Outgoing {
+    /// To Chat3.
+    Chat3(NewMessage),
+    /// To the backend, as the client wrote it.
+    Backend(reqwest::RequestBuilder),
+}
+
+impl Outgoing {
+    /// Posts it, once.
+    async fn post(self, api: &Api, dialog: &DialogId) -> Result<Arc<RawValue>, Chat3Error> {
+        match self {
+            Self::Chat3(message) => api.chat3.create_message(dialog, &message).await,
+            Self::Backend(request) => created_by_backend(request).await,
+        }
+    }
+}
+
+/// Posts to `route`; `None` when the path names no dialog that can be.
+pub(super) async fn create(api: Arc<Api>, proxy: &Proxy, route: Option<Route>, request: Request) -> Response {
+    match accept(&api, proxy, route, request).await {
         Ok(data) => created(&data),
         Err(failure) => failure.into_response(),
     }
@@ -31,21 +51,29 @@ pub(super) async fn create(api: Arc<Api>, dialog: Option<DialogId>, headers: &He
 
 async fn accept(
     api: &Arc<Api>,
-    dialog: Option<DialogId>,
-    headers: &HeaderMap,
-    body: Body,
+    proxy: &Proxy,
+    route: Option<Route>,
+    request: Request,
 ) -> Result<Arc<RawValue>, Failure> {
-    let caller = caller(api, headers)?;
-    let dialog = dialog.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "dialog not found"))?;
+    let (parts, body) = request.into_parts();
+    let caller = caller(api, &parts.headers)?;
+    let route = route.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "dialog not found"))?;
     let place = api.forwards.place(caller.as_ref());
-    let (body, place) = body::read(headers, body, place, api.max_body).await?;
+    let (body, place) = body::read(&parts.headers, body, place, api.max_body).await?;
     let _in_flight = api.in_flight.token();
     let (sender, message) = message(api, caller, &body)?;
-    drop(body);
     let place = place.belongs_to(&sender)?;
+    let outgoing = match api.post {
+        PostTo::Chat3 => Outgoing::Chat3(message),
+        PostTo::Backend => {
+            let away = || Failure::new(StatusCode::BAD_GATEWAY, "the backend is away");
+            let request = proxy.message(&route.path(), parts.uri.query(), &parts.headers, body);
+            Outgoing::Backend(request.ok_or_else(away)?)
+        }
+    };
     let deadline = Instant::now() + api.chat3_timeout;
-    timeout_at(deadline, check_membership(api, &dialog, &sender)).await.map_err(|_| too_slow())??;
-    forward(api, (dialog, sender), message, (deadline, place)).await
+    timeout_at(deadline, check_membership(api, &route.dialog, &sender)).await.map_err(|_| too_slow())??;
+    forward(api, (route.dialog, sender), outgoing, (deadline, place)).await
 }
 
 fn too_slow() -> Failure {
@@ -139,7 +167,7 @@ enum Progress {
 async fn forward(
     api: &Arc<Api>,
     (dialog, sender): (DialogId, UserId),
-    message: NewMessage,
+    outgoing: Outgoing,
     (deadline, place): (Instant, Place),
 ) -> Result<Arc<RawValue>, Failure> {
     let in_flight = api.in_flight.token();
@@ -149,7 +177,7 @@ async fn forward(
     let (task, seen) = (Arc::clone(api), Arc::clone(&progress));
     tokio::spawn(async move {
         let _until_its_end = (place, in_flight);
-        let created = timeout(FORWARD, task.chat3.create_message(&dialog, &message)).await;
+        let created = timeout(FORWARD, outgoing.post(&task, &dialog)).await;
         let created = created.unwrap_or_else(|_| Err(Chat3Error::Failed("no answer in time".into())));
         let before = std::mem::replace(&mut *seen.lock(), Progress::Answered);
         match &created {

@@ -17,7 +17,7 @@ pub(super) enum Target {
     /// createMessage.
     Message {
         /// `None`: it can't be one, or the readings name several.
-        dialog: Option<DialogId>,
+        route: Option<Route>,
         /// Every reading is below `/api/`: with another method it may be the backend's.
         inside: bool,
     },
@@ -27,20 +27,37 @@ pub(super) enum Target {
     Outside,
 }
 
+/// createMessage of one dialog.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Route {
+    pub(super) dialog: DialogId,
+    /// By which of its two names it was called.
+    alias: bool,
+}
+
+impl Route {
+    /// Its usual spelling.
+    pub(super) fn path(&self) -> String {
+        let Self { dialog, alias } = self;
+        if *alias { format!("/api/dialog/{dialog}/messages") } else { format!("/api/messages/dialog/{dialog}") }
+    }
+}
+
 impl Target {
     /// Reads the path of a request target, as it was sent.
     pub(super) fn of(path: &str) -> Self {
         let Some(readings) = readings(path.as_bytes()) else { return Self::Outside };
         let mut found = false;
-        let mut dialogs = HashSet::new();
-        for dialog in readings.iter().filter_map(|reading| dialog(reading)) {
+        let mut routes = HashSet::new();
+        for (id, alias) in readings.iter().filter_map(|reading| dialog(reading)) {
             found = true;
-            dialogs.extend(std::str::from_utf8(dialog).ok().and_then(|id| DialogId::new(id).ok()));
+            let dialog = std::str::from_utf8(id).ok().and_then(|id| DialogId::new(id).ok());
+            routes.extend(dialog.map(|dialog| Route { dialog, alias }));
         }
         let inside = path.starts_with("/api/") && readings.iter().all(|reading| is_inside(reading));
         if found {
-            let mut dialogs = dialogs.into_iter();
-            return Self::Message { dialog: dialogs.next().filter(|_| dialogs.next().is_none()), inside };
+            let mut routes = routes.into_iter();
+            return Self::Message { route: routes.next().filter(|_| routes.next().is_none()), inside };
         }
         if inside { Self::Api } else { Self::Outside }
     }
@@ -150,8 +167,8 @@ fn is_inside(reading: &[u8]) -> bool {
     reading.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"/api/"))
 }
 
-/// The dialog, where a reading is createMessage in any case and with any slashes at its end.
-fn dialog(reading: &[u8]) -> Option<&[u8]> {
+/// The dialog, where a reading is createMessage in any case and with any slashes at its end, and whether by its alias.
+fn dialog(reading: &[u8]) -> Option<(&[u8], bool)> {
     let end = reading.iter().rposition(|&byte| byte != b'/')?;
     let segments: Vec<&[u8]> = reading[..=end].split(|&byte| byte == b'/').collect();
     let is = |segment: &[u8], name: &[u8]| segment.eq_ignore_ascii_case(name);
@@ -159,12 +176,12 @@ fn dialog(reading: &[u8]) -> Option<&[u8]> {
         [b"", api, messages, dialog, id]
             if is(api, b"api") && is(messages, b"messages") && is(dialog, b"dialog") =>
         {
-            Some(id)
+            Some((id, false))
         }
         [b"", api, dialog, id, messages]
             if is(api, b"api") && is(dialog, b"dialog") && is(messages, b"messages") =>
         {
-            Some(id)
+            Some((id, true))
         }
         _ => None,
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, HeaderName, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::Failure;
 
@@ -47,28 +47,42 @@ impl Proxy {
 }
 
 impl Backend {
-    /// Where `uri` is at the backend; `None` when dot segments lead out of its `/api/`.
-    fn locate(&self, uri: &Uri) -> Option<url::Url> {
+    /// Where a path is at the backend; `None` when dot segments lead out of its `/api/`.
+    fn locate(&self, path: &str, query: Option<&str>) -> Option<url::Url> {
         let root = self.url.path().trim_end_matches('/');
         let mut url = self.url.clone();
-        url.set_path(&format!("{root}{}", uri.path()));
-        url.set_query(uri.query());
+        url.set_path(&format!("{root}{path}"));
+        url.set_query(query);
         url.path().starts_with(&format!("{root}/api/")).then_some(url)
     }
 }
 
 impl Proxy {
+    /// A message for the backend's own route, with the client's headers; `None` without a backend.
+    pub(super) fn message(
+        &self,
+        path: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+        body: String,
+    ) -> Option<reqwest::RequestBuilder> {
+        let backend = self.0.as_ref()?;
+        let mut headers = passed_on(headers);
+        // The answer is read here, and the body is there as a whole.
+        for name in [header::ACCEPT_ENCODING, header::CONTENT_LENGTH, header::EXPECT] {
+            headers.remove(name);
+        }
+        Some(backend.http.post(backend.locate(path, query)?).headers(headers).body(body))
+    }
+
     /// Passes a request on.
     pub(super) async fn pass(&self, request: Request) -> Response {
         let Self(Some(backend)) = self else { return super::failure::no_route().into_response() };
         let (parts, body) = request.into_parts();
-        let Some(url) = backend.locate(&parts.uri) else { return super::failure::no_route().into_response() };
-        let mut headers = end_to_end(&parts.headers);
-        headers.remove(header::HOST);
-        // A backend that believes them would route by them.
-        for name in ["x-original-url", "x-rewrite-url"] {
-            headers.remove(name);
-        }
+        let Some(url) = backend.locate(parts.uri.path(), parts.uri.query()) else {
+            return super::failure::no_route().into_response();
+        };
+        let headers = passed_on(&parts.headers);
         let has_body = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
             .iter()
             .any(|name| parts.headers.contains_key(name));
@@ -92,6 +106,17 @@ impl Proxy {
     }
 }
 
+/// The headers of a request, as the backend gets them.
+fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = end_to_end(headers);
+    headers.remove(header::HOST);
+    // A backend that believes them would route by them.
+    for name in ["x-original-url", "x-rewrite-url"] {
+        headers.remove(name);
+    }
+    headers
+}
+
 fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named: Vec<String> = headers
         .get_all(header::CONNECTION)
@@ -112,7 +137,10 @@ mod tests {
     #[test]
     fn nothing_leads_out_of_the_backends_api() {
         let Proxy(backend) = Proxy::new("http://backend:8080/chat/");
-        let locate = |path: &str| backend.as_ref().unwrap().locate(&path.parse().unwrap()).map(String::from);
+        let locate = |target: &str| {
+            let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+            backend.as_ref().unwrap().locate(path, query).map(String::from)
+        };
         let inside = |path: &str| locate(path).unwrap();
         assert_eq!(inside("/api/users/1?q=%2F&x=%20a"), "http://backend:8080/chat/api/users/1?q=%2F&x=%20a");
         assert_eq!(inside("/api/a%2Fb"), "http://backend:8080/chat/api/a%2Fb");

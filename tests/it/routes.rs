@@ -3,7 +3,9 @@
 use updates_bridge::demo::StandInOptions;
 
 use crate::kit::bridge::token;
+use crate::kit::js::Js;
 use crate::kit::raw::{Backend, ask};
+use crate::kit::s;
 use crate::kit::world::World;
 
 #[test]
@@ -71,4 +73,55 @@ fn no_spelling_of_the_message_route_passes_the_membership_check() {
         assert_eq!(send("route_stranger", "GET", path, "").0, 404, "{path}");
     }
     assert!(backend.take().is_empty(), "nothing leads out of the backend's api");
+}
+
+#[test]
+fn a_message_can_go_to_the_backends_own_route_and_its_answer_is_what_is_broadcast() {
+    let world = World::alone(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["post_a", "post_b"]);
+    let data = r#"{"messageId":"msg_a","content":"x","seen":[],"half":"\ud83d"}"#;
+    let backend = Backend::answering(201, &format!(r#"{{"success":true,"data":{data}}}"#));
+    let bridge = world
+        .setup("legacy")
+        .env("BRIDGE_UPSTREAM__BACKEND_URL", format!("{}/chat", backend.url))
+        .env("BRIDGE_UPSTREAM__POST", "backend")
+        .env("BRIDGE_MEMBERSHIP__MODE", "enforce")
+        .start();
+    let mut js = Js::start();
+    js.sign_on("b", &bridge, "post_b");
+    js.join("b", &dialog);
+    let body = r#"{ "content":"x", "type":"internal.text", "extra":1 }"#;
+    let head = format!(
+        "POST /api/dialog/{dialog}/messages/?x=1 HTTP/1.1\r\nhost: bridge\r\nauthorization: Bearer {}\r\n\
+         x-own: yes\r\naccept-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+        token("post_a"),
+        body.len()
+    );
+    let (status, answer) = ask(&bridge.http, format!("{head}{body}").as_bytes());
+    let expected = data.replace(r"\ud83d", r"\ufffd");
+    assert!(status == 201 && answer.ends_with(&format!(r#"{{"success":true,"data":{expected}}}"#)), "{answer}");
+    assert_eq!(js.wait_count("b", "message:new", 1, s(20))[0]["seen"], serde_json::json!([]));
+    let seen = backend.take().pop().unwrap();
+    assert!(seen.starts_with(&format!("POST /chat/api/dialog/{dialog}/messages?x=1 HTTP/1.1\r\n")), "{seen}");
+    for line in [format!("authorization: Bearer {}", token("post_a")), "x-own: yes".into()] {
+        assert!(seen.contains(&line), "{line}\n{seen}");
+    }
+    assert!(!seen.contains("gzip") && !seen.contains("x-api-key"), "{seen}");
+    assert_eq!(world.chat3.posted(), 0);
+    assert_eq!(bridge.post_message("stranger", &dialog, &serde_json::json!({"content": "x"})).0, 403);
+
+    backend.answer(403, r#"{"success":false,"error":"Muted","details":{"until":5}}"#);
+    let (status, refused) = bridge.post_message("post_a", &dialog, &serde_json::json!({"content": "y"}));
+    assert_eq!(
+        (status, refused),
+        (403, serde_json::json!({"success": false, "error": "Muted", "details": {"until": 5}}))
+    );
+    for (status, body) in [(500, "{}"), (201, "<html>"), (302, "")] {
+        backend.answer(status, body);
+        assert_eq!(
+            bridge.post_message("post_a", &dialog, &serde_json::json!({"content": "z"})).0,
+            502,
+            "{status}"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use super::*;
 
 fn dialog_of(path: &str) -> Option<String> {
     match Target::of(path) {
-        Target::Message { dialog, .. } => dialog.map(|dialog| dialog.to_string()),
+        Target::Message { route, .. } => route.map(|route| route.dialog.to_string()),
         other => panic!("{path}: {other:?}"),
     }
 }
@@ -42,6 +42,13 @@ fn spellings_of_the_route_are_the_route() {
     }
     for path in ["/api/messages/dialog/a%2Fb", "/api/messages/dialog/%ff", "/api/messages/dialog/a/..;/%2e"] {
         assert_eq!(dialog_of(path), None, "{path}");
+    }
+    for path in ["/api/messages/dialog/dlg_a", "/api/dialog/dlg_a/messages"] {
+        let spelled = Target::of(&path.to_uppercase().replace("DLG_A", "dlg_a"));
+        assert!(
+            matches!(&spelled, Target::Message { route: Some(route), .. } if route.path() == path),
+            "{spelled:?}"
+        );
     }
     let outside = Target::of("/x/../api/messages/dialog/a");
     assert!(matches!(outside, Target::Message { inside: false, .. }), "{outside:?}");

@@ -39,43 +39,70 @@ pub(crate) fn answer(stream: &mut TcpStream) -> (u16, String) {
     (status, String::from_utf8_lossy(&text).into_owned())
 }
 
-/// A backend that notes the heads of requests, and answers 200.
+/// A backend that notes the heads of requests, and answers all alike.
 pub(crate) struct Backend {
     pub(crate) url: String,
-    seen: Arc<Mutex<Vec<String>>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    seen: Vec<String>,
+    answer: String,
 }
 
 impl Backend {
+    /// Answers 200.
     pub(crate) fn start() -> Self {
+        Self::answering(200, "ok")
+    }
+
+    pub(crate) fn answering(status: u16, body: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let seen = Arc::<Mutex<Vec<String>>>::default();
-        let noted = Arc::clone(&seen);
+        let shared = Arc::new(Mutex::new(Shared { seen: Vec::new(), answer: text(status, body) }));
+        let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let noted = Arc::clone(&noted);
-                std::thread::spawn(move || serve(stream, &noted));
+                let shared = Arc::clone(&serving);
+                std::thread::spawn(move || serve(stream, &shared));
             }
         });
-        Self { url, seen }
+        Self { url, shared }
+    }
+
+    /// What is answered from now on.
+    pub(crate) fn answer(&self, status: u16, body: &str) {
+        self.shared.lock().expect("the answer").answer = text(status, body);
     }
 
     /// The heads so far; forgets them.
     pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.seen.lock().expect("the list"))
+        std::mem::take(&mut self.shared.lock().expect("the list").seen)
     }
 }
 
-fn serve(mut stream: TcpStream, noted: &Mutex<Vec<String>>) {
+fn text(status: u16, body: &str) -> String {
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+fn serve(mut stream: TcpStream, shared: &Mutex<Shared>) {
     let mut head = Vec::new();
     let mut byte = [0];
     while let Ok(1) = stream.read(&mut byte) {
         head.push(byte[0]);
         if head.ends_with(b"\r\n\r\n") {
-            noted.lock().expect("the list").push(String::from_utf8_lossy(&head).into_owned());
-            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
-            let _the_other_end_may_be_gone = stream.write_all(answer.as_bytes());
-            return;
+            break;
         }
     }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let lower = head.to_ascii_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let mut body = vec![0; length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)];
+    let _the_other_end_may_be_gone = stream.read_exact(&mut body);
+    let answer = {
+        let mut shared = shared.lock().expect("the list");
+        shared.seen.push(head);
+        shared.answer.clone()
+    };
+    let _the_other_end_may_be_gone = stream.write_all(answer.as_bytes());
 }
