@@ -38,7 +38,7 @@ function showFlag(flag) {
     reason: flag.reason ?? "–", rollout: JSON.stringify(flag.rollout), transition,
   };
   $("#flag").replaceChildren(...Object.entries(rows).flatMap(([key, value]) => [element("dt", key), element("dd", String(value))]));
-  $("#change [value=next]").disabled = $("#change [value=plan]").disabled = stage === "complete";
+  $("#forward").disabled = $("#plan").disabled = stage === "complete";
 }
 
 function showSummary(summary) {
@@ -113,23 +113,64 @@ async function refresh() {
   }
 }
 
-$("#change").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const { actor, reason } = Object.fromEntries(new FormData(event.target));
-  const to = event.submitter.value;
-  const next = STAGES[STAGES.indexOf(stage) + 1];
-  const flags = { use_rabbitmq_updates: ["live", "complete"].includes(next), shadow_mode: ["shadow", "live"].includes(next) };
-  let answer;
-  try {
-    answer = to === "back"
-      ? await call("POST", "admin/rollback", { ...(actor && { actor }), ...(reason && { reason }) })
-      : await call("PUT", "admin/flag", { ...flags, actor, reason, dry_run: to === "plan" });
-  } catch (error) {
-    answer = error.answer ?? { error: error.message };
-  }
+const who = () => ({ actor: $("#actor").value.trim(), reason: $("#reason").value.trim() });
+const nextStage = () => STAGES[STAGES.indexOf(stage) + 1];
+
+async function answered(asked) {
+  const answer = await asked.catch((error) => error.answer ?? { error: error.message });
   $("#answer").textContent = JSON.stringify(answer, null, 1);
   $("#answer").hidden = false;
   await refresh();
+}
+
+// What a person has seen is moved to, not what has become the next stage meanwhile.
+function move(to, dry_run) {
+  const flags = { use_rabbitmq_updates: ["live", "complete"].includes(to), shadow_mode: ["shadow", "live"].includes(to) };
+  return answered(call("PUT", "admin/flag", { ...flags, ...who(), dry_run }));
+}
+
+// A click that a key made (Enter on a button that has the focus) has no detail; Space is a deliberate press.
+let pressed = null;
+for (const type of ["keydown", "keyup"]) document.addEventListener(type, (event) => { pressed = event.key; }, true);
+document.addEventListener("pointerdown", () => { pressed = null; }, true);
+const onPress = (selector, act) => $(selector).addEventListener("click", (event) => {
+  if (event.detail > 0 || pressed !== "Enter") act();
+});
+
+onPress("#plan", () => move(nextStage(), true));
+
+onPress("#forward", () => {
+  const missing = ["actor", "reason"].find((name) => !who()[name]);
+  if (missing) {
+    $(`#${missing}`).focus();
+    $("#answer").textContent = `${missing}: needed for a move forward`;
+    $("#answer").hidden = false;
+    return;
+  }
+  $("#confirm-to").textContent = nextStage();
+  $("#confirm-name").value = "";
+  $("#confirm-go").disabled = true;
+  $("#confirm").showModal();
+  $("#confirm-name").focus();
+});
+
+$("#confirm-name").addEventListener("input", (event) => {
+  $("#confirm-go").disabled = event.target.value.trim() !== $("#confirm-to").textContent;
+});
+
+$("#confirm-cancel").addEventListener("click", () => $("#confirm").close());
+
+onPress("#confirm-go", () => {
+  const to = $("#confirm-to").textContent;
+  if ($("#confirm-name").value.trim() !== to) return;
+  $("#confirm").close();
+  move(to, false);
+});
+
+// Back is never in doubt: one press, by whatever.
+$("#back").addEventListener("click", () => {
+  const { actor, reason } = who();
+  answered(call("POST", "admin/rollback", { ...(actor && { actor }), ...(reason && { reason }) }));
 });
 
 $("#preflight").addEventListener("click", async () => {

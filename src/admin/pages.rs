@@ -39,3 +39,22 @@ pub(crate) fn file(name: &str) -> Response {
         None => (StatusCode::NOT_FOUND, "no such file").into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Files;
+
+    #[test]
+    fn no_form_of_the_console_can_be_submitted_by_a_key() {
+        let page = Files::get("index.html").unwrap();
+        let page = std::str::from_utf8(&page.data).unwrap();
+        let forms: Vec<&str> = page.match_indices("<form ").map(|(at, _)| &page[at..at + 20]).collect();
+        assert_eq!(forms, ["<form id=\"sign-in\" h"], "only the token is sent by Enter");
+        for id in ["plan", "forward", "back", "confirm-cancel", "confirm-go"] {
+            assert!(page.contains(&format!("<button type=\"button\" id=\"{id}\"")), "{id} submits something");
+        }
+        let script = Files::get("console.js").unwrap();
+        let script = std::str::from_utf8(&script.data).unwrap();
+        assert!(script.contains("onPress(\"#confirm-go\""), "a move forward is pressed, and not by Enter");
+    }
+}
