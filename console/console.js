@@ -65,12 +65,18 @@ function showSummary(summary) {
 function addRecord(record) {
   const row = element("tr");
   const diff = (record.diff ?? []).map((item) => `${item.path} ${item.kind}`).join(", ");
-  const cells = [record.at, record.class, record.cause ?? "", record.user, record.dialog ?? "", record.event ?? "",
+  const notes = record.modifiers?.length ? ` (${record.modifiers.join(", ")})` : "";
+  const cells = [record.at, record.class + notes, record.cause ?? "", record.user, record.dialog ?? "", record.event ?? "",
     record.skew_ms == null ? "" : `${record.skew_ms} ms`, diff || (record.rules ?? []).join(", ")];
   row.append(...cells.map((text, place) => element("td", text, place === 1 ? kindOf(record.class) : "")));
   row.title = JSON.stringify(record, null, 1);
+  row.dataset.at = record.at;
+  row.dataset.key = `${record.id} ${record.class} ${record.at}`;
   const body = $("#records tbody");
-  body.prepend(row);
+  // What closed before the page was opened may come after what closes now, and some of it twice.
+  const rows = [...body.children];
+  if (rows.some((other) => other.dataset.key === row.dataset.key)) return;
+  body.insertBefore(row, rows.find((other) => other.dataset.at <= record.at) ?? null);
   while (body.children.length > MOST_RECORDS) body.lastChild.remove();
 }
 
@@ -193,8 +199,8 @@ $("#sign-in").addEventListener("submit", (event) => {
 // What closed before the page was opened.
 async function catchUp() {
   try {
-    const { records } = await call("GET", "admin/shadow/records?limit=1000");
-    records.slice(-MOST_RECORDS).forEach(addRecord);
+    const { records } = await call("GET", `admin/shadow/records?order=desc&limit=${MOST_RECORDS}`);
+    records.reverse().forEach(addRecord);
   } catch {
     // The notice of refresh() says why.
   }

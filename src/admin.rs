@@ -58,6 +58,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/shadow/summary", get(shadow::summary))
         .route("/admin/shadow/records", get(shadow::records))
         .route("/admin/shadow/stream", get(shadow::stream))
+        .route("/admin/shadow/reset", post(shadow::reset))
         .route("/admin/drill", post(shadow::drill))
         .route("/admin/sessions", get(sessions))
         .route("/admin/queues", get(queues))

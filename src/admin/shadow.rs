@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse as _, Response};
-use bridge_core::compare::{Cause, Class};
 use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval_at};
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
 use super::{Admin, failure};
-use crate::shadow::{DrillError, Filter, SummaryView, drill as run_drill};
+use crate::shadow::{DrillError, Filter, Order, SummaryView, Unfit, drill as run_drill};
 
 /// Records on a page, where nothing else is asked for, and at most.
 const PAGE: usize = 100;
@@ -28,35 +28,52 @@ pub(super) async fn summary(State(admin): State<Arc<Admin>>) -> Json<SummaryView
     Json(admin.desk.summary())
 }
 
-#[derive(Deserialize)]
-pub(super) struct Wanted {
-    #[serde(flatten)]
+/// What a query of records asks for.
+#[derive(Default)]
+struct Wanted {
     filter: Filter,
-    after: Option<String>,
-    limit: Option<String>,
+    order: Order,
+    after: Option<u64>,
+    limit: usize,
 }
 
-pub(super) async fn records(State(admin): State<Arc<Admin>>, Query(wanted): Query<Wanted>) -> Response {
-    let invalid = |field: &str, message: &str| {
-        failure(422, json!({"error": "invalid", "message": format!("{field}: {message}"), "field": field}))
-    };
-    let names = |all: &[&str]| format!("must be one of {}", all.join(", "));
-    let (classes, causes) = (Class::ALL.map(Class::name), Cause::ALL.map(Cause::name));
-    if wanted.filter.class.as_deref().is_some_and(|class| !class.is_empty() && !classes.contains(&class)) {
-        return invalid("class", &names(&classes));
+impl Wanted {
+    /// A class may be named several times. What is no part of it is passed over, as in every query.
+    fn read(query: &str) -> Result<Self, Unfit> {
+        let mut wanted = Self { limit: PAGE, ..Self::default() };
+        let unfit = |field, message: &str| Unfit { field, message: message.into() };
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            if wanted.filter.read(&name, &value)? {
+                continue;
+            }
+            match (&*name, &*value) {
+                ("order" | "after", "") | ("order", "asc") => {}
+                ("order", "desc") => wanted.order = Order::Descending,
+                ("order", _) => return Err(unfit("order", "must be asc or desc")),
+                ("after", after) => match after.parse() {
+                    Ok(after) => wanted.after = Some(after),
+                    Err(_) => return Err(unfit("after", "must be the `next` of a page")),
+                },
+                ("limit", limit) => match limit.parse::<usize>() {
+                    Ok(limit) if limit > 0 => wanted.limit = limit.min(LARGEST_PAGE),
+                    _ => return Err(unfit("limit", "must be 1 to 1000")),
+                },
+                _ => {}
+            }
+        }
+        Ok(wanted)
     }
-    if wanted.filter.cause.as_deref().is_some_and(|cause| !cause.is_empty() && !causes.contains(&cause)) {
-        return invalid("cause", &names(&causes));
+}
+
+pub(super) async fn records(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
+    match Wanted::read(query.as_deref().unwrap_or_default()) {
+        Ok(Wanted { filter, order, after, limit }) => {
+            Json(admin.desk.records(&filter, order, after, limit)).into_response()
+        }
+        Err(Unfit { field, message }) => {
+            failure(422, json!({"error": "invalid", "message": format!("{field}: {message}"), "field": field}))
+        }
     }
-    let Ok(after) = wanted.after.filter(|after| !after.is_empty()).map(|after| after.parse()).transpose() else {
-        return invalid("after", "must be the `next` of a page");
-    };
-    let limit = match wanted.limit.map(|limit| limit.parse::<usize>()) {
-        None => PAGE,
-        Some(Ok(limit)) if limit > 0 => limit.min(LARGEST_PAGE),
-        Some(_) => return invalid("limit", "must be 1 to 1000"),
-    };
-    Json(admin.desk.records(&wanted.filter, after, limit)).into_response()
 }
 
 pub(super) async fn stream(
@@ -76,6 +93,36 @@ pub(super) async fn stream(
     // A keep-alive that rests while there are records would not be every 15 s.
     let alive = IntervalStream::new(interval_at(Instant::now() + ALIVE, ALIVE));
     Sse::new(futures::stream::select(events, alive.map(|_| Ok(Event::default().comment("alive")))))
+}
+
+/// Who begins the evidence anew, and why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reset {
+    actor: String,
+    reason: String,
+}
+
+pub(super) async fn reset(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
+    let invalid = |field: &str, message: &str| {
+        failure(422, json!({"error": "invalid", "message": format!("{field}: {message}"), "field": field}))
+    };
+    let Reset { actor, reason } = match serde_json::from_slice(&body) {
+        Ok(reset) => reset,
+        Err(error) => {
+            let text = error.to_string();
+            let field = text.split('`').nth(1).unwrap_or("body").to_owned();
+            return invalid(&field, &text);
+        }
+    };
+    for (field, text) in [("actor", &actor), ("reason", &reason)] {
+        if text.trim().is_empty() || text.chars().count() > 1_000 {
+            return invalid(field, "must be 1 to 1,000 characters");
+        }
+    }
+    let persisted = admin.control.audit("shadow_reset", (&actor, &reason), || admin.desk.reset()).await;
+    let verdict = admin.desk.summary().verdict;
+    Json(json!({"verdict": verdict, "actor": actor, "reason": reason, "persisted": persisted})).into_response()
 }
 
 pub(super) async fn drill(State(admin): State<Arc<Admin>>) -> Response {

@@ -136,7 +136,7 @@ fn told(node: &Node, answer: &Answer) {
     }
 }
 
-fn named(actor: &str, reason: &str) -> Result<(), Failure> {
+pub(super) fn named(actor: &str, reason: &str) -> Result<(), Failure> {
     for (name, text) in [("--actor", actor), ("--reason", reason)] {
         if text.trim().is_empty() || text.chars().count() > 1_000 {
             return Err(Failure::Usage(format!("{name}: must be 1 to 1,000 characters")));

@@ -1,25 +1,29 @@
-//! `shadow report`, `shadow records`, `shadow tail`, `shadow diff`.
+//! `shadow report`, `shadow records`, `shadow tail`, `shadow diff`, `shadow wait`, `shadow reset`.
 
 mod report;
 mod source;
 mod tally;
+mod wait;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bridge_core::compare::{Cause, Class};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
-use serde_json::Value;
+use http::Method;
+use serde_json::{Value, json};
 
-use super::node::NodeArgs;
+use super::node::{Answer, NodeArgs, said};
 use super::{Failure, print};
-use crate::shadow::Filter;
+use crate::shadow::{Filter, moment, since_or_ago};
 
 use source::{Source, Unread, records_of};
 
 const EXIT_CODES: &str = "Exit code: 0, or the sum of 4 mismatch (payload, audience), 8 missing (either side, not the \
-    expected ones), 16 duplicate, 32 leak, 64 indeterminate above shadow.indeterminate_max, 128 stale; 1 failure, \
+    expected ones), 16 duplicate, 32 leak, 64 indeterminate above shadow.indeterminate_max or \
+    nothing compared at all, 128 stale; 1 failure, \
     also a line of a log that can't be read; 2 bad usage.";
 
 /// QA's view of the comparison.
@@ -34,7 +38,7 @@ pub(super) enum Shadow {
         /// a share of the others.
         files: Vec<PathBuf>,
     },
-    /// Single records, oldest first.
+    /// Single records, newest first.
     Records {
         #[command(flatten)]
         shown: Shown,
@@ -43,7 +47,7 @@ pub(super) enum Shadow {
         /// At most so many.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
-        /// Log files instead of running instances.
+        /// Log files instead of running instances; they outlive a restart.
         files: Vec<PathBuf>,
     },
     /// Records as they close.
@@ -52,6 +56,20 @@ pub(super) enum Shadow {
         shown: Shown,
         #[command(flatten)]
         filter: FilterArgs,
+    },
+    /// Waits, with progress, until the verdict of all instances together is reached.
+    #[command(after_help = wait::EXIT_CODES)]
+    Wait(wait::WaitArgs),
+    /// Begins the evidence anew, after a fix. It is audited; records and counters stay.
+    Reset {
+        #[command(flatten)]
+        shown: Shown,
+        /// Who.
+        #[arg(long)]
+        actor: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
     },
     /// What got better and what got worse between two reports (`shadow report --json`) or log files.
     Diff {
@@ -78,9 +96,12 @@ pub(super) struct Shown {
 /// What to look for.
 #[derive(Debug, Default, Args)]
 pub(super) struct FilterArgs {
-    /// A class, e.g. payload_mismatch.
+    /// Only bad ones: what speaks against switching.
+    #[arg(long)]
+    bad: bool,
+    /// A class, e.g. payload_mismatch. Can be repeated.
     #[arg(long, value_parser = PossibleValuesParser::new(Class::ALL.map(Class::name)), hide_possible_values = true)]
-    class: Option<String>,
+    class: Vec<String>,
     /// A cause, e.g. no_update.
     #[arg(long, value_parser = PossibleValuesParser::new(Cause::ALL.map(Cause::name)), hide_possible_values = true)]
     cause: Option<String>,
@@ -96,25 +117,23 @@ pub(super) struct FilterArgs {
     /// A JSON Pointer at or below which the copies differ.
     #[arg(long)]
     field: Option<String>,
-    /// At or after this time (ISO-8601; UTC where it names no zone).
-    #[arg(long, value_parser = moment)]
+    /// The unit with this id.
+    #[arg(long)]
+    id: Option<String>,
+    /// At or after this time (ISO-8601; UTC where it names no zone), or within this long, e.g. 10m.
+    #[arg(long, value_parser = |text: &str| since_or_ago(text, jiff::Timestamp::now()))]
     since: Option<String>,
     /// Before this time (ISO-8601; UTC where it names no zone).
     #[arg(long, value_parser = moment)]
     until: Option<String>,
 }
 
-/// A time as records spell it.
-fn moment(text: &str) -> Result<String, String> {
-    let utc = |time: jiff::civil::DateTime| jiff::tz::TimeZone::UTC.to_timestamp(time);
-    let at = text.parse::<jiff::Timestamp>().or_else(|_| text.parse().and_then(utc));
-    at.map(|at| format!("{at:.3}")).map_err(|_| "must be a time such as 2026-01-31T12:00:00Z".into())
-}
-
 impl FilterArgs {
     fn filter(self) -> Filter {
-        let Self { class, cause, user, dialog, message, field, since, until } = self;
-        Filter { class, cause, user, dialog, message, field, since, until }
+        let Self { bad, class, cause, user, dialog, message, field, id, since, until } = self;
+        let classes = Class::ALL.into_iter().filter(|own| class.iter().any(|name| name == own.name())).collect();
+        let cause = Cause::ALL.into_iter().find(|own| cause.as_deref() == Some(own.name()));
+        Filter { classes, bad, cause, user, dialog, message, field, id, since, until }
     }
 }
 
@@ -142,6 +161,8 @@ pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
             unread.said()
         }
         Shadow::Tail { shown, filter } => tail(&shown, &filter.filter()).await,
+        Shadow::Wait(args) => wait::run(args).await,
+        Shadow::Reset { shown, actor, reason } => reset(&shown, &actor, &reason).await,
         Shadow::Diff { a, b, json } => {
             let (before, after) = (tally::read(&a, &mut unread)?, tally::read(&b, &mut unread)?);
             report::diff(&before, &after, json);
@@ -172,9 +193,42 @@ fn show(record: &Value, json: bool) {
     let paths = record["diff"].as_array().into_iter().flatten().filter_map(|item| item["path"].as_str());
     let paths: Vec<&str> = paths.collect();
     let diff = if paths.is_empty() { String::new() } else { format!(" differs at {}", paths.join(", ")) };
+    let modifiers: Vec<&str> =
+        record["modifiers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let notes = if modifiers.is_empty() { String::new() } else { format!(" ({})", modifiers.join(", ")) };
     let (at, class) = (text("at"), text("class"));
     let (user, dialog, message) = (text("user"), text("dialog"), text("message"));
-    print::data(&format!("{at} {class}{cause} user {user} dialog {dialog} message {message}{skew}{diff}"));
+    print::data(&format!(
+        "{at} {class}{cause}{notes} user {user} dialog {dialog} message {message}{skew}{diff} id {}",
+        text("id")
+    ));
+}
+
+async fn reset(shown: &Shown, actor: &str, reason: &str) -> Result<(), Failure> {
+    super::flag::named(actor, reason)?;
+    let (body, limit) = (json!({"actor": actor, "reason": reason}), Duration::from_secs(10));
+    let mut failures = Vec::new();
+    for node in shown.nodes.resolve().await? {
+        let failure = match node.call(Method::POST, "/admin/shadow/reset", Some(body.clone()), limit).await {
+            Answer::Ok(answer) if shown.json => {
+                print::data(&json!({"node": node.url, "answer": answer}).to_string());
+                continue;
+            }
+            Answer::Ok(answer) => {
+                let kept = if answer["persisted"] == true {
+                    ""
+                } else {
+                    ", not yet in the audit: the disk did not take it"
+                };
+                print::data(&format!("{}: the evidence begins anew{kept}", node.url));
+                continue;
+            }
+            Answer::Refused(status, body) => said(status, &body),
+            Answer::Unreachable(reason) => reason,
+        };
+        failures.push(format!("{}: {failure}", node.url));
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Code(1, failures.join("\n"))) }
 }
 
 /// Follows all instances until it is interrupted.
@@ -202,19 +256,4 @@ async fn tail(shown: &Shown, filter: &Filter) -> Result<(), Failure> {
         Err::<(), Failure>(Failure::Code(1, format!("{}: the stream has ended", node.url)))
     });
     futures::future::try_join_all(streams).await.map(|_| ())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::moment;
-
-    #[test]
-    fn a_time_is_spelled_as_records_spell_it_and_anything_else_is_refused() {
-        for text in ["2026-01-31", "2026-01-31T00:00:00Z", "2026-01-31T00:00", "2026-01-31T02:00:00.000+02:00"] {
-            assert_eq!(moment(text).as_deref(), Ok("2026-01-31T00:00:00.000Z"), "{text}");
-        }
-        for garbage in ["", "yesterday", "2026-13-01", "12"] {
-            assert!(moment(garbage).is_err(), "{garbage}");
-        }
-    }
 }

@@ -44,6 +44,9 @@ pub struct AuditEntry {
     pub forced: bool,
     /// Nobody asked for it at that moment: guard, or configuration.
     pub automatic: bool,
+    /// What it was, where it was no move: `shadow_reset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
     /// Why it did not happen; absent when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -252,6 +255,7 @@ mod tests {
             rollout: Rollout::default(),
             forced: false,
             automatic: false,
+            action: None,
             refused: None,
             evidence: Value::Null,
             duration_ms: 1,

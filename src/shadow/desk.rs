@@ -17,8 +17,9 @@ use tokio::sync::broadcast;
 
 use super::evidence::{Gathered, adopt};
 use super::fault::DrillReport;
+use super::filter::Filter;
 use super::log::{Lost, ShadowLog};
-use super::shelf::{Filter, Page, Shelf};
+use super::shelf::{Order, Page, Shelf};
 use super::view::{Skew, SummaryView, numbers, shown};
 use super::writer::Writer;
 use crate::clock::{Clock, iso};
@@ -79,6 +80,8 @@ struct Inner {
     reveal: bool,
     sample: f64,
     indeterminate_max: f64,
+    /// `shadow.*` as it was read last.
+    rules: Shadow,
 }
 
 /// What evidence is gathered under: `window` is the one by which units close at this moment.
@@ -147,6 +150,7 @@ impl Desk {
             reveal: shadow.reveal_content,
             sample: shadow.sample,
             indeterminate_max: shadow.indeterminate_max,
+            rules: shadow.clone(),
         };
         Ok(Arc::new(Self {
             clock,
@@ -172,6 +176,20 @@ impl Desk {
         inner.reveal = shadow.reveal_content;
         inner.sample = shadow.sample;
         inner.indeterminate_max = shadow.indeterminate_max;
+        inner.rules = shadow.clone();
+    }
+
+    /// Begins the evidence anew; records and counters stay.
+    pub fn reset(&self) {
+        let text = {
+            let mut inner = self.inner.lock();
+            let now = self.clock.now();
+            let fingerprint = fingerprint(&inner.rules, self.settings.shadow.window);
+            inner.evidence.reset(&fingerprint, now);
+            self.glance.store(Arc::new(inner.glance(now)));
+            inner.evidence.text()
+        };
+        self.writer.evidence(text);
     }
 
     /// Takes what the recorder brings.
@@ -254,6 +272,8 @@ impl Desk {
             since: iso(self.since),
             skew_ms,
             verdict: shown(evidence.verdict(&target, now)),
+            evidence,
+            target,
             drill: drill.map_or(Value::Null, |report| json!({"last": report, "units": summary.drill})),
             log_lost: self.writer.lost(),
             indeterminate_share: gauge_value(indeterminate) / gauge_value(summary.closed.max(1)),
@@ -282,8 +302,8 @@ impl Desk {
 
     /// Records in memory.
     #[must_use]
-    pub fn records(&self, filter: &Filter, after: Option<u64>, limit: usize) -> Page {
-        self.inner.lock().shelf.page(filter, after, limit)
+    pub fn records(&self, filter: &Filter, order: Order, after: Option<u64>, limit: usize) -> Page {
+        self.inner.lock().shelf.page(filter, order, after, limit)
     }
 
     /// Every record from now on.

@@ -25,6 +25,8 @@ pub(super) struct Gathered {
     /// Messages since the start, and of these how many had no update for somebody.
     totals: (u64, u64),
     written: Millis,
+    /// Units that were opened before say nothing any more.
+    since: Millis,
 }
 
 /// What the recipients of one message have shown.
@@ -73,7 +75,8 @@ impl Gathered {
             Some(stored) => stored.under(fingerprint, target.rate),
             None => Evidence::new(fingerprint, target.rate),
         };
-        Self { evidence, target, seen: HashMap::new(), order: VecDeque::new(), totals: (0, 0), written: Millis(0) }
+        let (seen, order, start) = (HashMap::new(), VecDeque::new(), Millis(0));
+        Self { evidence, target, seen, order, totals: (0, 0), written: start, since: start }
     }
 
     /// Rules or settings have changed.
@@ -88,8 +91,19 @@ impl Gathered {
         self.target = target;
     }
 
+    /// Begins anew: what was wrong is mended. What was opened before `now` is of before.
+    pub(super) fn reset(&mut self, fingerprint: &str, now: Millis) {
+        self.evidence = Evidence::new(fingerprint, self.target.rate);
+        self.seen.clear();
+        self.order.clear();
+        self.since = now;
+    }
+
     /// A unit closed.
     pub(super) fn closed(&mut self, closed: &Closed, now: Millis) {
+        if closed.opened_at() < self.since {
+            return;
+        }
         if closed.class == Class::Leak {
             self.evidence.leak(now);
         }

@@ -7,59 +7,30 @@ use std::sync::Arc;
 use bridge_core::compare::{Cause, Class, Record};
 use rand::RngExt as _;
 
+use super::filter::Filter;
+
 /// Latest records of any class.
 const LATEST: usize = 1_000;
 /// Records of each class and cause.
 const RESERVOIR: usize = 100;
 
-/// What to look for; `None` takes all.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct Filter {
-    /// Class.
-    pub class: Option<String>,
-    /// Cause.
-    pub cause: Option<String>,
-    /// User.
-    pub user: Option<String>,
-    /// Dialog.
-    pub dialog: Option<String>,
-    /// Message.
-    pub message: Option<String>,
-    /// JSON Pointer at or below which it differs.
-    pub field: Option<String>,
-    /// At or after, ISO-8601.
-    pub since: Option<String>,
-    /// Before, ISO-8601.
-    pub until: Option<String>,
-}
-
-impl Filter {
-    /// Whether `record` is looked for.
-    #[must_use]
-    pub fn takes(&self, record: &Record) -> bool {
-        let is = |wanted: &Option<String>, own: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| wanted.is_empty() || own == Some(wanted))
-        };
-        is(&self.class, Some(record.class.name()))
-            && is(&self.cause, record.cause.map(Cause::name))
-            && is(&self.user, Some(&record.user))
-            && is(&self.dialog, record.dialog.as_deref())
-            && is(&self.message, record.message.as_deref())
-            && self.field.as_deref().is_none_or(|field| record.differs_at(field))
-            // ISO-8601 in one zone and one precision sorts as text.
-            && self.since.as_deref().is_none_or(|since| record.at.as_str() >= since)
-            && self.until.as_deref().is_none_or(|until| record.at.as_str() < until)
-    }
-}
-
-/// A page of records, oldest first.
+/// A page of records.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Page {
-    /// The records.
+    /// The records, in the order that was asked for.
     pub records: Vec<Arc<Record>>,
     /// `after` of the next page; `None` at the end.
     pub next: Option<String>,
+}
+
+/// In which order records are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Oldest first.
+    #[default]
+    Ascending,
+    /// Newest first.
+    Descending,
 }
 
 #[derive(Default)]
@@ -112,17 +83,25 @@ impl Shelf {
         }
     }
 
-    /// Those that `filter` takes, behind record `after`, at most `limit`.
-    pub(super) fn page(&self, filter: &Filter, after: Option<u64>, limit: usize) -> Page {
-        let from = after.map_or(0, |after| after.saturating_add(1));
-        let mut found = self.records.range(from..).filter(|(_, record)| filter.takes(record));
-        let mut records = Vec::new();
-        let mut last = None;
-        for (number, record) in found.by_ref().take(limit) {
-            records.push(Arc::clone(record));
-            last = Some(*number);
+    /// Those that `filter` takes, behind record `after` in that order, at most `limit`.
+    pub(super) fn page(&self, filter: &Filter, order: Order, after: Option<u64>, limit: usize) -> Page {
+        match order {
+            Order::Ascending => {
+                let from = after.map_or(0, |after| after.saturating_add(1));
+                page_of(self.records.range(from..), filter, limit)
+            }
+            Order::Descending => page_of(self.records.range(..after.unwrap_or(u64::MAX)).rev(), filter, limit),
         }
-        let next = last.filter(|_| found.next().is_some()).map(|last| last.to_string());
-        Page { records, next }
     }
+}
+
+fn page_of<'a>(records: impl Iterator<Item = (&'a u64, &'a Arc<Record>)>, filter: &Filter, limit: usize) -> Page {
+    let mut found = records.filter(|(_, record)| filter.takes(record));
+    let (mut records, mut last) = (Vec::new(), None);
+    for (number, record) in found.by_ref().take(limit) {
+        records.push(Arc::clone(record));
+        last = Some(*number);
+    }
+    let next = last.filter(|_| found.next().is_some()).map(|last| last.to_string());
+    Page { records, next }
 }

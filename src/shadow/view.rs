@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bridge_core::compare::Summary;
-use bridge_core::verdict::Verdict;
+use bridge_core::verdict::{Evidence, Target, Verdict};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,6 +18,10 @@ pub struct SummaryView {
     pub skew_ms: Skew,
     /// The verdict.
     pub verdict: VerdictView,
+    /// What it comes from, so that many instances can be judged as one.
+    pub evidence: Evidence,
+    /// What was asked of it.
+    pub target: Target,
     /// Closed records that the disk did not take: they are counted, and in no file.
     pub log_lost: u64,
     /// The latest drill.

@@ -135,7 +135,7 @@ mod tests {
 
     use crate::clock::Clock;
     use crate::config::Settings;
-    use crate::shadow::{Desk, DeskSettings, Filter};
+    use crate::shadow::{Desk, DeskSettings, Filter, Order};
 
     fn desk(dir: &std::path::Path) -> std::sync::Arc<Desk> {
         desk_of(dir, dir, 5)
@@ -214,7 +214,7 @@ mod tests {
         assert!(summary["log_lost"].as_u64().unwrap() > 0, "{summary}");
         assert_eq!(summary["shed"], 0, "every unit was compared");
         assert_eq!(desk.evidence()["closed"], 30_000);
-        assert_eq!(desk.records(&Filter::default(), None, 10).records.len(), 10);
+        assert_eq!(desk.records(&Filter::default(), Order::Ascending, None, 10).records.len(), 10);
         let ending = Instant::now();
         desk.finish();
         assert!(ending.elapsed() < Duration::from_secs(2) && started.elapsed() < Duration::from_secs(20));

@@ -14,6 +14,7 @@ mod kit;
 mod members;
 mod outage;
 mod planted;
+mod qa;
 mod routes;
 mod samples;
 mod seed;

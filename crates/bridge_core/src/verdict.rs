@@ -154,6 +154,42 @@ impl Evidence {
         }
     }
 
+    /// What many instances have seen, as one. Messages and bad ones are added; what is too old counts for its leaks only,
+    /// unless all of it is. A drill has to have found everything on one instance, and must have failed on none.
+    #[must_use]
+    pub fn pooled(all: &[Self], target: &Target, now: Millis) -> Self {
+        let is_old = |one: &&Self| one.last.is_some_and(|last| now.since(last) >= target.stale_after);
+        let every_one_is_old = all.iter().filter(|one| one.last.is_some()).all(|one| is_old(&one));
+        let mut pool = Self::new("", target.rate);
+        for one in all {
+            pool.leaks += one.leaks;
+            if is_old(&one) && !every_one_is_old {
+                continue;
+            }
+            pool.messages += one.messages;
+            pool.bad += one.bad;
+            for (event, count) in &one.events {
+                *pool.events.entry(event.clone()).or_default() += count;
+            }
+            pool.first = pool.first.into_iter().chain(one.first).min();
+            pool.last = pool.last.max(one.last);
+            pool.outdated |= one.outdated && one.messages == 0;
+            pool.drill = match (pool.drill, one.drill) {
+                (Some(failed @ (_, false)), _) | (_, Some(failed @ (_, false))) => Some(failed),
+                (pool, one) => pool.max(one),
+            };
+        }
+        pool.log_mixture = pool.log_of(pool.messages, pool.bad);
+        pool
+    }
+
+    /// ln of the mixture's share for so many messages, of which so many are bad: in whatever order they came.
+    fn log_of(&self, messages: u64, bad: u64) -> f64 {
+        let (a, b) = (1.0, self.prior);
+        let beta = |a: f64, b: f64| ln_gamma(a) + ln_gamma(b) - ln_gamma(a + b);
+        beta(a + count(bad), b + count(messages - bad)) - beta(a, b)
+    }
+
     /// Something reached, or would have reached, somebody it was not for.
     pub fn leak(&mut self, at: Millis) {
         self.leaks += 1;
@@ -359,6 +395,18 @@ pub fn percent(share: f64) -> String {
     let text = format!("{percent:.*}", usize::try_from(places).unwrap_or(0));
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text} %")
+}
+
+/// ln of the gamma function for `x` of at least 1: Stirling's series, from where it is as good as the float.
+fn ln_gamma(x: f64) -> f64 {
+    let (mut x, mut below) = (x, 0.0);
+    while x < 16.0 {
+        below += x.ln();
+        x += 1.0;
+    }
+    let square = 1.0 / (x * x);
+    let series = (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1_260.0 - square / 1_680.0))) / x;
+    (x - 0.5).mul_add(x.ln(), 0.5 * std::f64::consts::TAU.ln() - x) + series - below
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]

@@ -168,3 +168,35 @@ fn a_share_is_said_with_two_digits_that_say_something() {
     let told = [0.0, 1e-3, 4.0 / 223.0, 0.5, 1.0, 0.123_4, 1e-4, 2.345e-6].map(percent);
     assert_eq!(told, ["0 %", "0.1 %", "1.8 %", "50 %", "100 %", "12 %", "0.01 %", "0.00023 %"]);
 }
+
+#[test]
+fn instances_are_judged_as_one_and_one_leak_anywhere_is_not_safe() {
+    let target = target(1e-3);
+    let seen = |messages: u64, bad: u64, at: u64| {
+        let mut evidence = Evidence::new("x", 1e-3);
+        (0..messages).for_each(|n| evidence.message(Millis(at), n < bad));
+        evidence
+    };
+    let pooled =
+        |all: &[Evidence], at: u64| Evidence::pooled(all, &target, Millis(at)).verdict(&target, Millis(at));
+    let three = [seen(1_700, 0, 5), seen(1_700, 0, 6), seen(1_700, 0, 7)];
+    assert_eq!(three[0].verdict(&target, Millis(9)).value, Value::Inconclusive);
+    let verdict = pooled(&three, 9);
+    assert_eq!((verdict.value, verdict.messages), (Value::Safe, 5_100));
+    // One instance that saw the same says the same, whatever the order was.
+    let one = seen(5_100, 0, 7).verdict(&target, Millis(9));
+    assert!((verdict.upper_bound - one.upper_bound).abs() < 1e-9, "{} {}", verdict.upper_bound, one.upper_bound);
+    let (apart, together) = ([seen(300, 2, 5), seen(700, 3, 5)], seen(1_000, 5, 5));
+    let bounds = [pooled(&apart, 9), together.verdict(&target, Millis(9))].map(|verdict| verdict.upper_bound);
+    assert!((bounds[0] - bounds[1]).abs() < 1e-9, "{bounds:?}");
+    // One that has just started neither passes nor blocks by itself.
+    let fresh = Evidence::new("x", 1e-3);
+    assert_eq!(pooled(&[three.to_vec(), vec![fresh.clone()]].concat(), 9).value, Value::Safe);
+    assert_eq!(pooled(&[fresh.clone(), fresh.clone()], 9).value, Value::Inconclusive);
+    let mut leaked = fresh;
+    leaked.leak(Millis(8));
+    assert_eq!(pooled(&[three.to_vec(), vec![leaked]].concat(), 9).value, Value::NotSafe);
+    // What one saw long ago does not make up for what the others lack, and all of it together is stale.
+    assert_eq!(pooled(&[seen(5_000, 0, 5), seen(10, 0, DAY + 7)], DAY + 9).value, Value::Inconclusive);
+    assert_eq!(pooled(&three, 2 * DAY).value, Value::Stale);
+}

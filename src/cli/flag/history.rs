@@ -24,7 +24,8 @@ pub(super) async fn show(shown: &Shown, verified: bool) -> Result<(), Failure> {
                 let flags = [("forced", "forced"), ("automatic", "automatic")];
                 let flags = flags.into_iter().filter(|(key, _)| entry[*key] == true).map(|(_, name)| name);
                 let refused = entry.get("refused").map(|_| "refused");
-                let notes: Vec<&str> = flags.chain(refused).collect();
+                let action = entry.get("action").and_then(serde_json::Value::as_str);
+                let notes: Vec<&str> = action.into_iter().chain(flags).chain(refused).collect();
                 let cells = ["at", "from", "to"].map(|key| text(&entry[key]));
                 let rest = ["source", "actor", "reason"].map(|key| text(&entry[key]));
                 let percent = text(&entry["rollout"]["percent"]);

@@ -140,13 +140,19 @@ impl Report {
     pub(super) fn code(&self) -> u8 {
         let any = |classes: &[Class]| classes.iter().any(|class| self.class(*class) > 0);
         let indeterminate = share(self.class(Class::Indeterminate), self.closed) > self.indeterminate_max;
+        let compared: u64 = Class::ALL
+            .into_iter()
+            .filter(|class| class.is_bad() || *class == Class::Match)
+            .map(|own| self.class(own))
+            .sum();
         let stale = self.verdicts.iter().any(|verdict| verdict["value"] == "STALE");
+        // Nothing compared speaks for nothing.
         let bits = [
             (4, any(&[Class::PayloadMismatch, Class::AudienceMismatch])),
             (8, any(&[Class::MissingInRabbitmq, Class::MissingInLegacyUnexpected])),
             (16, any(&[Class::Duplicate])),
             (32, any(&[Class::Leak])),
-            (64, indeterminate),
+            (64, indeterminate || compared == 0),
             (128, stale),
         ];
         bits.into_iter().filter(|(_, set)| *set).map(|(bit, _)| bit).sum()

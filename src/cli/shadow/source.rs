@@ -34,7 +34,7 @@ impl Unread {
     }
 }
 
-/// Records that `filter` takes, oldest first.
+/// The newest `limit` records that `filter` takes, newest first.
 pub(super) async fn records_of(
     source: &Source,
     filter: &Filter,
@@ -49,6 +49,10 @@ pub(super) async fn records_of(
                     if filter.takes(&record) {
                         records.extend(serde_json::to_value(record));
                     }
+                    // A log may be large.
+                    if records.len() > limit.saturating_mul(2).max(1_024) {
+                        newest(&mut records, limit);
+                    }
                 })?;
             }
         }
@@ -58,9 +62,14 @@ pub(super) async fn records_of(
             }
         }
     }
-    records.sort_by(|a, b| a["at"].as_str().cmp(&b["at"].as_str()));
-    records.truncate(limit);
+    newest(&mut records, limit);
     Ok(records)
+}
+
+/// Puts the newest first, and lets go what is beyond `limit`.
+fn newest(records: &mut Vec<Value>, limit: usize) {
+    records.sort_by(|a, b| b["at"].as_str().cmp(&a["at"].as_str()));
+    records.truncate(limit);
 }
 
 async fn records_of_node(node: &Node, filter: &Filter, limit: usize) -> Result<Vec<Value>, Failure> {
@@ -68,14 +77,8 @@ async fn records_of_node(node: &Node, filter: &Filter, limit: usize) -> Result<V
     let mut after = String::new();
     while records.len() < limit {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("limit", "1000").append_pair("after", &after);
-        if let Ok(Value::Object(fields)) = serde_json::to_value(filter) {
-            for (name, value) in &fields {
-                if let Some(text) = value.as_str() {
-                    query.append_pair(name, text);
-                }
-            }
-        }
+        let page = limit.saturating_sub(records.len()).min(1_000).to_string();
+        query.extend_pairs([("order", "desc"), ("limit", &page), ("after", &after)]).extend_pairs(filter.pairs());
         let page = node.get(&format!("/admin/shadow/records?{}", query.finish())).await;
         let page = page.map_err(|error| Failure::Code(1, error))?;
         records.extend(page["records"].as_array().cloned().unwrap_or_default());

@@ -79,7 +79,7 @@ pub(super) async fn report_of(source: &Source, unread: &mut Unread) -> Result<Re
         report.sources.push(node.url.clone());
         report.add(&summary);
     }
-    let differing = Filter { class: Some("payload_mismatch".into()), ..Filter::default() };
+    let differing = Filter { classes: vec![Class::PayloadMismatch], ..Filter::default() };
     for record in records_of(source, &differing, 10_000, unread).await? {
         report.differences(&record);
     }

@@ -33,6 +33,7 @@ impl Control {
             forced,
             // What a file, a variable or the command line configures, nobody asked for at this moment.
             automatic: automatic || matches!(source, "default" | "file" | "env" | "cli"),
+            action: None,
             refused: None,
             evidence: (self.evidence)(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -106,6 +107,15 @@ impl Control {
         self.persist(entry).await;
     }
 
+    /// Audits what is no move; `act` does it, after the entry has noted the evidence as it was. `false` when the disk did
+    /// not take the entry in time.
+    pub async fn audit(self: &Arc<Self>, action: &str, (actor, reason): (&str, &str), act: impl FnOnce()) -> bool {
+        let mut entry = self.entry(self.stage(), (actor, reason, "admin"), (false, false), Instant::now());
+        entry.action = Some(action.into());
+        act();
+        self.persist(entry).await
+    }
+
     /// Tries again what the disk did not take; whether nothing is left.
     pub async fn retry_disk(self: &Arc<Self>) -> bool {
         if self.disk.hangs() {
@@ -139,6 +149,7 @@ pub(super) fn note_configuration(files: &mut Files, from: Stage, state: &State, 
         rollout: state.rollout.clone(),
         forced: false,
         automatic: true,
+        action: None,
         refused: None,
         evidence,
         duration_ms: 0,

@@ -106,6 +106,13 @@ pub struct SideRecord {
 }
 
 impl Closed {
+    /// When the first of its copies was seen.
+    #[must_use]
+    pub fn opened_at(&self) -> Millis {
+        let sides = [&self.legacy, &self.rabbitmq];
+        sides.into_iter().flatten().map(|side| side.at).min().unwrap_or(self.at)
+    }
+
     /// Rabbitmq minus legacy, in ms.
     #[must_use]
     pub fn skew_ms(&self) -> Option<i64> {

@@ -1,0 +1,155 @@
+//! What QA and pipelines ask of the comparison.
+
+use std::process::Command;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use updates_bridge::demo::StandInOptions;
+use updates_bridge::demo::chat3::Faults;
+
+use crate::kit::bridge::Bridge;
+use crate::kit::js::Js;
+use crate::kit::world::World;
+use crate::kit::{eventually, s};
+
+fn shadow(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_updates-bridge"))
+        .arg("shadow")
+        .args(args)
+        .env("BRIDGE_ADMIN__TOKEN", "an admin token of some length")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn closed(bridge: &Bridge, count: u64) -> Value {
+    eventually(&format!("{count} closed"), s(30), || {
+        let summary = bridge.summary();
+        (summary["closed"] == count && summary["open"] == 0).then_some(summary)
+    })
+}
+
+fn log_of(bridge: &Bridge) -> std::path::PathBuf {
+    let files = std::fs::read_dir(bridge.state.path().join("shadow")).unwrap().flatten();
+    files.map(|file| file.path()).find(|path| path.extension().is_some_and(|kind| kind == "jsonl")).unwrap()
+}
+
+#[test]
+fn records_come_newest_first_by_every_filter_from_instances_and_from_their_logs() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["qa_a", "qa_b"]);
+    let bridge = world.setup("shadow").env("BRIDGE_SHADOW__SAMPLE", "1").start().ready();
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "qa_a");
+    js.join("a", &dialog);
+    bridge.say("qa_b", &dialog, "good");
+    closed(&bridge, 1);
+    world.chat3.set_faults(Faults { altered: true, ..Faults::default() });
+    bridge.say("qa_b", &dialog, "altered");
+    closed(&bridge, 2);
+    world.chat3.set_faults(Faults { worker_down: true, ..Faults::default() });
+    bridge.say("qa_b", &dialog, "lost");
+    closed(&bridge, 3);
+    let log = log_of(&bridge);
+    eventually("three in the log", s(10), || {
+        (std::fs::read_to_string(&log).unwrap().lines().count() == 3).then_some(())
+    });
+    let asked = |query: &str| -> Vec<String> {
+        let (status, page) = bridge.admin(Method::GET, &format!("/admin/shadow/records?{query}"), None);
+        assert_eq!(status, 200, "{query}: {page}");
+        let records = page["records"].as_array().unwrap().iter();
+        records.map(|record| record["class"].as_str().unwrap().to_owned()).collect()
+    };
+    let (good, altered, lost) = ("match", "payload_mismatch", "missing_in_rabbitmq");
+    assert_eq!(asked("order=desc"), [lost, altered, good]);
+    assert_eq!(asked(""), [good, altered, lost]);
+    assert_eq!(asked("bad=true&order=desc"), [lost, altered]);
+    assert_eq!(asked("class=match&class=missing_in_rabbitmq"), [good, lost]);
+    assert_eq!(asked("field=/content"), [altered]);
+    assert_eq!(asked("since=10m&limit=1&order=desc"), [lost]);
+    assert_eq!(asked("since=2100-01-01T00:00:00Z"), Vec::<String>::new());
+    let page = bridge.admin(Method::GET, "/admin/shadow/records?order=desc&limit=1", None).1;
+    let next = format!("order=desc&after={}", page["next"].as_str().unwrap());
+    assert_eq!(asked(&next), [altered, good]);
+    let id = page["records"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(asked(&format!("id={id}")), [lost]);
+    for query in ["class=leek", "cause=luck", "order=up", "since=soon", "bad=yes", "limit=0", "after=x"] {
+        let (status, refusal) = bridge.admin(Method::GET, &format!("/admin/shadow/records?{query}"), None);
+        assert_eq!((status, &refusal["error"]), (422, &json!("invalid")), "{query}: {refusal}");
+    }
+    let file = log.to_str().unwrap();
+    for source in [vec!["--node", &bridge.admin], vec![file]] {
+        let told = |args: &[&str]| -> Vec<String> {
+            let (code, out, err) = shadow(&[&["records", "--json"], args, &source].concat());
+            assert_eq!(code, Some(0), "{args:?}: {err}");
+            let record =
+                |line: &str| serde_json::from_str::<Value>(line).unwrap()["class"].as_str().unwrap().to_owned();
+            out.lines().map(record).collect()
+        };
+        assert_eq!(told(&[]), [lost, altered, good]);
+        assert_eq!(told(&["--limit", "2"]), [lost, altered]);
+        assert_eq!(told(&["--bad"]), [lost, altered]);
+        assert_eq!(told(&["--class", altered, "--class", good]), [altered, good]);
+        assert_eq!(told(&["--cause", "no_update"]), [lost]);
+        assert_eq!(told(&["--user", "qa_a", "--dialog", &dialog, "--field", "/content"]), [altered]);
+        assert_eq!(told(&["--since", "10m", "--id", &id]), [lost]);
+        assert_eq!(told(&["--user", "nobody"]), Vec::<String>::new());
+    }
+    let (code, out, err) = shadow(&["records", "--since", "soon", file]);
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+}
+
+#[test]
+fn a_pipeline_waits_for_the_verdict_and_after_a_fix_the_evidence_begins_anew() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["wait_a", "wait_b"]);
+    let setup = world.setup("shadow").env("BRIDGE_SHADOW__TARGET_RATE", "0.3");
+    let bridge = setup.env("BRIDGE_SHADOW__CONFIDENCE", "0.8").start().ready();
+    let node = ["--node", &bridge.admin];
+    let run = |args: &[&str]| shadow(&[args, &node].concat());
+    // Nothing was compared: that speaks for nothing.
+    assert_eq!(run(&["report"]).0, Some(64));
+    let (code, out, err) = run(&["wait", "--timeout", "1s"]);
+    assert_eq!((code, out.as_str()), (Some(6), ""), "{err}");
+    assert!(err.contains("INCONCLUSIVE: 0 of 0 messages bad"), "{err}");
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "wait_a");
+    js.join("a", &dialog);
+    world.chat3.set_faults(Faults { worker_down: true, ..Faults::default() });
+    (0..30).for_each(|n| drop(bridge.say("wait_b", &dialog, &format!("lost {n}"))));
+    closed(&bridge, 30);
+    let (code, out, err) = run(&["wait"]);
+    assert_eq!(code, Some(7), "{out}{err}");
+    assert!(out.contains("NOT_SAFE: 30 of 30 messages bad"), "{out}");
+    world.chat3.set_faults(Faults::default());
+
+    for body in
+        [json!({"actor": "qa"}), json!({"actor": "", "reason": "r"}), json!({"actor": "a", "reason": "r", "x": 1})]
+    {
+        let (status, refusal) = bridge.admin(Method::POST, "/admin/shadow/reset", Some(&body));
+        assert_eq!((status, &refusal["error"]), (422, &json!("invalid")), "{body}: {refusal}");
+    }
+    let (code, out, err) = run(&["reset", "--actor", "qa", "--reason", "the worker is mended"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let entry = bridge.admin(Method::GET, "/admin/audit", None).1["entries"][0].clone();
+    assert_eq!(
+        (&entry["action"], &entry["actor"], &entry["reason"], &entry["to"]),
+        (&json!("shadow_reset"), &json!("qa"), &json!("the worker is mended"), &json!("shadow")),
+        "{entry}"
+    );
+    assert_eq!(entry["evidence"]["messages"], 30, "what was thrown away: {entry}");
+    assert_eq!(run(&["wait", "--timeout", "1s"]).0, Some(6));
+    assert_eq!(bridge.summary()["closed"], 30, "records and counters stay");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| run(&["wait", "--timeout", "2m", "--json"]));
+        (0..30).for_each(|n| drop(bridge.say("wait_b", &dialog, &format!("good {n}"))));
+        let (code, out, err) = waiting.join().unwrap();
+        assert_eq!(code, Some(0), "{out}{err}");
+        let verdict: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&verdict["value"], &verdict["bad"]), (&json!("SAFE"), &json!(0)), "{verdict}");
+    });
+    let (code, _, err) = shadow(&["wait", "--timeout", "1s", "--node", "http://127.0.0.1:1"]);
+    assert_eq!(code, Some(6), "{err}");
+    assert!(err.contains("no connection"), "{err}");
+}
