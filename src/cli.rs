@@ -12,7 +12,7 @@ mod shadow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Faults, Loaded, Sources};
 
@@ -26,7 +26,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 failure; 2 bad usage or bad configuration (stdout stays empty). \
-                          `flag` and `shadow report` have more, which their --help lists.";
+                          `flag`, `shadow report` and `shadow wait` have more, which their --help lists.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -54,6 +54,12 @@ enum Command {
     },
     /// Plants each fault class into running shadows and checks that each is found; 1 if one was not.
     Drill(drill::DrillArgs),
+    /// Prints the completions of a shell: bash, elvish, fish, powershell or zsh.
+    Completions {
+        /// The shell.
+        #[arg(hide_possible_values = true)]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Where the settings come from.
@@ -159,6 +165,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Flag { command } => flag::run(command).await,
         Command::Shadow { command } => shadow::run(command).await,
         Command::Drill(args) => drill::run(args).await,
+        Command::Completions { shell } => print::completions(&mut Cli::command(), shell),
     }
 }
 

@@ -27,3 +27,11 @@ pub(super) fn table(head: &[&str]) -> Table {
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
     table
 }
+
+/// The completions of `shell`.
+pub(super) fn completions(command: &mut clap::Command, shell: clap_complete::Shell) -> Result<(), super::Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, command, "updates-bridge", &mut script);
+    let _the_reader_may_be_gone = std::io::stdout().write_all(&script);
+    Ok(())
+}

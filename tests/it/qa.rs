@@ -153,3 +153,18 @@ fn a_pipeline_waits_for_the_verdict_and_after_a_fix_the_evidence_begins_anew() {
     assert_eq!(code, Some(6), "{err}");
     assert!(err.contains("no connection"), "{err}");
 }
+
+#[test]
+fn completions_are_printed_for_each_shell_and_another_one_is_bad_usage() {
+    let completions = |shell: &str| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_updates-bridge")).args(["completions", shell]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, script) = completions(shell);
+        assert_eq!(code, Some(0), "{shell}");
+        assert!(script.contains("updates-bridge") && script.contains("rollback"), "{shell}: {script}");
+    }
+    assert_eq!(completions("cmd"), (Some(2), String::new()));
+}
