@@ -7,6 +7,7 @@ mod fault;
 mod filter;
 mod log;
 mod recorder;
+mod sampling;
 mod series;
 mod shelf;
 mod view;

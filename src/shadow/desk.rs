@@ -19,6 +19,7 @@ use super::evidence::{Gathered, adopt};
 use super::fault::DrillReport;
 use super::filter::Filter;
 use super::log::{Lost, ShadowLog};
+use super::sampling::Sampling;
 use super::shelf::{Order, Page, Shelf};
 use super::view::{Skew, SummaryView, numbers, shown};
 use super::writer::Writer;
@@ -78,7 +79,7 @@ struct Inner {
     drill_units: HashMap<String, Vec<String>>,
     seen_opened: u64,
     reveal: bool,
-    sample: f64,
+    sampling: Sampling,
     indeterminate_max: f64,
     /// `shadow.*` as it was read last.
     rules: Shadow,
@@ -148,7 +149,7 @@ impl Desk {
             drill_units: HashMap::new(),
             seen_opened: 0,
             reveal: shadow.reveal_content,
-            sample: shadow.sample,
+            sampling: Sampling::new(shadow.sample),
             indeterminate_max: shadow.indeterminate_max,
             rules: shadow.clone(),
         };
@@ -174,7 +175,7 @@ impl Desk {
         inner.comparator.set_ignore(ignore(shadow));
         inner.evidence.renew(target(shadow), &fingerprint(shadow, self.settings.shadow.window));
         inner.reveal = shadow.reveal_content;
-        inner.sample = shadow.sample;
+        inner.sampling.set(shadow.sample);
         inner.indeterminate_max = shadow.indeterminate_max;
         inner.rules = shadow.clone();
     }
@@ -231,8 +232,8 @@ impl Desk {
         }
     }
 
-    /// Notes a closed unit; the record is returned when it is to be written.
-    fn record(&self, inner: &mut Inner, closed: &Closed, now: Millis) -> Option<Arc<Record>> {
+    /// Notes a closed unit; what is to be written of it is returned.
+    fn record(&self, inner: &mut Inner, closed: &Closed, now: Millis) -> Option<Record> {
         let record = Arc::new(closed.record(&self.settings.instance, iso, inner.reveal));
         let drill = closed.modifiers.contains(&bridge_core::compare::Modifier::Drill);
         if drill {
@@ -253,9 +254,7 @@ impl Desk {
         }
         let number = inner.shelf.put(Arc::clone(&record));
         let _nobody_may_follow = self.follow.send((number, Arc::clone(&record)));
-        // What it amends stands in the log, as a rule: it must not stand there alone.
-        let always = closed.class.is_bad() || closed.class == Class::Indeterminate || closed.amends.is_some();
-        (always || sampled(closed.key, inner.sample)).then_some(record)
+        inner.sampling.line(closed, &record)
     }
 
     /// Numbers of one moment.
@@ -385,12 +384,6 @@ fn count(inner: &mut Inner, closed: &Closed) {
         || counter!("bridge_shadow_closed_total", "class" => closed.class.name(), "cause" => cause.unwrap_or("")),
     );
     kind.increment(1);
-}
-
-/// The same share of keys on both sides and on every instance.
-fn sampled(key: u128, share: f64) -> bool {
-    let place = u32::try_from(key % 1_000_000).unwrap_or(0);
-    f64::from(place) < share * 1_000_000.0
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts for people")]

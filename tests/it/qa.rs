@@ -168,3 +168,40 @@ fn completions_are_printed_for_each_shell_and_another_one_is_bad_usage() {
     }
     assert_eq!(completions("cmd"), (Some(2), String::new()));
 }
+
+#[test]
+fn a_run_and_its_own_sampled_log_show_no_difference() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["own_a", "own_b"]);
+    let bridge = world.setup("shadow").env("BRIDGE_SHADOW__SAMPLE", "0.2").start().ready();
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "own_a");
+    js.join("a", &dialog);
+    (0..80).for_each(|n| drop(bridge.say("own_b", &dialog, &format!("good {n}"))));
+    closed(&bridge, 80);
+    world.chat3.set_faults(Faults { altered: true, ..Faults::default() });
+    (0..4).for_each(|n| drop(bridge.say("own_b", &dialog, &format!("altered {n}"))));
+    closed(&bridge, 84);
+    let (code, report, _) = shadow(&["report", "--json", "--node", &bridge.admin]);
+    assert_eq!(code, Some(4));
+    let before = bridge.state.path().join("report.json");
+    std::fs::write(&before, &report).unwrap();
+    let log = log_of(&bridge);
+    eventually("the last in the log", s(10), || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        (text.matches("payload_mismatch").count() == 4).then_some(())
+    });
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.lines().count() < 60, "a share only: {}", text.lines().count());
+    assert!(text.lines().all(|line| line.contains("\"sample\":0.2")), "the log states its sampling");
+    let (code, of_log, _) = shadow(&["report", "--json", log.to_str().unwrap()]);
+    assert_eq!(code, Some(4));
+    let of_log: Value = serde_json::from_str(&of_log).unwrap();
+    let matches = of_log["classes"]["match"].as_u64().unwrap();
+    assert!(matches > 80 - 32 && matches <= 80, "{matches}: all but the last few");
+    let (code, out, err) = shadow(&["diff", "--json", before.to_str().unwrap(), log.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{err}");
+    let diff: Value = serde_json::from_str(&out).unwrap();
+    let rows = diff["rows"].as_array().unwrap();
+    assert!(rows.len() >= 2 && rows.iter().all(|row| row["change"] == "same"), "{diff:#}");
+}

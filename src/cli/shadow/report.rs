@@ -28,6 +28,12 @@ pub(super) struct Report {
     skew_ms: Vec<Value>,
     verdicts: Vec<Value>,
     indeterminate_max: f64,
+    /// Units of each kind that may be missing in `closed`, because the log holds a share of the good and neutral ones:
+    /// those after the last that was written.
+    unknown: u64,
+    /// The share of good and neutral units that the log holds; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<f64>,
     /// Where copies differ, how often, and one example each.
     fields: Vec<Field>,
 }
@@ -41,6 +47,8 @@ pub(super) struct Counted {
     pub(super) modifiers: Vec<Modifier>,
     pub(super) rules: Vec<String>,
     pub(super) paths: Vec<String>,
+    /// Units that it stands for.
+    pub(super) weight: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -64,9 +72,15 @@ impl Report {
         Self { classes, indeterminate_max: 0.01, ..Self::default() }
     }
 
-    /// Counts a line of a log, or (`by` is -1) takes it back.
-    pub(super) fn count(&mut self, unit: &Counted, by: i64) {
+    /// A log says that it holds a share of the good and neutral units.
+    pub(super) fn sampled(&mut self, share: f64) {
+        self.sample = Some(self.sample.map_or(share, |other| other.min(share)));
+    }
+
+    /// Counts a line of a log, or (`sign` is -1) takes it back.
+    pub(super) fn count(&mut self, unit: &Counted, sign: i64) {
         let class = unit.class.name();
+        let by = i64::try_from(unit.weight).unwrap_or(i64::MAX) * sign;
         self.opened = self.opened.saturating_add_signed(by);
         self.closed = self.closed.saturating_add_signed(by);
         let add = |counts: &mut Counts, name: String| {
@@ -83,7 +97,7 @@ impl Report {
         for rule in &unit.rules {
             add(&mut self.rules, rule.clone());
         }
-        if by < 0 {
+        if sign < 0 {
             for field in self.fields.iter_mut().filter(|field| unit.paths.contains(&field.path)) {
                 field.count = field.count.saturating_sub(1);
             }
@@ -127,6 +141,17 @@ impl Report {
     }
 
     pub(super) fn finish(&mut self) {
+        if let Some(share) = self.sample {
+            // So many in a row are not written in one case of a thousand.
+            let misses = (0.001_f64).ln() / (1.0 - share.clamp(1e-9, 1.0 - 1e-9)).ln();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "positive, and far below 2^52"
+            )]
+            let unknown = misses.ceil().min(1e15) as u64;
+            self.unknown = unknown;
+        }
         self.fields.retain(|field| field.count > 0);
         self.fields.sort_by_key(|field| std::cmp::Reverse(field.count));
         self.fields.truncate(FIELDS);
@@ -162,6 +187,13 @@ impl Report {
         print::data(&self.sources.join(", "));
         let Self { opened, closed, open, shed, .. } = self;
         print::data(&format!("{opened} opened = {closed} closed + {open} open, {shed} shed"));
+        if let Some(share) = self.sample {
+            let share = share * 100.0;
+            print::data(&format!(
+                "weighed: the log holds {share} % of the good and neutral units; of each kind up to {} more are not known",
+                self.unknown
+            ));
+        }
         let mut table = print::table(&["class", "units", "share", "causes"]);
         for class in Class::ALL {
             let name = class.name();
@@ -222,7 +254,45 @@ fn percent(part: u64, all: u64) -> String {
     format!("{:.3} %", share(part, all) * 100.0)
 }
 
-/// What got better and what got worse.
+/// A count and its share, as far as they are known.
+#[derive(Clone, Copy)]
+struct Known {
+    count: u64,
+    share: f64,
+    /// The share is within these.
+    low: f64,
+    high: f64,
+}
+
+impl Report {
+    /// What is known of `count` units of class `class` (or with a rule). Bad and indeterminate units are all in a log; of
+    /// every kind of the others the last few may be missing.
+    fn known(&self, count: u64, class: Option<Class>) -> Known {
+        let is_written = class.is_some_and(|class| class.is_bad() || class == Class::Indeterminate);
+        let kinds = u64::try_from(self.causes.len() + self.rules.len() + 3).unwrap_or(u64::MAX);
+        let (own, all) = (self.unknown.saturating_mul(kinds), self.unknown.saturating_mul(kinds * 2));
+        let most = if is_written { count } else { count.saturating_add(own) };
+        // A share is largest where all that is unknown is its own, smallest where none is.
+        let high = share(most, if is_written { self.closed.max(1) } else { self.closed + own });
+        let low = share(count, if count == 0 { 1 } else { self.closed.saturating_add(all) });
+        Known { count, share: share(count, self.closed), low, high }
+    }
+}
+
+fn change(before: Known, after: Known, class: Option<Class>) -> &'static str {
+    let is_bad = class.is_some_and(|class| class.is_bad() || class == Class::Indeterminate);
+    let is_good = class == Some(Class::Match);
+    let grows = after.low > before.high + 1e-12;
+    let shrinks = before.low > after.high + 1e-12;
+    match (grows, shrinks) {
+        (false, false) => "same",
+        _ if !is_bad && !is_good => "changed",
+        _ if grows == is_good => "better",
+        _ => "worse",
+    }
+}
+
+/// What got better and what got worse. Where a log holds a share only, what may be due to that is the same.
 pub(super) fn diff(before: &Report, after: &Report, json: bool) {
     let mut rows = Vec::new();
     let kinds = [
@@ -234,56 +304,74 @@ pub(super) fn diff(before: &Report, after: &Report, json: bool) {
         let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         for name in names {
             let count = |counts: &Counts| counts.get(name).copied().unwrap_or(0);
-            let (was, is) = (share(count(old), before.closed), share(count(new), after.closed));
             if count(old) == 0 && count(new) == 0 {
                 continue;
             }
-            let class = name.split('/').next().unwrap_or_default();
-            let bad =
-                Class::ALL.iter().any(|own| own.name() == class && (own.is_bad() || *own == Class::Indeterminate));
-            let good = class == Class::Match.name();
-            let change = match (is - was, bad, good) {
-                (delta, ..) if delta.abs() < 1e-12 => "same",
-                (delta, true, _) => {
-                    if delta < 0.0 {
-                        "better"
-                    } else {
-                        "worse"
-                    }
-                }
-                (delta, _, true) => {
-                    if delta > 0.0 {
-                        "better"
-                    } else {
-                        "worse"
-                    }
-                }
-                _ => "changed",
-            };
-            rows.push((format!("{kind}{name}"), count(old), was, count(new), is, change));
+            let named = name.split('/').next().unwrap_or_default();
+            let class = Class::ALL.into_iter().find(|class| kind.is_empty() && class.name() == named);
+            let (was, is) = (before.known(count(old), class), after.known(count(new), class));
+            rows.push((format!("{kind}{name}"), was, is, change(was, is, class)));
         }
     }
     if json {
         let rows: Vec<Value> = rows
             .iter()
-            .map(|(name, old, was, new, is, change)| {
-                serde_json::json!({"name": name, "before": old, "before_share": was, "after": new, "after_share": is, "change": change})
+            .map(|(name, was, is, change)| {
+                serde_json::json!({"name": name, "before": was.count, "before_share": was.share,
+                    "after": is.count, "after_share": is.share, "change": change})
             })
             .collect();
         print::json(&serde_json::json!({"before": before.sources, "after": after.sources, "rows": rows}));
         return;
     }
     let mut table = print::table(&["", "before", "share", "after", "share", ""]);
-    for (name, old, was, new, is, change) in rows {
-        let shares = [was, is].map(|share| format!("{:.3} %", share * 100.0));
-        table.add_row([
-            name,
-            old.to_string(),
-            shares[0].clone(),
-            new.to_string(),
-            shares[1].clone(),
-            change.into(),
-        ]);
+    for (name, was, is, change) in rows {
+        let shown = [was, is].map(|known| [known.count.to_string(), format!("{:.3} %", known.share * 100.0)]);
+        let [[was, was_share], [is, is_share]] = shown;
+        table.add_row([name, was, was_share, is, is_share, change.into()]);
     }
     print::data(&table.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(classes: &[(Class, u64)], sample: Option<f64>) -> Report {
+        let mut report = Report { sample, ..Report::empty() };
+        for (class, count) in classes {
+            report.classes.insert(class.name().into(), *count);
+            report.closed += count;
+        }
+        report.finish();
+        report
+    }
+
+    fn changes(before: &Report, after: &Report, class: Class) -> &'static str {
+        let known = |report: &Report| report.known(report.class(class), Some(class));
+        change(known(before), known(after), Some(class))
+    }
+
+    #[test]
+    fn a_run_and_its_own_log_show_no_difference_and_two_runs_do() {
+        let run = report(&[(Class::Match, 100_000), (Class::PayloadMismatch, 50)], None);
+        for (found, sample) in [(99_900, 0.01), (100_000, 0.5), (99_500, 0.001)] {
+            let log = report(&[(Class::Match, found), (Class::PayloadMismatch, 50)], Some(sample));
+            for class in [Class::Match, Class::PayloadMismatch] {
+                assert_eq!(changes(&run, &log, class), "same", "{sample} {class:?}");
+                assert_eq!(changes(&log, &run, class), "same", "{sample} {class:?}");
+            }
+        }
+        // A quiet run: none of the good ones was written.
+        let quiet = report(&[(Class::Match, 200), (Class::PayloadMismatch, 3)], None);
+        let log = report(&[(Class::PayloadMismatch, 3)], Some(0.01));
+        assert_eq!(changes(&quiet, &log, Class::PayloadMismatch), "same");
+        assert_eq!(changes(&log, &quiet, Class::Match), "same");
+        let worse = report(&[(Class::Match, 100_000), (Class::PayloadMismatch, 500)], None);
+        assert_eq!(changes(&run, &worse, Class::PayloadMismatch), "worse");
+        assert_eq!(changes(&worse, &run, Class::PayloadMismatch), "better");
+        assert_eq!(changes(&run, &worse, Class::Match), "worse");
+        let log = report(&[(Class::Match, 99_900), (Class::PayloadMismatch, 500)], Some(0.01));
+        assert_eq!(changes(&run, &log, Class::PayloadMismatch), "worse", "that is more than a share can hide");
+    }
 }

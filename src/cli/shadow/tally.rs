@@ -31,6 +31,9 @@ impl Tally {
 
     /// Counts a line of a log. A drill's count nowhere.
     pub(super) fn count(&mut self, record: &Record) {
+        if let Some(share) = record.sample {
+            self.report.sampled(share);
+        }
         if record.modifiers.contains(&Modifier::Drill) {
             return;
         }
@@ -42,6 +45,7 @@ impl Tally {
             modifiers: record.modifiers.clone(),
             rules: record.rules.clone(),
             paths: record.diff.iter().map(|difference| difference.path.clone()).collect(),
+            weight: record.weight.unwrap_or(1).max(1),
         };
         let name = (record.instance.clone(), record.id.clone());
         if let Some(earlier) = self.units.get(&name) {

@@ -93,6 +93,12 @@ pub struct Record {
     pub rules: Vec<String>,
     pub diff: Vec<Difference>,
     pub routing_key: Option<String>,
+    /// Only in a log that does not hold every unit: the share of good and neutral ones that it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<f64>,
+    /// Only there: how many units like this one it stands for, itself included, since the one before; absent: itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u64>,
 }
 
 /// One side in a record.
@@ -155,6 +161,8 @@ impl Closed {
             rules: self.rules.clone(),
             diff,
             routing_key: text(&self.routing_key),
+            sample: None,
+            weight: None,
         }
     }
 }
