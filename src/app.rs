@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -172,6 +173,7 @@ impl App {
         let front = Arc::clone(&hub) as Arc<dyn crate::sockets::Front>;
         let http = listener.local_addr().map_err(other)?;
         let server = Arc::new(Server::new(listener, routes, cors, (front, auth), posts.clone(), &server_settings));
+        let guard = Arc::new(ArcSwap::from_pointee(guard::GuardView::new(settings.guard.mode)));
         let admin_state = Arc::new(Admin {
             control: Arc::clone(&control),
             hub: Arc::clone(&hub),
@@ -200,7 +202,7 @@ impl App {
             tasks: TaskTracker::new(),
             loaded,
         };
-        app.spawn(admin_listener, admin_state, ready, chat3, metrics);
+        app.spawn(admin_listener, admin_state, (ready, guard), chat3, metrics);
         Ok(app)
     }
 
@@ -208,7 +210,7 @@ impl App {
         &self,
         admin_listener: TcpListener,
         admin_state: Arc<Admin>,
-        ready: Arc<ready::Ready>,
+        (ready, guard_view): (Arc<ready::Ready>, Arc<ArcSwap<guard::GuardView>>),
         chat3: Chat3,
         metrics: PrometheusHandle,
     ) {
@@ -225,6 +227,7 @@ impl App {
             Arc::clone(&self.control),
             Arc::clone(&self.hub),
             Arc::clone(&self.desk),
+            guard_view,
         );
         self.tasks.spawn(guard.run(stop.clone()));
         let ended = stop.clone();

@@ -1,5 +1,6 @@
 //! Log and metrics of the process.
 
+mod labels;
 mod names;
 
 use std::io::IsTerminal as _;
@@ -48,13 +49,15 @@ pub fn metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .install_recorder()?;
-    for (name, kind, help) in METRICS {
+    for &(name, kind, help) in METRICS {
         match kind {
             Kind::Counter => metrics::describe_counter!(name, help),
             Kind::Gauge => metrics::describe_gauge!(name, help),
             Kind::Histogram => metrics::describe_histogram!(name, help),
         }
     }
+    labels::begin();
+    metrics::gauge!("bridge_build_info", "version" => crate::VERSION, "build" => crate::BUILD).set(1.0);
     Ok(handle)
 }
 

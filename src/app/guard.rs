@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bridge_core::guard::{Bounds, Guard as Core, Sample};
-use metrics::counter;
+use metrics::{counter, gauge};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, GuardMode};
@@ -12,8 +13,34 @@ use crate::delivery::Hub;
 use crate::flag::Control;
 use crate::shadow::Desk;
 
+/// What the guard is at the moment.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(super) struct GuardView {
+    /// `guard.mode`.
+    pub mode: GuardMode,
+    /// `off`, `armed`, `alarmed` (it would have rolled back), `acted`.
+    pub state: &'static str,
+    /// Why it spoke; `None` while it is off or armed.
+    pub why: Option<String>,
+}
+
+impl GuardView {
+    /// Before it has seen anything.
+    pub(super) fn new(mode: GuardMode) -> Self {
+        Self { mode, state: if mode == GuardMode::Off { "off" } else { "armed" }, why: None }
+    }
+
+    fn show(self, view: &ArcSwap<Self>) {
+        for state in ["off", "armed", "alarmed", "acted"] {
+            gauge!("bridge_guard", "state" => state).set(if state == self.state { 1.0 } else { 0.0 });
+        }
+        view.store(Arc::new(self));
+    }
+}
+
 pub(super) struct Guard {
     mode: GuardMode,
+    view: Arc<ArcSwap<GuardView>>,
     core: Core,
     control: Arc<Control>,
     hub: Arc<Hub>,
@@ -27,6 +54,7 @@ impl Guard {
         control: Arc<Control>,
         hub: Arc<Hub>,
         desk: Arc<Desk>,
+        view: Arc<ArcSwap<GuardView>>,
     ) -> Self {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let core = Core::new(Bounds {
@@ -37,11 +65,12 @@ impl Guard {
             period: ms(settings.period),
             window: ms(window),
         });
-        Self { mode: settings.mode, core, control, hub, desk }
+        Self { mode: settings.mode, view, core, control, hub, desk }
     }
 
     /// Looks once a second until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
+        GuardView::new(self.mode).show(&self.view);
         if self.mode == GuardMode::Off {
             return;
         }
@@ -54,6 +83,7 @@ impl Guard {
                 version = view.version;
                 if view.source != "guard" && view.stage.use_rabbitmq_updates() {
                     self.core.arm();
+                    GuardView::new(self.mode).show(&self.view);
                 }
             }
             let now = self.totals();
@@ -68,6 +98,8 @@ impl Guard {
             let Some(alarm) = self.core.observe(self.hub.now(), view.stage, sample) else { continue };
             let reason = alarm.to_string();
             counter!("bridge_guard_alarms_total", "cause" => alarm.cause()).increment(1);
+            let state = if self.mode == GuardMode::Act { "acted" } else { "alarmed" };
+            GuardView { mode: self.mode, state, why: Some(reason.clone()) }.show(&self.view);
             match self.mode {
                 GuardMode::Act => {
                     tracing::error!(%reason, "THE GUARD ROLLS BACK TO LEGACY");

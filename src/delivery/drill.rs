@@ -110,7 +110,7 @@ impl Hub {
 
     /// An update as if it came from the user's queue.
     pub fn drill_update(&self, delivery: Delivery) -> Disposition {
-        self.deliver(delivery)
+        self.take(delivery, true)
     }
 
     /// The user's queue is, or is not, ready.

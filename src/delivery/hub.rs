@@ -116,6 +116,7 @@ pub struct Hub {
     pub(super) updates: AtomicU64,
     pub(super) flow: Flow,
     pub(super) metrics: DeliveryMetrics,
+    unseen: DeliveryMetrics,
     pub(super) routes: Routes,
     pub(super) unreadable: Unreadable,
     /// The latest update and how late it came, in ms.
@@ -161,6 +162,7 @@ impl Hub {
             updates: AtomicU64::new(0),
             flow: Flow::default(),
             metrics: DeliveryMetrics::default(),
+            unseen: DeliveryMetrics::unseen(),
             routes,
             unreadable: Unreadable::default(),
             lag: Mutex::new((Millis(0), 0)),
@@ -309,7 +311,7 @@ impl Hub {
                 continue;
             }
             released += 1;
-            self.metrics.released(emission.why);
+            self.metrics_of(state.drill).released(emission.why);
             state.hand(self.bounds(), now, &sockets, &emission.payload);
             self.tap.fact(now, Fact::Released { user: user.clone(), key: emission.key, why: emission.why });
         }
@@ -323,7 +325,12 @@ impl Hub {
             socket.owed = None;
             socket.send(self.bounds(), now, packet.clone());
         }
-        self.metrics.resync(reason);
+        self.metrics_of(state.drill).resync(reason);
+    }
+
+    /// Where it is counted: nowhere for a drill's users.
+    pub(super) const fn metrics_of(&self, drill: bool) -> &DeliveryMetrics {
+        if drill { &self.unseen } else { &self.metrics }
     }
 }
 

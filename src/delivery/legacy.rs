@@ -190,13 +190,13 @@ impl Hub {
         };
         let decision = state.gate.arrive(now, &arrival);
         if decision.emit.is_empty() {
-            self.metrics.swallowed_legacy.increment(1);
+            self.metrics_of(state.drill).swallowed_legacy.increment(1);
         } else {
             state.hand(self.bounds(), now, &decision.emit, &arrival.payload);
-            self.metrics.emitted_legacy.increment(1);
+            self.metrics_of(state.drill).emitted_legacy.increment(1);
         }
         if decision.already {
-            self.metrics.deduplicated.increment(1);
+            self.metrics_of(state.drill).deduplicated.increment(1);
         }
         self.mind(user, state);
         if stage.shadow_mode() {

@@ -18,50 +18,7 @@ const A_SECOND_COUNT: u64 = 100_000_000_000;
 
 impl Inbox for Hub {
     fn deliver(&self, delivery: Delivery) -> Disposition {
-        self.metrics.received.increment(1);
-        let update = match Update::read(&delivery.body, self.unreadable.unique()) {
-            Ok(update) => update,
-            Err(error) => {
-                self.metrics.rejected(error.name());
-                self.unreadable.log(&delivery.routing_key, &error, self.now());
-                let fact = Fact::Rejected { user: delivery.header_user, entity: delivery.header_entity };
-                self.tap.fact(self.now(), fact);
-                return Disposition::Reject;
-            }
-        };
-        if update.repaired {
-            self.metrics.repaired.increment(1);
-        }
-        if *update.tenant != *self.settings.tenant {
-            self.metrics.foreign.increment(1);
-            return Disposition::Ack;
-        }
-        let named = self.routes.user_of(&delivery.routing_key, &update.user);
-        let reached = delivery.queue_of.as_ref().map(UserId::as_str).or(named).unwrap_or(&update.user);
-        let for_another = named.is_some_and(|user| *user != *update.user) || *reached != *update.user;
-        let Some(user) = UserId::new(reached).ok().and_then(|id| self.user(&id)) else {
-            if for_another {
-                self.metrics.leaked.increment(1);
-            } else {
-                self.metrics.nobody.increment(1);
-            }
-            self.updates.fetch_add(1, Ordering::Relaxed);
-            return Disposition::Ack;
-        };
-        let update = Arc::new(update);
-        let mut state = user.state.lock();
-        if !state.drill {
-            self.updates.fetch_add(1, Ordering::Relaxed);
-            if update.message.is_some() {
-                self.flow.came(self.now());
-            }
-        }
-        if for_another {
-            self.leaks(&user, &state, &delivery, &update);
-        } else {
-            self.update_arrives(&user, &mut state, &delivery, &update);
-        }
-        Disposition::Ack
+        self.take(delivery, false)
     }
 
     fn session(&self, up: bool) {
@@ -102,6 +59,55 @@ impl Inbox for Hub {
 }
 
 impl Hub {
+    /// Takes one Update, from the broker or from a drill, which is counted nowhere.
+    pub(super) fn take(&self, delivery: Delivery, drill: bool) -> Disposition {
+        let metrics = self.metrics_of(drill);
+        metrics.received.increment(1);
+        let update = match Update::read(&delivery.body, self.unreadable.unique()) {
+            Ok(update) => update,
+            Err(error) => {
+                metrics.rejected(error.name());
+                self.unreadable.log(&delivery.routing_key, &error, self.now());
+                let fact = Fact::Rejected { user: delivery.header_user, entity: delivery.header_entity };
+                self.tap.fact(self.now(), fact);
+                return Disposition::Reject;
+            }
+        };
+        if update.repaired {
+            metrics.repaired.increment(1);
+        }
+        if *update.tenant != *self.settings.tenant {
+            metrics.foreign.increment(1);
+            return Disposition::Ack;
+        }
+        let named = self.routes.user_of(&delivery.routing_key, &update.user);
+        let reached = delivery.queue_of.as_ref().map(UserId::as_str).or(named).unwrap_or(&update.user);
+        let for_another = named.is_some_and(|user| *user != *update.user) || *reached != *update.user;
+        let Some(user) = UserId::new(reached).ok().and_then(|id| self.user(&id)) else {
+            if for_another {
+                metrics.leaked.increment(1);
+            } else {
+                metrics.nobody.increment(1);
+            }
+            self.updates.fetch_add(1, Ordering::Relaxed);
+            return Disposition::Ack;
+        };
+        let update = Arc::new(update);
+        let mut state = user.state.lock();
+        if !state.drill {
+            self.updates.fetch_add(1, Ordering::Relaxed);
+            if update.message.is_some() {
+                self.flow.came(self.now());
+            }
+        }
+        if for_another {
+            self.leaks(&user, &state, &delivery, &update);
+        } else {
+            self.update_arrives(&user, &mut state, &delivery, &update);
+        }
+        Disposition::Ack
+    }
+
     fn update_arrives(&self, user: &Arc<User>, state: &mut State, delivery: &Delivery, update: &Arc<Update>) {
         let now = self.now();
         let kind = delivery.routing_key.rsplit('.').next().unwrap_or_default();
@@ -130,14 +136,14 @@ impl Hub {
         };
         let decision = state.gate.arrive(now, &arrival);
         if decision.emit.is_empty() {
-            self.metrics.swallowed_rabbitmq.increment(1);
+            self.metrics_of(state.drill).swallowed_rabbitmq.increment(1);
         } else {
             debug!(user = %user.id, sockets = decision.emit.len(), "sent update to client");
             state.hand(self.bounds(), now, &decision.emit, &arrival.payload);
-            self.metrics.emitted_rabbitmq.increment(1);
+            self.metrics_of(state.drill).emitted_rabbitmq.increment(1);
         }
         if decision.already {
-            self.metrics.deduplicated.increment(1);
+            self.metrics_of(state.drill).deduplicated.increment(1);
         }
         self.mind(user, state);
         if stage.shadow_mode() {
@@ -147,8 +153,10 @@ impl Hub {
     }
 
     fn leaks(&self, user: &User, state: &State, delivery: &Delivery, update: &Arc<Update>) {
-        self.metrics.leaked.increment(1);
-        self.unreadable.leaked(&delivery.routing_key, &update.user, &user.id, self.now());
+        self.metrics_of(state.drill).leaked.increment(1);
+        if !state.drill {
+            self.unreadable.leaked(&delivery.routing_key, &update.user, &user.id, self.now());
+        }
         if state.gate.stage().shadow_mode() {
             let kind = delivery.routing_key.rsplit('.').next().unwrap_or_default();
             let sockets = state.reached(kind);

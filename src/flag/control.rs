@@ -146,7 +146,7 @@ impl Control {
             }
         }
         hub.flip(state.stage, &state.rollout);
-        show_stage(state.stage);
+        show(state.stage, &state.rollout);
         let mut files = Files { store, audit };
         if let Some(from) = dropped {
             state.version += 1;
@@ -368,7 +368,7 @@ impl Control {
 
     /// The new flag, in memory.
     fn take(&self, state: &mut State, to: Stage, rollout: &Rollout, (actor, reason, source): (&str, &str, &str)) {
-        show_stage(to);
+        show(to, rollout);
         state.stage = to;
         state.rollout = rollout.clone();
         state.version += 1;
@@ -379,7 +379,8 @@ impl Control {
     }
 }
 
-fn show_stage(stage: Stage) {
+fn show(stage: Stage, rollout: &Rollout) {
+    metrics::gauge!("bridge_rollout_percent").set(rollout.percent);
     for each in Stage::ALL {
         metrics::gauge!("bridge_stage", "stage" => each.name()).set(if each == stage { 1.0 } else { 0.0 });
     }

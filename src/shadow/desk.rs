@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bridge_core::Millis;
 use bridge_core::compare::{Class, Closed, Comparator, Event, IgnoreRule, Limits, Record};
-use bridge_core::verdict::Target;
+use bridge_core::verdict::{self, Target};
 use hdrhistogram::Histogram;
 use metrics::{Counter, Gauge, counter, gauge, histogram};
 use parking_lot::Mutex;
@@ -59,6 +59,7 @@ pub struct Desk {
     open: Gauge,
     memory: Gauge,
     forgotten: Counter,
+    verdicts: [(verdict::Value, Gauge); 4],
 }
 
 #[derive(Default)]
@@ -166,6 +167,8 @@ impl Desk {
             open: gauge!("bridge_shadow_open"),
             memory: gauge!("bridge_shadow_memory_bytes"),
             forgotten: counter!("bridge_shadow_forgotten_total"),
+            verdicts: verdict::Value::ALL
+                .map(|value| (value, gauge!("bridge_verdict", "verdict" => value.name()))),
         }))
     }
 
@@ -215,6 +218,10 @@ impl Desk {
             let held = inner.comparator.bytes() + inner.comparator.facts();
             self.memory.set(gauge_value(u64::try_from(held).unwrap_or(u64::MAX)));
             self.forgotten.absolute(inner.comparator.forgotten());
+            let holds = inner.evidence.value(now);
+            for (value, gauge) in &self.verdicts {
+                gauge.set(if *value == holds { 1.0 } else { 0.0 });
+            }
             self.glance.store(Arc::new(inner.glance(now)));
             evidence
         };

@@ -12,8 +12,10 @@ use Kind::{Counter, Gauge, Histogram};
 
 /// Name, kind and help.
 #[rustfmt::skip]
-pub(super) const METRICS: [(&str, Kind, &str); 39] = [
+pub(super) const METRICS: &[(&str, Kind, &str)] = &[
     ("bridge_stage", Gauge, "1 for the stage that this instance is in, 0 for the others"),
+    ("bridge_rollout_percent", Gauge, "share of users that rabbitmq serves in `live` and `complete`, 0 to 100"),
+    ("bridge_build_info", Gauge, "1; its labels name version and build"),
     ("bridge_users", Gauge, "users with a socket, connected or lingering"),
     ("bridge_sockets", Gauge, "sockets, connected or lingering"),
     ("bridge_sockets_cut_total", Counter, "connections that the bridge ended: slow, resumed, unauthenticated"),
@@ -49,6 +51,8 @@ pub(super) const METRICS: [(&str, Kind, &str); 39] = [
     ("bridge_shadow_waiting_bytes", Gauge, "observations on their way to the comparator"),
     ("bridge_shadow_shed_total", Counter, "observations that did not fit"),
     ("bridge_shadow_log_lost_total", Counter, "records that are in no file: the disk did not take them"),
+    ("bridge_verdict", Gauge, "1 for the verdict that holds, 0 for the others"),
+    ("bridge_guard", Gauge, "1 for what the guard is: off, armed, alarmed (it would have rolled back), acted; 0 for the others"),
     ("bridge_guard_alarms_total", Counter, "times that the guard acted, or would have"),
     ("bridge_audit_lost_total", Counter, "audit entries that were let go because the disk has long been away"),
     ("bridge_state_writes_lost_total", Counter, "writes to state_dir that were let go because it hangs"),
@@ -83,6 +87,15 @@ mod tests {
             .flat_map(|source| source.match_indices("!(\"bridge_").map(|(at, _)| name(&source[at + 3..])))
             .filter(|name| name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()))
             .collect();
+        for source in &sources {
+            for (at, _) in source.match_indices("counter!(\"bridge_") {
+                let call = source[at..].split(')').next().unwrap();
+                if call.contains("=>") {
+                    let name = name(&call["counter!(\"".len()..]);
+                    assert!(super::super::labels::is_labelled(&name), "{name}: its series do not begin at 0");
+                }
+            }
+        }
         let described: BTreeSet<String> = METRICS.iter().map(|(name, ..)| (*name).to_owned()).collect();
         assert_eq!(used, described);
         let page = std::fs::read_to_string(root.join("migrations-docs/08-metrics.md")).unwrap();

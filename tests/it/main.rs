@@ -24,6 +24,7 @@ mod slow;
 mod soak;
 mod stages;
 mod tabs;
+mod telemetry;
 mod tls;
 mod topologies;
 mod upgrades;

@@ -41,6 +41,9 @@ pub enum Value {
 }
 
 impl Value {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Safe, Self::NotSafe, Self::Inconclusive, Self::Stale];
+
     /// The name in answers.
     #[must_use]
     pub const fn name(self) -> &'static str {

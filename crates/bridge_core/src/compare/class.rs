@@ -48,6 +48,27 @@ impl Class {
         )
     }
 
+    /// The causes that it has; none where it needs none.
+    #[must_use]
+    pub const fn causes(self) -> &'static [Cause] {
+        match self {
+            Self::MissingInRabbitmq => {
+                &[Cause::BrokerDown, Cause::QueueNotReady, Cause::Dropped, Cause::PartialFanout, Cause::NoUpdate]
+            }
+            Self::MissingInRabbitmqExpected => &[Cause::NotMember, Cause::NotSubscribed],
+            Self::MissingInLegacyExpected => &[Cause::EventNotInLegacy, Cause::PostedElsewhere, Cause::NotJoined],
+            Self::Indeterminate => {
+                &[Cause::Startup, Cause::Shed, Cause::Reconnected, Cause::StageChanged, Cause::PostUnknown]
+            }
+            Self::Match
+            | Self::PayloadMismatch
+            | Self::MissingInLegacyUnexpected
+            | Self::Duplicate
+            | Self::AudienceMismatch
+            | Self::Leak => &[],
+        }
+    }
+
     /// The name in records and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
