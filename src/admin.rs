@@ -4,9 +4,11 @@ mod flag;
 mod listener;
 mod pages;
 mod shadow;
+mod status;
 
 pub use listener::serve;
 pub(crate) use pages::file as page;
+pub use status::{About, Sight};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +48,10 @@ pub struct Admin {
     pub window: Duration,
     /// The tenant, for a drill.
     pub tenant: String,
+    /// What does not change.
+    pub about: About,
+    /// What others know.
+    pub sight: Arc<dyn Sight>,
 }
 
 /// The routes.
@@ -60,6 +66,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/shadow/stream", get(shadow::stream))
         .route("/admin/shadow/reset", post(shadow::reset))
         .route("/admin/drill", post(shadow::drill))
+        .route("/admin/status", get(status::get))
         .route("/admin/sessions", get(sessions))
         .route("/admin/queues", get(queues))
         .route("/metrics", get(metrics))

@@ -184,6 +184,8 @@ impl App {
             open_metrics: settings.admin.open_metrics,
             window: settings.shadow.window,
             tenant: settings.chat3.tenant_id.clone(),
+            about: parts::about(&loaded, clock),
+            sight: Arc::new(parts::Sight { ready: Arc::clone(&ready), guard: Arc::clone(&guard) }),
         });
         let app = Self {
             http,

@@ -3,13 +3,43 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bridge_core::gate::Limits;
 use serde_json::Value;
 
+use super::guard::GuardView;
+use super::ready::Ready;
+use crate::admin;
 use crate::broker::{AmqpBroker, Broker, EmbeddedBroker, Inbox};
 use crate::clock::Clock;
-use crate::config::{Audience, Settings};
+use crate::config::{Audience, Loaded, Settings};
 use crate::delivery::{Hub, HubSettings, Served};
+use crate::http::Readiness as _;
+
+/// What the admin side shows of other rooms.
+pub(super) struct Sight {
+    pub(super) ready: Arc<Ready>,
+    pub(super) guard: Arc<ArcSwap<GuardView>>,
+}
+
+impl admin::Sight for Sight {
+    fn chat3_up(&self) -> bool {
+        self.ready.facts().chat3
+    }
+
+    fn guard(&self) -> Value {
+        serde_json::to_value(&**self.guard.load()).unwrap_or_default()
+    }
+}
+
+pub(super) fn about(loaded: &Loaded, clock: Clock) -> admin::About {
+    admin::About {
+        instance: loaded.settings.instance_id.clone(),
+        environment: loaded.environment,
+        started_at: crate::clock::iso(clock.now()),
+        nodes: Vec::new(),
+    }
+}
 
 pub(super) fn served(settings: &Settings) -> Served {
     Served { stage: settings.stage(), rollout: settings.flag.rollout.clone() }

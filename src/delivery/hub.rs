@@ -104,6 +104,8 @@ pub struct Hub {
     pub(super) session_up: AtomicBool,
     /// When the session was lost; 0 while it is up or never was.
     pub(super) session_lost_at: AtomicU64,
+    /// Since when it is up, or down.
+    pub(super) session_since: AtomicU64,
     pub(super) dialogs: Dialogs,
     /// POSTs forwarded to Chat3 and not yet answered, by number.
     pub(super) posts_open: DashMap<u64, OpenPost>,
@@ -154,6 +156,7 @@ impl Hub {
             changed: watch::Sender::new(0),
             session_up: AtomicBool::new(false),
             session_lost_at: AtomicU64::new(0),
+            session_since: AtomicU64::new(clock.now().0),
             dialogs: Dialogs::default(),
             posts_open: DashMap::new(),
             posts: AtomicU64::new(0),
@@ -181,6 +184,12 @@ impl Hub {
     #[must_use]
     pub fn now(&self) -> Millis {
         self.clock.now()
+    }
+
+    /// Since when the broker session is up, or down: since the start where it was never up.
+    #[must_use]
+    pub fn session_since(&self) -> Millis {
+        Millis(self.session_since.load(Ordering::Acquire))
     }
 
     /// The present flag.

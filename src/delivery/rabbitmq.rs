@@ -23,7 +23,9 @@ impl Inbox for Hub {
 
     fn session(&self, up: bool) {
         let now = self.now();
-        self.session_up.store(up, Ordering::Release);
+        if self.session_up.swap(up, Ordering::AcqRel) != up {
+            self.session_since.store(now.0, Ordering::Release);
+        }
         self.session_lost_at.store(if up { 0 } else { now.0 }, Ordering::Release);
         self.tap.fact(now, Fact::Session { up });
         self.changed.send_modify(|count| *count += 1);

@@ -82,3 +82,32 @@ fn counters_begin_at_0_and_a_drill_moves_none_and_a_leak_moves_those_that_are_wa
         assert!(grown.iter().all(|(_, by)| (by - 1.0).abs() < 1e-9), "{grown:?}");
     }
 }
+
+#[test]
+fn the_status_says_what_is_looked_at_first() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("live").env("BRIDGE_INSTANCE_ID", "status-1").start().ready();
+    let status = |bridge: &Bridge| {
+        let (code, status) = bridge.admin(Method::GET, "/admin/status", None);
+        assert_eq!(code, 200, "{status}");
+        status
+    };
+    let live = status(&bridge);
+    assert_eq!(
+        (&live["instance"], &live["environment"], &live["stage"], &live["transition"]),
+        (&json!("status-1"), &json!("development"), &json!("live"), &Value::Null),
+        "{live:#}"
+    );
+    assert_eq!((&live["rollout"]["percent"], &live["verdict"]), (&json!(100.0), &json!("INCONCLUSIVE")));
+    assert_eq!((&live["broker"]["up"], &live["broker"]["blocked"]), (&json!(true), &json!(false)));
+    assert_eq!(live["guard"], json!({"mode": "observe", "state": "armed", "why": null}));
+    assert_eq!((&live["chat3"]["up"], &live["nodes"]), (&json!(true), &json!([])));
+    let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(time(&live["broker"]["since"]) >= time(&live["started_at"]));
+    assert!(!live["version"].as_str().unwrap().is_empty());
+    assert_eq!(bridge.rollback().0, 200);
+    eventually("drained", s(20), || (status(&bridge)["transition"].is_null()).then_some(()));
+    let legacy = status(&bridge);
+    assert_eq!((&legacy["stage"], &legacy["broker"]["up"]), (&json!("legacy"), &json!(false)), "{legacy:#}");
+    assert_eq!(bridge.without_token("/admin/status").0, 401);
+}

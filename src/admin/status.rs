@@ -1,0 +1,53 @@
+//! `GET /admin/status`: what a person in an incident looks at first.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::Admin;
+use crate::clock::iso;
+use crate::config::Environment;
+
+/// What does not change while the process runs.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Name of the instance.
+    pub instance: String,
+    /// Its environment.
+    pub environment: Environment,
+    /// When it started, ISO-8601.
+    pub started_at: String,
+    /// Admin addresses of the fleet's instances; empty: alone.
+    pub nodes: Vec<String>,
+}
+
+/// What other rooms know and this one shows.
+pub trait Sight: Send + Sync + 'static {
+    /// Whether Chat3 answered lately.
+    fn chat3_up(&self) -> bool;
+    /// `{mode, state, why}` of the guard.
+    fn guard(&self) -> Value;
+}
+
+pub(super) async fn get(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    let flag = admin.control.view();
+    let session = admin.broker.as_ref().map(|broker| broker.session().borrow().clone()).unwrap_or_default();
+    let About { instance, environment, started_at, nodes } = &admin.about;
+    Json(json!({
+        "instance": instance,
+        "version": crate::VERSION,
+        "build": crate::BUILD,
+        "environment": environment,
+        "stage": flag.stage,
+        "rollout": flag.rollout,
+        "transition": flag.transition,
+        "broker": {"up": session.up, "since": iso(admin.hub.session_since()), "blocked": session.blocked},
+        "chat3": {"up": admin.sight.chat3_up()},
+        "guard": admin.sight.guard(),
+        "verdict": admin.desk.verdict(),
+        "started_at": started_at,
+        "nodes": nodes,
+    }))
+}
