@@ -27,6 +27,9 @@ function element(name, text, className) {
 
 const kindOf = (name) => (GOOD.has(name) ? "good" : NEUTRAL.has(name) ? "neutral" : "bad");
 
+const percent = (share) => `${Number((share * 100).toPrecision(2))} %`;
+const duration = (seconds) => (seconds < 7_200 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3_600)} h`);
+
 function showFlag(flag) {
   stage = flag.stage;
   for (const item of $("#stages").children) item.classList.toggle("on", item.dataset.stage === stage);
@@ -56,10 +59,10 @@ function showSummary(summary) {
     return row;
   });
   $("#classes tbody").replaceChildren(...rows);
-  const bound = verdict.upper_bound == null ? "–" : Number(verdict.upper_bound).toExponential(2);
-  $("#missing").textContent = `Verdict over ${verdict.messages} messages, fault rate below ${bound}.`
-    + (verdict.missing?.length ? ` Missing: ${[verdict.missing].flat().join("; ")}.` : "")
-    + (verdict.eta == null ? "" : ` Expected in ${Math.ceil(verdict.eta / 60)} min.`);
+  $("#missing").textContent = `${verdict.says}.`
+    + (verdict.value === "NOT_SAFE" ? "" : (verdict.messages ? ` The rate is below ${percent(verdict.upper_bound)}.` : "")
+      + (verdict.missing?.length ? ` Missing: ${verdict.missing.join("; ")}.` : "")
+      + (verdict.eta == null ? "" : ` Expected in ${duration(verdict.eta)}.`));
 }
 
 function addRecord(record) {

@@ -3,6 +3,7 @@
 mod report;
 mod source;
 mod tally;
+mod verdict;
 mod wait;
 
 use std::path::PathBuf;

@@ -112,7 +112,7 @@ fn a_pipeline_waits_for_the_verdict_and_after_a_fix_the_evidence_begins_anew() {
     assert_eq!(run(&["report"]).0, Some(64));
     let (code, out, err) = run(&["wait", "--timeout", "1s"]);
     assert_eq!((code, out.as_str()), (Some(6), ""), "{err}");
-    assert!(err.contains("INCONCLUSIVE: 0 of 0 messages bad"), "{err}");
+    assert!(err.contains("0 of 0 messages bad; INCONCLUSIVE at a target of 30 %"), "{err}");
     let mut js = Js::start();
     js.sign_on("a", &bridge, "wait_a");
     js.join("a", &dialog);
@@ -121,7 +121,7 @@ fn a_pipeline_waits_for_the_verdict_and_after_a_fix_the_evidence_begins_anew() {
     closed(&bridge, 30);
     let (code, out, err) = run(&["wait"]);
     assert_eq!(code, Some(7), "{out}{err}");
-    assert!(out.contains("NOT_SAFE: 30 of 30 messages bad"), "{out}");
+    assert!(out.contains("30 of 30 messages bad (100 %); NOT_SAFE at a target of 30 %"), "{out}");
     world.chat3.set_faults(Faults::default());
 
     for body in

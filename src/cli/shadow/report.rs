@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use bridge_core::compare::{Cause, Class, Modifier};
+use bridge_core::verdict::{self, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::verdict::{Seen, line, pooled};
 use crate::cli::print;
+use crate::clock::Clock;
 
 type Counts = BTreeMap<String, u64>;
 
@@ -27,6 +30,14 @@ pub(super) struct Report {
     /// Of each instance.
     skew_ms: Vec<Value>,
     verdicts: Vec<Value>,
+    /// The verdict of all instances together, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pooled: Option<Verdict>,
+    /// What they come from, and as they are shown: each one's, and the one of all last.
+    #[serde(skip)]
+    seen: Vec<Seen>,
+    #[serde(skip)]
+    answers: Vec<Verdict>,
     indeterminate_max: f64,
     /// Units of each kind that may be missing in `closed`, because the log holds a share of the good and neutral ones:
     /// those after the last that was written.
@@ -123,6 +134,7 @@ impl Report {
         }
         self.skew_ms.push(summary["skew_ms"].clone());
         self.verdicts.push(summary["verdict"].clone());
+        self.seen.extend(Seen::deserialize(summary));
         self.indeterminate_max = summary["indeterminate_max"].as_f64().unwrap_or(self.indeterminate_max);
     }
 
@@ -141,6 +153,13 @@ impl Report {
     }
 
     pub(super) fn finish(&mut self) {
+        let now = Clock::default().now();
+        self.answers = self.seen.iter().filter_map(|one| pooled(std::slice::from_ref(one), now)).collect();
+        if self.seen.len() > 1 {
+            let all = pooled(&self.seen, now);
+            self.pooled = all.clone();
+            self.answers.extend(all);
+        }
         if let Some(share) = self.sample {
             // So many in a row are not written in one case of a thousand.
             let misses = (0.001_f64).ln() / (1.0 - share.clamp(1e-9, 1.0 - 1e-9)).ln();
@@ -170,7 +189,10 @@ impl Report {
             .filter(|class| class.is_bad() || *class == Class::Match)
             .map(|own| self.class(own))
             .sum();
-        let stale = self.verdicts.iter().any(|verdict| verdict["value"] == "STALE");
+        let stale = match &self.pooled {
+            Some(all) => all.value == verdict::Value::Stale,
+            None => self.verdicts.iter().any(|verdict| verdict["value"] == "STALE"),
+        };
         // Nothing compared speaks for nothing.
         let bits = [
             (4, any(&[Class::PayloadMismatch, Class::AudienceMismatch])),
@@ -228,19 +250,12 @@ impl Report {
                 example["message"]
             ));
         }
-        for verdict in &self.verdicts {
-            let missing: Vec<&str> =
-                verdict["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let missing =
-                if missing.is_empty() { String::new() } else { format!("; missing: {}", missing.join("; ")) };
-            let eta = verdict["eta"].as_u64().map_or_else(String::new, |eta| {
-                format!("; expected in {}", humantime::format_duration(std::time::Duration::from_secs(eta)))
-            });
-            let bound = verdict["upper_bound"].as_f64().unwrap_or(1.0);
-            let (value, messages) = (verdict["value"].as_str().unwrap_or_default(), &verdict["messages"]);
-            print::data(&format!(
-                "verdict: {value} over {messages} messages, rate of bad ones below {bound:.2e}{missing}{eta}"
-            ));
+        let many = self.answers.len() > 1;
+        for (place, answer) in self.answers.iter().enumerate() {
+            // The last one is of all.
+            let source = self.sources.get(place).map_or("together", String::as_str);
+            let label = if many { format!("verdict of {source}") } else { "verdict".into() };
+            print::data(&format!("{label}: {}", line(answer)));
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use bridge_core::Millis;
-use bridge_core::verdict::{Evidence, Target, Value as Reached, Verdict};
+use bridge_core::verdict::{Value as Reached, Verdict};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Shown;
+use super::verdict::{Seen, line, pooled};
 use crate::cli::node::{Answer, Node, said};
 use crate::cli::{Failure, print};
 use crate::clock::Clock;
@@ -39,13 +39,6 @@ pub(in crate::cli) struct WaitArgs {
     timeout: Duration,
 }
 
-/// What one instance has.
-#[derive(Clone, Debug, Deserialize)]
-struct Seen {
-    evidence: Evidence,
-    target: Target,
-}
-
 pub(super) async fn run(args: WaitArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let (mut last, mut told) = (String::new(), None::<Instant>);
@@ -56,13 +49,13 @@ pub(super) async fn run(args: WaitArgs) -> Result<(), Failure> {
             Err(Failure::Code(_, reason)) => Err(reason),
             Err(other) => return Err(other),
         };
-        let line = match &asked {
-            Ok(verdict) => progress(verdict),
+        let said = match &asked {
+            Ok(verdict) => line(verdict),
             Err(reason) => reason.clone(),
         };
-        if line != last || told.is_none_or(|told| told.elapsed() >= SAY) {
-            print::say(&line);
-            (last, told) = (line, Some(Instant::now()));
+        if said != last || told.is_none_or(|told| told.elapsed() >= SAY) {
+            print::say(&said);
+            (last, told) = (said, Some(Instant::now()));
         }
         if let Ok(verdict) = asked {
             if verdict.value.name() == args.verdict {
@@ -110,35 +103,10 @@ async fn ask(nodes: &[Node]) -> Result<Result<Verdict, String>, Failure> {
     Ok(pooled(&all, Clock::default().now()).ok_or_else(|| "no instance has that name".into()))
 }
 
-/// By the strictest target where instances have different ones.
-fn pooled(all: &[Seen], now: Millis) -> Option<Verdict> {
-    let target = all.iter().map(|seen| &seen.target).min_by(|a, b| a.rate.total_cmp(&b.rate))?;
-    let evidence: Vec<Evidence> = all.iter().map(|seen| seen.evidence.clone()).collect();
-    Some(Evidence::pooled(&evidence, target, now).verdict(target, now))
-}
-
-fn progress(verdict: &Verdict) -> String {
-    let Verdict { value, missing, messages, bad, eta, .. } = verdict;
-    let mut line = format!("{}: {bad} of {messages} messages bad", value.name());
-    if *value == Reached::NotSafe {
-        return line;
-    }
-    if !missing.is_empty() {
-        line.push_str(&format!("; missing: {}", missing.join("; ")));
-    }
-    if let Some(eta) = eta {
-        // In steps that a person reads; it would change with every look otherwise.
-        let step = if *eta < 120 { 10 } else { 60 };
-        let eta = Duration::from_secs(eta.div_ceil(step) * step);
-        line.push_str(&format!("; expected in {}", humantime::format_duration(eta)));
-    }
-    line
-}
-
 fn show(verdict: &Verdict, json: bool) {
     if json {
         print::json(&serde_json::to_value(verdict).unwrap_or(Value::Null));
     } else {
-        print::data(&progress(verdict));
+        print::data(&line(verdict));
     }
 }
