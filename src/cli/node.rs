@@ -11,8 +11,15 @@ use super::Failure;
 /// Which instances are asked.
 #[derive(Clone, Debug, Args)]
 pub(super) struct NodeArgs {
-    /// Admin address of an instance; can be repeated. `dns+http://name:port` is every address of the name.
-    #[arg(long = "node", value_name = "URL", default_value = "http://127.0.0.1:3002")]
+    /// Admin address of an instance, http://host:port or host:port; can be repeated. `dns+http://name:port` is every
+    /// address of the name.
+    #[arg(
+        long = "node",
+        value_name = "URL",
+        env = "BRIDGE_NODES",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:3002"
+    )]
     nodes: Vec<String>,
     /// Bearer token of the admin side.
     #[arg(long, env = "BRIDGE_ADMIN__TOKEN", hide_env_values = true, default_value = "")]
@@ -64,9 +71,10 @@ async fn addresses(given: &str) -> Result<Vec<String>, Failure> {
         Some(plain) => (true, plain),
         None => (false, given),
     };
+    let plain = &if plain.contains("://") { plain.to_owned() } else { format!("http://{plain}") };
     let url = url::Url::parse(plain).map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(wrong("must be http://host:port or dns+http://name:port"));
+        return Err(wrong("must be http://host:port, host:port or dns+http://name:port"));
     }
     if !by_name {
         return Ok(vec![plain.trim_end_matches('/').to_owned()]);

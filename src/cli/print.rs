@@ -1,8 +1,8 @@
 //! Printing. A reader that goes away (`| head`) is no error.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::{NOTHING, UTF8_HORIZONTAL_ONLY};
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
@@ -21,10 +21,16 @@ pub(super) fn json(value: &impl Serialize) {
     data(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// A table with this head.
+/// A table with this head; plain columns where nobody looks.
 pub(super) fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
+    if std::io::stdout().is_terminal() {
+        table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    } else {
+        // For `awk`: one row, one line.
+        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    }
+    table.set_header(head);
     table
 }
 

@@ -112,7 +112,7 @@ fn a_pipeline_waits_for_the_verdict_and_after_a_fix_the_evidence_begins_anew() {
     assert_eq!(run(&["report"]).0, Some(64));
     let (code, out, err) = run(&["wait", "--timeout", "1s"]);
     assert_eq!((code, out.as_str()), (Some(6), ""), "{err}");
-    assert!(err.contains("0 of 0 messages bad; INCONCLUSIVE at a target of 30 %"), "{err}");
+    assert!(err.contains("0 of 0 messages bad (0 %); INCONCLUSIVE at a target of 30 %"), "{err}");
     let mut js = Js::start();
     js.sign_on("a", &bridge, "wait_a");
     js.join("a", &dialog);
@@ -204,4 +204,30 @@ fn a_run_and_its_own_sampled_log_show_no_difference() {
     let diff: Value = serde_json::from_str(&out).unwrap();
     let rows = diff["rows"].as_array().unwrap();
     assert!(rows.len() >= 2 && rows.iter().all(|row| row["change"] == "same"), "{diff:#}");
+}
+
+#[test]
+fn instances_are_named_by_a_variable_and_tables_in_a_pipe_are_plain_columns() {
+    let world = World::shared(StandInOptions::default());
+    let (one, other) = (world.setup("shadow").start().ready(), world.setup("shadow").start().ready());
+    let host = |bridge: &Bridge| bridge.admin.trim_start_matches("http://").to_owned();
+    let output = Command::new(env!("CARGO_BIN_EXE_updates-bridge"))
+        .args(["flag", "show"])
+        .env("BRIDGE_ADMIN__TOKEN", "an admin token of some length")
+        .env("BRIDGE_NODES", format!("{},{}", host(&one), other.admin))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.is_ascii() || !text.contains('─'), "{text}");
+    let row = |bridge: &Bridge| {
+        let line = text.lines().find(|line| line.contains(&bridge.admin)).unwrap();
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!((&row(&one)[1], &row(&other)[1]), (&"shadow".to_owned(), &"shadow".to_owned()));
+    let (code, out, _) = shadow(&["report", "--node", &one.admin, "--node", &host(&other)]);
+    assert_eq!(code, Some(64));
+    let labels: Vec<&str> = out.lines().filter_map(|line| line.strip_prefix("verdict of ")).collect();
+    assert_eq!(labels.len(), 3, "{out}");
+    assert!(labels[2].starts_with("together: 0 of 0 messages bad (0 %); INCONCLUSIVE"), "{out}");
 }
