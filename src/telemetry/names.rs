@@ -50,6 +50,7 @@ pub(super) const METRICS: &[(&str, Kind, &str)] = &[
     ("bridge_shadow_memory_bytes", Gauge, "what the comparator holds"),
     ("bridge_shadow_waiting_bytes", Gauge, "observations on their way to the comparator"),
     ("bridge_shadow_shed_total", Counter, "observations that did not fit"),
+    ("bridge_shadow_forgotten_total", Counter, "facts let go before their time, for want of memory: what might have rested on them is `indeterminate`"),
     ("bridge_shadow_log_lost_total", Counter, "records that are in no file: the disk did not take them"),
     ("bridge_verdict", Gauge, "1 for the verdict that holds, 0 for the others"),
     ("bridge_guard", Gauge, "1 for what the guard is: off, armed, alarmed (it would have rolled back), acted; 0 for the others"),
