@@ -134,6 +134,15 @@ impl Phase {
     }
 }
 
+/// The stream that [`serve`] was given, and what was read of it beyond the request, once a request ended HTTP on it.
+/// `None`: it was served by somebody else.
+pub(crate) fn upgraded<I: AsyncRead + AsyncWrite + Unpin + 'static>(
+    upgraded: hyper::upgrade::Upgraded,
+) -> Option<(I, bytes::Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<Watched<I>>>().ok()?;
+    Some((parts.io.into_inner().io, parts.read_buf))
+}
+
 /// Notes that bytes came.
 struct Watched<I> {
     io: I,

@@ -7,7 +7,6 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -45,9 +44,12 @@ pub(crate) fn switching(accept: HeaderValue) -> Response {
 /// The connection itself once the answer has left, and what was read of it already.
 pub(crate) async fn stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
     let upgraded = timeout(LEAVES, upgrade).await.ok()?.ok()?;
-    let parts = upgraded.downcast::<TokioIo<ReceiptIo<TcpStream>>>().ok()?;
+    let Some((io, read)) = crate::listener::upgraded::<ReceiptIo<TcpStream>>(upgraded) else {
+        tracing::error!("a WebSocket came over a connection that the client side does not serve");
+        return None;
+    };
     // A copy: the buffer that the request was read into is given back.
-    Some((parts.io.into_inner().into_inner(), Bytes::copy_from_slice(&parts.read_buf)))
+    Some((io.into_inner(), Bytes::copy_from_slice(&read)))
 }
 
 #[cfg(test)]
