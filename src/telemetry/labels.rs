@@ -13,6 +13,7 @@ type Series = Vec<(&'static str, &'static str)>;
 #[rustfmt::skip]
 const BY_ONE: &[(&str, &str, &[&str])] = &[
     ("bridge_audience_incomplete_total", "cause", &["late", "unknown"]),
+    ("bridge_forwards_refused_total", "share", &["user", "all"]),
     ("bridge_sockets_cut_total", "reason", &["slow", "resumed", "unauthenticated"]),
     ("bridge_copies_released_total", "why", &["flushed", "rescued"]),
     ("bridge_resync_total", "reason", &["broker_lost", "queue_lost", "late_queue", "slow_client", "resume_failed"]),

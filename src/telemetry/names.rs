@@ -47,7 +47,7 @@ pub(super) const METRICS: &[(&str, Kind, &str)] = &[
     ("bridge_shadow_amended_total", Counter, "units whose late twin changed their class"),
     ("bridge_shadow_open", Gauge, "units that are open"),
     ("bridge_shadow_skew_seconds", Histogram, "time between the two copies of a pair, either way"),
-    ("bridge_shadow_memory_bytes", Gauge, "what the comparator holds"),
+    ("bridge_shadow_memory_bytes", Gauge, "what the comparator holds: units with their payloads, and facts"),
     ("bridge_shadow_waiting_bytes", Gauge, "observations on their way to the comparator"),
     ("bridge_shadow_shed_total", Counter, "observations that did not fit"),
     ("bridge_shadow_forgotten_total", Counter, "facts let go before their time, for want of memory: what might have rested on them is `indeterminate`"),
