@@ -29,6 +29,8 @@ use crate::config::Handshake;
 const LARGEST_MESSAGE: usize = 256 * 1024;
 /// The library's own packets that may wait for one client.
 const LIBRARY_PACKETS: usize = 256;
+/// Bytes of events that wait for a client that does not take its answers.
+const WAITING_BYTES_UNANSWERED: usize = WAITING_BYTES / 8;
 /// How long a client that is sent away may take to take what it is told.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -155,15 +157,18 @@ fn listen(socket: &SocketRef) {
         let ack = id.map(|id| Box::new(move |answer: Value| answering.acknowledge(id, &answer)) as Ack);
         let least = WAITING_BYTES / WAITING;
         let bytes = u32::try_from((weight(&data) + event.len()).clamp(least, WAITING_BYTES)).unwrap_or(u32::MAX);
+        let is_full = inbound.0.lock().link.as_ref().is_some_and(|link| link.is_full());
+        let most = if is_full { WAITING_BYTES_UNANSWERED } else { WAITING_BYTES };
+        let fits = WAITING_BYTES.saturating_sub(places.available_permits()) + bytes as usize <= most;
         match Arc::clone(&places).try_acquire_many_owned(bytes) {
-            Ok(place) => {
+            Ok(place) if fits => {
                 if let Some(sender) = &inbound.0.lock().sender {
                     // There is room: each has a place. It fails when nobody serves the client any more.
                     let _served =
                         sender.try_send(Incoming { event, data, ack, place: Some(place), expected: false });
                 }
             }
-            Err(_) => {
+            _ => {
                 let link = inbound.0.lock().link.clone();
                 if let Some(link) = link {
                     too_many(&*link, &event, ack);

@@ -171,7 +171,8 @@ fn clients_that_do_not_read_their_acks_are_bounded() {
     let all: Vec<String> = (0..100).map(kind).collect();
     // Each of these is answered with all hundred.
     let one: String = (0..250).map(|n| format!("42{n}{}\n", json!(["subscribe", [kind(0)]]))).collect();
-    let mut peak = 0;
+    let before = bridge.resident();
+    let mut peak = before;
     runtime().block_on(async {
         let mut sockets = Vec::new();
         for n in 0..20 {
@@ -201,7 +202,9 @@ fn clients_that_do_not_read_their_acks_are_bounded() {
         }
         drop(sockets);
     });
-    println!("peak: {peak} bytes");
-    assert!(peak < 150 * 1024 * 1024, "{peak} bytes");
+    println!("{before} bytes before, {peak} at most");
+    // For each an outbox of 1 MiB, events of 1 MiB at most that wait, and what allocators take for them. A build for
+    // tests is larger from its beginning than one for use, so the growth is looked at.
+    assert!(peak - before < 120 * 1024 * 1024, "{before} bytes before, {peak} at most");
     eventually("it serves others", s(10), || (bridge.get("/healthz").0 == 200).then_some(()));
 }
