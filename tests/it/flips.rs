@@ -212,8 +212,8 @@ fn a_worker_that_was_behind_brings_nothing_twice_after_an_unforced_way_to_live()
     }
     world.chat3.set_faults(Faults::default());
     bridge.say("behind_a", &dialog, "after");
-    js.wait_count("behind_b", "update", 1, s(20));
     for user in ["behind_a", "behind_b"] {
+        js.wait_count(user, "update", 1, s(20));
         let got = js.got(user, "update");
         assert_eq!(got.len(), 1, "{user}: {got:?}");
         assert_eq!(js.got(user, "message:new").len(), 5);
