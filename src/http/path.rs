@@ -75,9 +75,16 @@ fn readings(path: &[u8]) -> Option<HashSet<Vec<u8>>> {
     }
     let mut unread = vec![path.to_vec()];
     while let Some(reading) = unread.pop() {
-        for reader in
-            [decoded, letters_decoded, slashes_turned, slashes_merged, dots_resolved, cut, parameters_cut]
-        {
+        for reader in [
+            decoded,
+            letters_decoded,
+            slashes_turned,
+            slashes_merged,
+            dots_resolved,
+            cut,
+            ends_trimmed,
+            parameters_cut,
+        ] {
             let other = reader(&reading);
             if !readings.contains(&other) {
                 if readings.len() >= READINGS {
@@ -155,6 +162,12 @@ fn dots_resolved(path: &[u8]) -> Vec<u8> {
 /// What stands before a query, a fragment or the end of a C string.
 fn cut(path: &[u8]) -> Vec<u8> {
     path.split(|byte| matches!(byte, b'?' | b'#' | 0)).next().unwrap_or_default().to_vec()
+}
+
+/// Without spaces and control characters at its end, as URL parsers of browsers and Node read what was decoded before.
+fn ends_trimmed(path: &[u8]) -> Vec<u8> {
+    let end = path.iter().rposition(|&byte| byte > b' ').map_or(0, |last| last + 1);
+    path[..end].to_vec()
 }
 
 /// Without the parameters of each segment.

@@ -37,6 +37,8 @@ fn spellings_of_the_route_are_the_route() {
         "/api/messages/dialog/dlg_A%23x",
         "/api/messages/dialog/dlg_A%00",
         "/api/mess%0aages/dialog/dlg_A",
+        "/api/./messages/dialog/dlg_A%20",
+        "/api/messages/dialog/dlg_A%20%09",
     ] {
         assert_eq!(dialog_of(path).as_deref(), Some("dlg_A"), "{path}");
     }
