@@ -80,7 +80,7 @@ pub struct Arrival<P> {
 }
 
 /// Why a copy goes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
     /// A flip flushed the ring.
     Flushed,
@@ -252,6 +252,12 @@ impl<P: Clone> Gate<P> {
     #[must_use]
     pub fn needs_tick(&self) -> bool {
         !self.ring.is_empty() || self.draining.is_some()
+    }
+
+    /// When [`Self::tick`] has something to do for the ring or an overlap at the latest; the ledger can wait.
+    #[must_use]
+    pub fn wakes(&self) -> Option<Millis> {
+        self.ring.closes(self.limits.window).into_iter().chain(self.draining).min()
     }
 
     /// Whether nothing at all is remembered.

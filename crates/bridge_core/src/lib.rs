@@ -11,6 +11,7 @@ pub mod guard;
 pub mod id;
 pub mod key;
 pub mod message;
+pub mod recipient;
 pub mod stage;
 pub mod time;
 pub mod update;

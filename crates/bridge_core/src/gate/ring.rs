@@ -114,6 +114,11 @@ impl<P> Ring<P> {
         }
     }
 
+    /// When the first window closes.
+    pub(super) fn closes(&self, window: u64) -> Option<Millis> {
+        self.held.front().map(|held| held.at.plus(window))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }

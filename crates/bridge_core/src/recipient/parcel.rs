@@ -1,0 +1,146 @@
+//! What goes to a socket.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::key::{Key, MessageId};
+use crate::update::Update;
+use crate::{DialogId, Millis, UserId};
+
+/// What passes the gate, as cheap to clone as a pointer.
+#[derive(Clone, Debug)]
+pub enum Copy {
+    /// Chat3's createMessage answer.
+    Legacy(Arc<LegacyCopy>),
+    /// An update.
+    Update(Arc<Update>),
+}
+
+/// Chat3's createMessage answer on its way to a room.
+#[derive(Debug)]
+pub struct LegacyCopy {
+    /// `data` of the answer, as it came.
+    pub data: Arc<RawValue>,
+    /// The dialog of the request path.
+    pub dialog: DialogId,
+    /// The message's names.
+    pub message: MessageId,
+    /// Its key.
+    pub key: Key,
+    /// Who posted it.
+    pub sender: UserId,
+}
+
+impl Copy {
+    /// The names of the created message; `None` for other updates.
+    #[must_use]
+    pub fn message(&self) -> Option<&MessageId> {
+        match self {
+            Self::Legacy(legacy) => Some(&legacy.message),
+            Self::Update(update) => update.message.as_ref(),
+        }
+    }
+
+    /// What it is a copy of.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Legacy(legacy) => &legacy.key,
+            Self::Update(update) => &update.key,
+        }
+    }
+
+    /// Bytes of its body.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Legacy(legacy) => legacy.data.get().len(),
+            Self::Update(update) => update.body.get().len(),
+        }
+    }
+}
+
+/// Why a client missed something that the bridge can't give it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The session with the broker was lost and is back.
+    BrokerLost,
+    /// The user's queue was lost and was made anew.
+    QueueLost,
+    /// The queue was not live in time when the client signed on.
+    LateQueue,
+    /// More waited for the client than may wait.
+    SlowClient,
+    /// What was to be resumed is not known, or not kept any more.
+    ResumeFailed,
+    /// Another instance's broadcast could not be handed over.
+    RelayLost,
+}
+
+impl Reason {
+    /// All reasons.
+    pub const ALL: [Self; 6] = [
+        Self::BrokerLost,
+        Self::QueueLost,
+        Self::LateQueue,
+        Self::SlowClient,
+        Self::ResumeFailed,
+        Self::RelayLost,
+    ];
+
+    /// As it stands in `bridge:resync`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BrokerLost => "broker_lost",
+            Self::QueueLost => "queue_lost",
+            Self::LateQueue => "late_queue",
+            Self::SlowClient => "slow_client",
+            Self::ResumeFailed => "resume_failed",
+            Self::RelayLost => "relay_lost",
+        }
+    }
+}
+
+/// A gap that a client is told of: `bridge:resync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resync {
+    /// Why.
+    pub reason: Reason,
+    /// The last moment known whole.
+    pub since: Millis,
+}
+
+/// One thing to hand to a socket.
+#[derive(Clone, Debug)]
+pub enum Parcel {
+    /// A message or another update.
+    Copy(Copy),
+    /// A gap.
+    Resync(Resync),
+}
+
+impl Parcel {
+    /// Bytes that keeping it takes, its body included.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        64 + match self {
+            Self::Copy(copy) => copy.bytes(),
+            Self::Resync(_) => 64,
+        }
+    }
+
+    pub(super) fn is_message(&self, id: &str) -> bool {
+        matches!(self, Self::Copy(copy) if copy.message().is_some_and(|message| message.is(id)))
+    }
+
+    /// Whether both tell the client the same.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Copy(one), Self::Copy(two)) => one.key().same(two.key()),
+            (Self::Resync(one), Self::Resync(two)) => one == two,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What one socket was sent lately, so that a client that comes back gets what it missed.
+
+use std::collections::VecDeque;
+
+use crate::Millis;
+
+use super::{Parcel, Rules};
+
+/// Sent parcels, newest last, as references to their bodies; bounded by bytes and age.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Replay {
+    sent: VecDeque<(Millis, Parcel)>,
+    bytes: usize,
+    /// The serial of the newest parcel, kept or not; that of the first is 1.
+    newest: u64,
+    /// A transport took everything up to here.
+    handed: u64,
+    /// The parcel that was let go last: a client that has it has all before the oldest that is kept.
+    let_go: Option<Parcel>,
+    /// Parcels were let go of which nobody knew yet whether a transport took them: the serial of the last of them, and
+    /// when the first was sent.
+    doubt: Option<(u64, Millis)>,
+}
+
+/// What a lost connection leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Everything that was not handed over is kept.
+    Whole,
+    /// Some of it is not.
+    Gap { whole_until: Millis },
+}
+
+impl Replay {
+    /// Notes a parcel that goes to a connection; returns its serial.
+    pub(super) fn sent(&mut self, rules: &Rules, limit: usize, now: Millis, parcel: Parcel) -> u64 {
+        self.newest += 1;
+        self.push(now, parcel);
+        if rules.linger == 0 {
+            // Nobody comes back, except over a connection whose end was not noticed yet.
+            self.let_go();
+        } else {
+            self.shrink(rules, limit, now);
+        }
+        self.newest
+    }
+
+    /// Keeps a parcel for a client that is not there. An error tells the last moment known whole, when something that
+    /// it never got had to be let go.
+    pub(super) fn kept(&mut self, limit: usize, now: Millis, parcel: Parcel) -> Result<(), Millis> {
+        self.newest += 1;
+        self.push(now, parcel);
+        while self.bytes > limit {
+            self.let_go();
+        }
+        match self.doubt {
+            Some((_, since)) => {
+                *self = Self { newest: self.newest, ..Self::default() };
+                Err(since)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go what is too old or too much by now.
+    pub(super) fn shrink(&mut self, rules: &Rules, limit: usize, now: Millis) {
+        let old = |at: Millis| now.since(at) > rules.replay_age;
+        while self.bytes > limit
+            || (self.oldest() <= self.handed && self.sent.front().is_some_and(|(at, _)| old(*at)))
+        {
+            self.let_go();
+        }
+    }
+
+    /// A transport took everything up to `serial`.
+    pub(super) fn handed_over(&mut self, serial: u64) {
+        self.handed = self.handed.max(serial.min(self.newest));
+        self.doubt = self.doubt.filter(|(last, _)| *last > self.handed);
+    }
+
+    /// The connection is gone; it took everything up to `handed`.
+    pub(super) fn lost(&mut self, now: Millis, handed: u64) -> Lost {
+        self.handed_over(handed);
+        match self.doubt {
+            Some((_, since)) => Lost::Gap { whole_until: since.min(now) },
+            None => Lost::Whole,
+        }
+    }
+
+    /// How many of the oldest kept ones a client that last got `last` has; without it, those that a transport took.
+    /// `None` when that can't be told.
+    pub(super) fn has(&self, last: Option<&str>) -> Option<usize> {
+        let Some(id) = last else {
+            let handed = (self.handed + 1).saturating_sub(self.oldest());
+            return Some(usize::try_from(handed).unwrap_or(usize::MAX).min(self.sent.len()));
+        };
+        match self.sent.iter().rposition(|(_, parcel)| parcel.is_message(id)) {
+            Some(place) => Some(place + 1),
+            None => match &self.let_go {
+                Some(parcel) if !parcel.is_message(id) => None,
+                _ => Some(0),
+            },
+        }
+    }
+
+    /// Everything after the oldest `has`, with serials; it counts as sent anew.
+    pub(super) fn after(&mut self, has: usize) -> Vec<(u64, Parcel)> {
+        let first = self.oldest();
+        let place = u64::try_from(has).unwrap_or(u64::MAX);
+        self.handed = first.saturating_add(place).saturating_sub(1);
+        let missed = self.sent.range(has.min(self.sent.len())..);
+        missed.zip(first + place..).map(|((_, parcel), serial)| (serial, parcel.clone())).collect()
+    }
+
+    /// Whether the client has, or will get, what `parcel` tells.
+    pub(super) fn contains(&self, parcel: &Parcel) -> bool {
+        self.sent.iter().any(|(_, sent)| sent.same(parcel))
+    }
+
+    /// When the oldest that is kept was sent.
+    pub(super) fn first(&self) -> Option<Millis> {
+        self.sent.front().map(|(at, _)| *at)
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The serial of the oldest parcel that is kept.
+    fn oldest(&self) -> u64 {
+        self.newest + 1 - self.sent.len() as u64
+    }
+
+    fn push(&mut self, now: Millis, parcel: Parcel) {
+        self.bytes += parcel.weight();
+        self.sent.push_back((now, parcel));
+    }
+
+    fn let_go(&mut self) {
+        let serial = self.oldest();
+        let Some((at, parcel)) = self.sent.pop_front() else { return };
+        self.bytes -= parcel.weight();
+        self.let_go = Some(parcel);
+        if serial > self.handed {
+            let since = self.doubt.map_or(at, |(_, since)| since);
+            self.doubt = Some((serial, since));
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Signing on and off, and going on from an earlier socket.
+
+use crate::compare::Fact;
+use crate::stage::Path;
+use crate::{DialogId, Millis, SocketId};
+
+use super::{
+    Answer, Claim, Count, Declared, Effect, LinkId, MOST_ROOMS, Parcel, Presence, Reason, Recipient, Resync,
+    Selection, SignOn, Socket, Turn,
+};
+
+impl Recipient {
+    pub(super) fn sign_on(&mut self, turn: &mut Turn<'_>, sign_on: SignOn<'_>) -> Answer {
+        // A client that takes a synthetic user's id makes it a real one.
+        self.end_synthetic(turn);
+        let resumed = match sign_on.claim {
+            Some(claim) => self.take_over(turn, claim, sign_on.link).map_err(Some),
+            None => Err(None),
+        };
+        let (socket, recovered) = match resumed {
+            Ok(socket) => (socket, true),
+            Err(owed) => {
+                let presence = Presence::Connected { link: sign_on.link, greeted: false };
+                let selection = sign_on.selection.clone().unwrap_or_default();
+                let mut socket = Socket::new(sign_on.socket, presence, sign_on.undeclared, selection);
+                socket.owed = owed;
+                self.sockets.push(socket);
+                (sign_on.socket, false)
+            }
+        };
+        self.declare(socket, &sign_on);
+        turn.fact(Fact::Churn { user: self.id.clone() });
+        self.want(turn);
+        Answer::Signed { socket, recovered }
+    }
+
+    pub(super) fn renew(&mut self, turn: &mut Turn<'_>, id: SocketId, sign_on: SignOn<'_>) -> Answer {
+        if self.socket(id).is_none() {
+            return Answer::Gone;
+        }
+        self.declare(id, &sign_on);
+        let recovered = match sign_on.claim {
+            None => false,
+            // Its own, of which nothing was lost; or one that it has back already.
+            Some(Claim::Of { socket, .. }) if socket == id => true,
+            Some(claim) => self.inherit(turn, claim, id),
+        };
+        if let (Some(selection), Some(own)) = (sign_on.selection, self.socket_mut(id)) {
+            own.selection = selection;
+        }
+        turn.fact(Fact::Churn { user: self.id.clone() });
+        self.want(turn);
+        Answer::Signed { socket: id, recovered }
+    }
+
+    /// What a client says of itself when it signs on, and again when it renews that.
+    fn declare(&mut self, id: SocketId, sign_on: &SignOn<'_>) {
+        let Some(socket) = self.socket_mut(id) else { return };
+        if sign_on.name.is_some() {
+            socket.name.clone_from(&sign_on.name);
+        }
+        if sign_on.accepts.is_some() {
+            socket.declared = Declared::of(sign_on.accepts);
+            socket.form = socket.declared.form(sign_on.undeclared);
+        }
+    }
+
+    /// Gives the earlier socket the new connection and everything it missed; else what the client is owed.
+    fn take_over(&mut self, turn: &mut Turn<'_>, claim: Claim<'_>, link: LinkId) -> Result<SocketId, Resync> {
+        let (id, has) = self.reclaim(turn, claim)?;
+        if let Some(socket) = self.socket_mut(id) {
+            socket.presence = Presence::Connected { link, greeted: false };
+            let form = socket.form;
+            for (serial, parcel) in socket.replay.after(has) {
+                turn.push(Effect::Send { link, serial, form, parcel });
+            }
+        }
+        Ok(id)
+    }
+
+    /// A client that has signed on already names its earlier socket: `to` gets that one's rooms, subscriptions and
+    /// what it missed, except what `to` was given meanwhile. Says whether it did; else `to` is owed a resync.
+    fn inherit(&mut self, turn: &mut Turn<'_>, claim: Claim<'_>, to: SocketId) -> bool {
+        let (from, has) = match self.reclaim(turn, claim) {
+            Ok(reclaimed) => reclaimed,
+            Err(owed) => {
+                if let Some(own) = self.socket_mut(to) {
+                    own.owed.get_or_insert(owed);
+                    // It is told after the answer.
+                    if let Presence::Connected { greeted, .. } = &mut own.presence {
+                        *greeted = false;
+                    }
+                }
+                return false;
+            }
+        };
+        let Some(old) = self.socket_mut(from) else { return false };
+        let (missed, owed) = (old.replay.after(has), old.owed);
+        let (rooms, selection) = (old.rooms.clone(), old.selection.clone());
+        for dialog in rooms.into_iter().take(MOST_ROOMS) {
+            let _too_many_are_left = self.join(turn, to, dialog);
+        }
+        let (now, limit) = (turn.now, turn.world.replay_limit());
+        let Ok(place) = self.place(to) else { return false };
+        let own = &mut self.sockets[place];
+        own.selection = selection;
+        own.owed = own.owed.or(owed);
+        for (_, parcel) in missed {
+            if !own.replay.contains(&parcel) {
+                own.send(&self.rules, limit, now, parcel, turn.effects);
+            }
+        }
+        self.gate.inherit(from, to);
+        self.end(turn, from, Some(to));
+        true
+    }
+
+    /// The claimed socket, its old connection ended, and how many of the parcels that are kept its client has; else
+    /// what it is owed.
+    fn reclaim(&mut self, turn: &mut Turn<'_>, claim: Claim<'_>) -> Result<(SocketId, usize), Resync> {
+        let failed = |since| Resync { reason: Reason::ResumeFailed, since };
+        let (id, last, handed) = match claim {
+            Claim::Of { socket, last, handed } => (socket, last, handed),
+            Claim::Unknown { since } => return Err(failed(since)),
+        };
+        let now = turn.now;
+        let Some(socket) = self.socket_mut(id) else { return Err(failed(now)) };
+        if let Presence::Connected { link, .. } = socket.presence {
+            turn.push(Effect::Cut { link });
+            socket.lose(now, handed.unwrap_or_default());
+        }
+        let owed = match socket.presence {
+            Presence::Lost { .. } => match socket.replay.has(last) {
+                Some(has) => return Ok((id, has)),
+                None => failed(socket.replay.first().unwrap_or(now)),
+            },
+            Presence::Spoiled { whole_until, .. } => Resync { reason: Reason::SlowClient, since: whole_until },
+            Presence::Connected { .. } | Presence::Synthetic { .. } => return Err(failed(now)),
+        };
+        self.end(turn, id, None);
+        Err(owed)
+    }
+
+    pub(super) fn greet(&mut self, turn: &mut Turn<'_>, id: SocketId) {
+        if let Some(socket) = self.socket_mut(id)
+            && let Presence::Connected { greeted, .. } = &mut socket.presence
+        {
+            *greeted = true;
+        }
+        self.pay(turn);
+    }
+
+    /// The queue did not become live in time: the socket is owed a `bridge:resync` once it is.
+    pub(super) fn late(&mut self, id: SocketId, since: Millis) -> Answer {
+        if self.queue_live {
+            return Answer::Ready(true);
+        }
+        if self.stage().use_rabbitmq_updates()
+            && let Some(socket) = self.socket_mut(id)
+        {
+            socket.owed.get_or_insert(Resync { reason: Reason::LateQueue, since });
+        }
+        Answer::Ready(false)
+    }
+
+    pub(super) fn lose(&mut self, turn: &mut Turn<'_>, link: LinkId, handed: u64, for_good: bool) {
+        let over = |socket: &&mut Socket| socket.presence.link() == Some(link);
+        let Some(socket) = self.sockets.iter_mut().find(over) else { return };
+        let id = socket.id;
+        socket.lose(turn.now, handed);
+        if for_good || self.rules.linger == 0 {
+            self.end(turn, id, None);
+        }
+        turn.fact(Fact::Churn { user: self.id.clone() });
+    }
+
+    pub(super) fn handed_over(&mut self, link: LinkId, up_to: u64) {
+        if let Some(socket) = self.sockets.iter_mut().find(|socket| socket.presence.link() == Some(link)) {
+            socket.replay.handed_over(up_to);
+        }
+    }
+
+    /// Ends a socket for good.
+    pub(super) fn end(&mut self, turn: &mut Turn<'_>, id: SocketId, into: Option<SocketId>) {
+        let Ok(place) = self.place(id) else { return };
+        let socket = self.sockets.remove(place);
+        for dialog in &socket.rooms {
+            self.vacate(turn, dialog);
+        }
+        self.gate.forget(id);
+        turn.push(Effect::Ended { socket: id, into });
+        self.want(turn);
+    }
+
+    pub(super) fn synthesize(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SocketId,
+        selection: Selection,
+        room: Option<DialogId>,
+        unreached: bool,
+    ) {
+        self.queue_live = true;
+        let presence = Presence::Synthetic { unreached };
+        self.sockets.push(Socket::new(id, presence, crate::form::Form::Update, selection));
+        if let Some(dialog) = room {
+            self.place_in(turn, id, dialog);
+        }
+    }
+
+    pub(super) fn end_synthetic(&mut self, turn: &mut Turn<'_>) {
+        if self.is_synthetic() {
+            let synthetic: Vec<SocketId> = self.sockets.iter().map(Socket::id).collect();
+            synthetic.into_iter().for_each(|id| self.end(turn, id, None));
+            self.queue_live = false;
+        }
+    }
+
+    pub(super) fn select(&mut self, turn: &mut Turn<'_>, id: SocketId, types: Vec<String>, add: bool) -> Answer {
+        let Some(socket) = self.socket_mut(id) else { return Answer::Gone };
+        let selection = &mut socket.selection;
+        if (if add { selection.add(types) } else { selection.remove(types) }).is_err() {
+            return Answer::InvalidType;
+        }
+        let shown = selection.shown();
+        self.want(turn);
+        turn.fact(Fact::Churn { user: self.id.clone() });
+        Answer::Selected(shown)
+    }
+
+    pub(super) fn queue_lives(&mut self, turn: &mut Turn<'_>, gap: Option<Resync>) {
+        self.queue_live = true;
+        if gap.is_some() {
+            turn.fact(Fact::QueueRenewed { user: self.id.clone() });
+        }
+        // In a flip back it may have been told already, with the flip.
+        let told = |since: Millis| super::is_legacy(self.stage()) && since <= self.told;
+        match gap {
+            Some(gap) if self.gate.emits(Path::Rabbitmq, turn.now) && !told(gap.since) => self.resync(turn, gap),
+            _ => self.pay(turn),
+        }
+    }
+
+    pub(super) fn queue_goes(&mut self, turn: &mut Turn<'_>) {
+        if std::mem::replace(&mut self.queue_live, false) {
+            turn.fact(Fact::QueueLost { user: self.id.clone() });
+        }
+    }
+
+    /// The rabbitmq path begins anew: what was wanted before is forgotten.
+    pub(super) fn want_anew(&mut self, turn: &mut Turn<'_>) {
+        self.wanted = None;
+        self.want(turn);
+    }
+
+    /// Wants the queue for what the sockets want, when the rabbitmq path runs and that has changed.
+    pub(super) fn want(&mut self, turn: &mut Turn<'_>) {
+        if !turn.world.is_running() || self.is_synthetic() || self.sockets.is_empty() {
+            return;
+        }
+        let types = Selection::union(self.sockets.iter().map(Socket::selection));
+        if self.wanted.as_ref() != Some(&types) {
+            self.wanted = Some(types.clone());
+            turn.push(Effect::Want(types));
+        }
+    }
+
+    /// Tells every socket that there was a gap.
+    pub(super) fn resync(&mut self, turn: &mut Turn<'_>, gap: Resync) {
+        let (now, limit) = (turn.now, turn.world.replay_limit());
+        for socket in &mut self.sockets {
+            socket.owed = None;
+            socket.send(&self.rules, limit, now, Parcel::Resync(gap), turn.effects);
+        }
+        turn.count(Count::Resync(gap.reason));
+    }
+
+    /// Sends what sockets are owed, as soon as they were greeted and their queue is live.
+    pub(super) fn pay(&mut self, turn: &mut Turn<'_>) {
+        if self.stage().use_rabbitmq_updates() && !self.queue_live {
+            return;
+        }
+        let (now, limit) = (turn.now, turn.world.replay_limit());
+        for socket in &mut self.sockets {
+            if matches!(socket.presence, Presence::Connected { greeted: true, .. })
+                && let Some(gap) = socket.owed.take()
+            {
+                socket.send(&self.rules, limit, now, Parcel::Resync(gap), turn.effects);
+                turn.effects.push(Effect::Count(Count::Resync(gap.reason)));
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Flips, and time passing.
+
+use crate::compare::Fact;
+use crate::stage::Stage;
+use crate::{Millis, SocketId};
+
+use super::{Answer, Reason, Recipient, Resync, Turn, is_legacy};
+
+impl Recipient {
+    pub(super) fn flip(&mut self, turn: &mut Turn<'_>, to: Stage, session_lost: Option<Millis>) -> Answer {
+        let from = self.stage();
+        if from == to {
+            return Answer::Flushed(0);
+        }
+        let owed = self.gate.flip(turn.now, to);
+        let flushed = self.release(turn, owed);
+        turn.fact(Fact::StageChanged { user: self.id.clone(), from, to });
+        if !is_legacy(from)
+            && is_legacy(to)
+            && let Some(since) = session_lost
+        {
+            self.resync(turn, Resync { reason: Reason::BrokerLost, since });
+            self.told = turn.now;
+        }
+        Answer::Flushed(flushed)
+    }
+
+    pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
+        let owed = self.gate.tick(turn.now);
+        self.release(turn, owed);
+        let linger = self.rules.linger;
+        let over = |end: Option<Millis>| end.is_some_and(|end| end <= turn.now);
+        let ended: Vec<SocketId> = self
+            .sockets
+            .iter()
+            .filter(|socket| over(socket.presence.ends(linger)))
+            .map(|socket| socket.id)
+            .collect();
+        ended.into_iter().for_each(|id| self.end(turn, id, None));
+        let limit = turn.world.replay_limit();
+        for socket in &mut self.sockets {
+            socket.replay.shrink(&self.rules, limit, turn.now);
+        }
+    }
+}
