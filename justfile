@@ -21,3 +21,11 @@ lint:
 # Ten minutes of comparison at 500 messages a second, with the oldest and the newest Chat3: what it holds, before and after.
 soak-compare seconds="600" rate="500":
     SOAK_SECONDS={{seconds}} SOAK_RATE={{rate}} cargo test --release --test it soak -- --ignored --nocapture
+
+# The recipients in a simulated world, from so many seeds; a finding is a seed, made small and printed.
+simulate seeds="100000":
+    scripts/simulate {{seeds}}
+
+# Plants the faults of crates/bridge_core/tests/simulation/mutants.txt one by one: the simulation has to find each.
+mutants *words:
+    scripts/mutants {{words}}
