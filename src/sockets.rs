@@ -19,7 +19,6 @@ pub use server::{Server, ServerSettings};
 
 use std::sync::Arc;
 
-use bridge_core::MessageId;
 use serde_json::value::RawValue;
 
 /// What is emitted, as cheap to clone as a pointer.
@@ -32,17 +31,9 @@ pub struct Packet {
     pub event: &'static str,
     /// Its only argument.
     pub data: Data,
-    /// The message it carries (a client names one of its ids as `last` when it resumes).
-    pub message: Option<MessageId>,
-}
-
-impl Packet {
-    /// A delivery, which a client that resumes gets again; answers and relayed events are of the moment.
-    #[must_use]
-    pub fn is_kept(&self) -> bool {
-        let answer = matches!(self.event, "ack" | "error" | "authenticated" | "unauthorized");
-        !answer && !self.event.starts_with("typing:")
-    }
+    /// Its number among what its socket was sent; `None` for answers and relayed events, which are of the moment, and
+    /// for all but the last of several packets that tell one thing.
+    pub serial: Option<u64>,
 }
 
 /// Why the bridge ends a connection.
@@ -59,12 +50,16 @@ pub enum Cut {
 /// A connection to a client, of either transport.
 pub trait Link: Send + Sync + 'static {
     /// Emits in order. Never blocks: what the transport does not take at once waits in the link's own bounded
-    /// outbox. On a connection that is over, what is emitted is only counted as unsent.
+    /// outbox. On a connection that is over nothing is emitted any more.
     fn emit(&self, packet: Packet);
-    /// Ends the link, and says how many of the packets that a client gets again when it resumes
-    /// ([`Packet::is_kept`]) the transport did not take whole: they are the newest of them. From then on none of them
-    /// reaches the client by this link.
-    fn unsent(&self) -> usize;
+    /// Moves on at once what was emitted, as far as the transport takes it; else it leaves with the next batch.
+    fn flush(&self);
+    /// There is nothing to emit for `serial` in this client's form.
+    fn skip(&self, serial: u64);
+    /// The transport took everything up to this [serial](Packet::serial) whole.
+    fn handed(&self) -> u64;
+    /// Ends the link: nothing more reaches the client by it. Returns what [`Self::handed`] says from then on.
+    fn close(&self) -> u64;
     /// Ends the connection.
     fn cut(&self, why: Cut);
     /// More waits for the client than may (`socket.buffer`).

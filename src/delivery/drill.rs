@@ -3,19 +3,15 @@
 //! A drill's user is a user like any other, but has no queue: its updates come from the drill. Its units carry the
 //! modifier `drill` and count nowhere else.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bridge_core::compare::Fact;
+use bridge_core::recipient::{Input, InvalidType, Selection};
 use bridge_core::update::LegacyMessage;
 use bridge_core::{DialogId, SocketId, Stage, UserId};
 use serde_json::value::RawValue;
 
-use super::form_of;
 use super::hub::Hub;
-use super::replay::Replay;
-use super::selection::Selection;
-use super::user::{Declared, Socket};
 use crate::broker::{Delivery, Disposition, GapReason, Inbox};
 use crate::sockets::Refused;
 
@@ -36,37 +32,18 @@ impl Hub {
     /// # Errors
     /// [`Refused`] when a type is invalid, or a client is signed on under that id.
     pub fn drill_sign_on(&self, id: &UserId, dialog: &DialogId, sockets: &[DrillSocket]) -> Result<(), Refused> {
-        let selections: Result<Vec<Selection>, Refused> =
+        let selections: Result<Vec<Selection>, InvalidType> =
             sockets.iter().map(|socket| Selection::declared(socket.types.clone())).collect();
-        let selections = selections?;
-        self.with_user(id, |user, state| {
-            if !state.sockets.is_empty() {
+        let selections = selections.map_err(|error| Refused(error.to_string()))?;
+        self.with_user(id, |seat, inner| {
+            if !inner.recipient.sockets().is_empty() {
                 return Err(Refused(format!("{id} is signed on")));
             }
-            state.drill = true;
-            state.queue_live = true;
             for (socket, selection) in sockets.iter().zip(selections) {
-                let number = self.new_socket_id();
-                let rooms = if socket.joined { BTreeSet::from([dialog.clone()]) } else { BTreeSet::new() };
-                let made = Socket {
-                    link: None,
-                    name: None,
-                    form: form_of(None, self.settings.undeclared),
-                    declared: Declared::Nothing,
-                    selection,
-                    rooms,
-                    resume: None,
-                    came_from: None,
-                    replay: Replay::default(),
-                    lost_at: None,
-                    owed: None,
-                    greeted: false,
-                    unreached: socket.unreached,
-                };
-                state.sockets.insert(number, made);
-            }
-            if sockets.iter().any(|socket| socket.joined) {
-                self.rooms.entry(dialog.clone()).or_default().insert(id.clone(), Arc::clone(user));
+                self.socket_came();
+                let room = socket.joined.then(|| dialog.clone());
+                let (socket, unreached) = (SocketId(self.number()), socket.unreached);
+                self.apply_locked(inner, seat, Input::Synthetic { socket, selection, room, unreached });
             }
             Ok(())
         })
@@ -74,18 +51,7 @@ impl Hub {
 
     /// Signs a synthetic user off.
     pub fn drill_sign_off(&self, id: &UserId) {
-        let Some(user) = self.user(id) else { return };
-        {
-            let mut state = user.state.lock();
-            if !state.drill {
-                return;
-            }
-            let sockets: Vec<SocketId> = state.sockets.keys().copied().collect();
-            for socket in sockets {
-                self.drop_socket(&user, &mut state, socket);
-            }
-        }
-        self.remove_if_empty(id);
+        self.tell(id, Input::SyntheticGone);
     }
 
     /// A createMessage answer; `broadcast: false` plants a broadcast that did not happen.
@@ -95,7 +61,7 @@ impl Hub {
             self.post_accepted(post, dialog, sender, data, None);
             return;
         }
-        self.posts_open.remove(&post);
+        self.posts.end(post);
         let read = LegacyMessage::read(&data);
         if let Some(key) = read.message.key(&self.settings.tenant) {
             self.tap.fact(self.now(), Fact::PostAccepted { post, key, dialog_mongo: read.dialog_mongo });
@@ -117,14 +83,14 @@ impl Hub {
     pub fn drill_queue(&self, id: &UserId, ready: bool) {
         if ready {
             self.queue_live(id, Some((GapReason::QueueLost, self.now())));
-        } else if let Some(user) = self.user(id) {
-            user.state.lock().queue_live = false;
+        } else {
+            self.queue_lost(id);
         }
     }
 
     /// The stage in which a synthetic user is served, if it is there.
     #[must_use]
     pub fn drill_stage(&self, id: &UserId) -> Option<Stage> {
-        self.user(id).map(|user| user.state.lock().gate.stage())
+        self.registry.user(id).map(|seat| seat.inner.lock().recipient.stage())
     }
 }

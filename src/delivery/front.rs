@@ -3,54 +3,51 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge_core::compare::Fact;
-use bridge_core::{DialogId, Millis, SocketId, Stage, UserId};
-use serde_json::value::to_raw_value;
+use bridge_core::recipient::{Answer, Claim, Input, LinkId, Presence, Selection, SignOn as Declared};
+use bridge_core::{DialogId, SocketId, Stage};
 use tokio::time::{Instant, sleep_until};
-use tracing::debug;
 
-use super::form_of;
-use super::hub::{Hub, precise, wanted};
-use super::selection::Selection;
-use super::user::{Declared, Owed, Socket, State, User};
+use super::hub::Hub;
+use super::packets;
+use super::seat::Inner;
+use super::token;
 use crate::broker::QueueState;
-use crate::sockets::{Front, Link, Packet, Refused, SignOn, Signed};
+use crate::sockets::{Front, Link, Refused, Resume, SignOn, Signed};
 
-/// Most rooms of one socket.
-pub(super) const MOST_ROOMS: usize = 10_000;
 /// How long sign-on waits in `shadow`, where nothing depends on the queue.
 const SHADOW_WAIT: Duration = Duration::from_secs(1);
 
 #[async_trait::async_trait]
 impl Front for Hub {
     fn sign_on(&self, sign_on: SignOn) -> Result<Signed, Refused> {
-        let selection = Selection::declared(sign_on.subscribe.clone())?;
+        let selection = sign_on.subscribe.clone().map(selection).transpose()?;
         let user = sign_on.user.clone();
-        let now = self.now();
-        let token = super::token::new(now);
-        let signed = self.with_user(&user, |_, state| {
-            // A client that takes a synthetic user's id makes it a real one.
-            state.drill = false;
-            let (socket, recovered) = match &sign_on.resume {
-                Some(resume) => match self.take_over(&user, state, resume, &sign_on.link) {
-                    Ok(socket) => (socket, true),
-                    Err(owed) => (self.new_socket(state, &sign_on, selection, Some(owed)), false),
-                },
-                None => (self.new_socket(state, &sign_on, selection, None), false),
+        let token = token::new(self.now());
+        let signed = self.with_user(&user, |seat, inner| {
+            let link = LinkId(self.number());
+            inner.connect(link, Arc::clone(&sign_on.link));
+            let claim = sign_on.resume.as_ref().map(|resume| self.claim(inner, &sign_on, resume));
+            let declared = Declared {
+                socket: SocketId(self.number()),
+                link,
+                name: sign_on.name.clone(),
+                accepts: sign_on.accepts.as_deref(),
+                undeclared: self.settings.undeclared,
+                selection,
+                claim,
             };
-            if let Some(own) = state.sockets.get_mut(&socket) {
-                if let Some(old) = own.resume.replace(token.clone()) {
-                    self.tokens.remove(&old);
-                }
-                own.declare(&sign_on, self.settings.undeclared);
+            let Answer::Signed { socket, recovered } = self.apply_locked(inner, seat, Input::SignedOn(declared))
+            else {
+                return Err(gone());
+            };
+            if !recovered {
+                self.socket_came();
             }
-            self.tokens.insert(token.clone(), (user.clone(), socket));
-            self.want(&user, state);
-            Signed { socket, user: user.clone(), resume: token.clone(), recovered }
-        });
-        self.metrics.users.set(precise(self.users.len()));
-        self.count_sockets();
-        self.tap.fact(now, Fact::Churn { user });
+            let outdated = inner.give_token(token.clone(), socket);
+            self.registry.forget_tokens(&outdated);
+            Ok(Signed { socket, user: user.clone(), resume: token.clone(), recovered })
+        })?;
+        self.registry.note_token(token, user);
         Ok(signed)
     }
 
@@ -62,8 +59,8 @@ impl Front for Hub {
             changed.mark_unchanged();
             let Some(broker) = self.broker() else { return true };
             let mut queue = broker.queue(&signed.user);
-            let Some(user) = self.user(&signed.user) else { return false };
-            let stage = user.state.lock().gate.stage();
+            let Some(seat) = self.registry.user(&signed.user) else { return false };
+            let stage = seat.inner.lock().recipient.stage();
             if stage == Stage::Legacy || *queue.borrow_and_update() == QueueState::Live {
                 return true;
             }
@@ -74,7 +71,7 @@ impl Front for Hub {
             let limit = if stage == Stage::Shadow { SHADOW_WAIT } else { self.settings.ready_timeout };
             let end = started + limit;
             if Instant::now() >= end || (stage.use_rabbitmq_updates() && !self.session_is_up()) {
-                return self.is_late(&user, signed.socket, stage, since);
+                return self.apply(&seat, Input::Late { socket: signed.socket, since }) == Answer::Ready(true);
             }
             tokio::select! {
                 _ = queue.changed() => {}
@@ -85,35 +82,17 @@ impl Front for Hub {
     }
 
     fn greeted(&self, signed: &Signed) {
-        if let Some(user) = self.user(&signed.user) {
-            let mut state = user.state.lock();
-            if let Some(socket) = state.sockets.get_mut(&signed.socket) {
-                socket.greeted = true;
-            }
-            self.pay(&mut state);
-        }
+        self.tell(&signed.user, Input::Greeted { socket: signed.socket });
     }
 
     fn sign_off(&self, signed: &Signed, link: &Arc<dyn Link>, for_good: bool) {
-        let Some(user) = self.user(&signed.user) else { return };
-        let now = self.now();
-        let linger = self.settings.linger;
-        {
-            let mut state = user.state.lock();
-            let Some(socket) = state.sockets.get_mut(&signed.socket) else { return };
-            if !socket.link.as_ref().is_some_and(|own| Arc::ptr_eq(own, link)) {
-                return;
-            }
-            socket.lose(now);
-            if for_good || linger.is_zero() {
-                self.drop_socket(&user, &mut state, signed.socket);
-            } else {
-                let until = now.plus(u64::try_from(linger.as_millis()).unwrap_or(u64::MAX));
-                self.lingering.lock().push_back((until, signed.user.clone(), signed.socket));
-            }
-        }
-        self.tap.fact(now, Fact::Churn { user: signed.user.clone() });
-        self.remove_if_empty(&signed.user);
+        let Some(seat) = self.registry.user(&signed.user) else { return };
+        let mut inner = seat.inner.lock();
+        let Some(id) = inner.link_id(link) else { return };
+        let handed = link.close();
+        self.apply_locked(&mut inner, &seat, Input::Lost { link: id, handed, for_good });
+        inner.disconnect(id);
+        self.settle(&seat, inner);
     }
 
     fn expect(&self, dialog: &DialogId) {
@@ -122,229 +101,113 @@ impl Front for Hub {
 
     async fn join(&self, signed: &Signed, dialog: &DialogId) -> Result<(), Refused> {
         self.members.may_join(dialog, &signed.user).await?;
-        let user = self.user(&signed.user).ok_or_else(gone)?;
-        let mut state = user.state.lock();
-        let socket = state.sockets.get_mut(&signed.socket).ok_or_else(gone)?;
-        if socket.rooms.len() >= MOST_ROOMS {
-            return Err(Refused("too many rooms".into()));
+        let input = Input::Joined { socket: signed.socket, dialog: dialog.clone() };
+        match self.tell(&signed.user, input) {
+            Answer::Gone => Err(gone()),
+            Answer::TooManyRooms => Err(Refused("too many rooms".into())),
+            _ => Ok(()),
         }
-        if socket.rooms.insert(dialog.clone()) {
-            let others = self.rooms.entry(dialog.clone()).or_default().insert(user.id.clone(), Arc::clone(&user));
-            if others.is_none() {
-                self.moved(&user.id, dialog, true);
-            }
-            self.tap.fact(self.now(), Fact::Churn { user: user.id.clone() });
-        }
-        Ok(())
     }
 
     fn leave(&self, signed: &Signed, dialog: &DialogId) -> Result<(), Refused> {
-        let user = self.user(&signed.user).ok_or_else(gone)?;
-        let mut state = user.state.lock();
-        self.leave_room(&user, &mut state, signed.socket, dialog);
-        Ok(())
+        match self.tell(&signed.user, Input::Left { socket: signed.socket, dialog: dialog.clone() }) {
+            Answer::Gone => Err(gone()),
+            _ => Ok(()),
+        }
     }
 
     fn renew(&self, signed: &Signed, sign_on: SignOn) -> Result<Signed, Refused> {
-        let declared = sign_on.subscribe.clone().map(|types| Selection::declared(Some(types))).transpose()?;
-        let user = self.user(&signed.user).ok_or_else(gone)?;
-        let mut state = user.state.lock();
-        let before = wanted(&state);
-        let own = state.sockets.get_mut(&signed.socket).ok_or_else(gone)?;
-        own.declare(&sign_on, self.settings.undeclared);
-        let recovered = match &sign_on.resume {
-            None => false,
-            // Its own, of which nothing was lost; or the one that it has back already.
-            Some(resume) if own.resume.as_deref() == Some(&resume.token) => true,
-            Some(resume) if own.came_from.as_deref() == Some(&resume.token) => true,
-            Some(resume) => self.inherit(&user, &mut state, resume, signed.socket),
+        let selection = sign_on.subscribe.clone().map(selection).transpose()?;
+        let seat = self.registry.user(&signed.user).ok_or_else(gone)?;
+        let mut inner = seat.inner.lock();
+        let claim = sign_on.resume.as_ref().map(|resume| self.claim(&inner, &sign_on, resume));
+        let declared = Declared {
+            socket: signed.socket,
+            link: inner.link_id(&sign_on.link).unwrap_or(LinkId(0)),
+            name: sign_on.name.clone(),
+            accepts: sign_on.accepts.as_deref(),
+            undeclared: self.settings.undeclared,
+            selection,
+            claim,
         };
-        if let Some(selection) = declared
-            && let Some(own) = state.sockets.get_mut(&signed.socket)
-        {
-            own.selection = selection;
+        let input = Input::Renewed { socket: signed.socket, sign_on: declared };
+        let answer = self.apply_locked(&mut inner, &seat, input);
+        self.settle(&seat, inner);
+        match answer {
+            Answer::Signed { recovered, .. } => Ok(Signed { recovered, ..signed.clone() }),
+            _ => Err(gone()),
         }
-        if wanted(&state) != before {
-            self.want(&signed.user, &state);
-        }
-        self.tap.fact(self.now(), Fact::Churn { user: signed.user.clone() });
-        Ok(Signed { recovered, ..signed.clone() })
     }
 
     fn subscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused> {
-        self.select(signed, |selection| selection.add(types))
+        selected(self.tell(&signed.user, Input::Subscribed { socket: signed.socket, types }))
     }
 
     fn unsubscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused> {
-        self.select(signed, |selection| selection.remove(types))
+        selected(self.tell(&signed.user, Input::Unsubscribed { socket: signed.socket, types }))
     }
 
     fn typing(&self, signed: &Signed, dialog: &DialogId, start: bool) -> Result<(), Refused> {
-        let user = self.user(&signed.user).ok_or_else(gone)?;
+        let seat = self.registry.user(&signed.user).ok_or_else(gone)?;
         let name = {
-            let state = user.state.lock();
-            let socket = state.sockets.get(&signed.socket).ok_or_else(gone)?;
-            if !socket.rooms.contains(dialog) {
+            let inner = seat.inner.lock();
+            let socket = inner.recipient.socket(signed.socket).ok_or_else(gone)?;
+            if !socket.is_in(dialog) {
                 return Err(Refused("not joined".into()));
             }
-            socket.name.clone()
+            socket.name().cloned()
         };
-        let packet = typing_packet(&signed.user, name.as_deref(), dialog, start);
-        let others: Vec<Arc<User>> = match self.rooms.get(dialog) {
-            Some(room) => room.values().cloned().collect(),
-            None => Vec::new(),
-        };
-        for other in others {
-            let state = other.state.lock();
-            for (id, socket) in &state.sockets {
-                if *id != signed.socket
-                    && socket.rooms.contains(dialog)
-                    && let Some(link) = &socket.link
-                {
-                    link.emit(packet.clone());
-                    self.metrics.typing.increment(1);
-                }
-            }
+        let (event, data) = packets::typing(&signed.user, name.as_deref(), dialog, start);
+        for other in self.registry.room(dialog) {
+            let mut inner = other.inner.lock();
+            let to: Vec<LinkId> = inner.recipient.connections_in(dialog, Some(signed.socket)).collect();
+            inner.relay(&to, event, &data);
+            self.settle(&other, inner);
         }
         Ok(())
     }
 }
 
 impl Hub {
-    fn new_socket(
-        &self,
-        state: &mut State,
-        sign_on: &SignOn,
-        selection: Selection,
-        owed: Option<Owed>,
-    ) -> SocketId {
-        let id = self.new_socket_id();
-        let socket = Socket {
-            link: Some(Arc::clone(&sign_on.link)),
-            name: sign_on.name.clone(),
-            form: form_of(sign_on.accepts.as_deref(), self.settings.undeclared),
-            declared: Declared::of(sign_on.accepts.as_deref()),
-            selection,
-            rooms: std::collections::BTreeSet::new(),
-            resume: None,
-            came_from: None,
-            replay: super::replay::Replay::default(),
-            lost_at: None,
-            owed,
-            greeted: false,
-            unreached: false,
-        };
-        state.sockets.insert(id, socket);
-        id
-    }
-
-    /// The queue did not become live in time: the socket is owed a `bridge:resync` once it is.
-    fn is_late(&self, user: &User, socket: SocketId, stage: Stage, since: Millis) -> bool {
-        let mut state = user.state.lock();
-        if state.queue_live {
-            return true;
+    /// What a token stands for. The connection of the socket that it names, if it has one, takes nothing any more.
+    fn claim<'a>(&self, inner: &Inner, sign_on: &SignOn, resume: &'a Resume) -> Claim<'a> {
+        // When it got its token it had everything; a token that says nothing is not from here.
+        let since = token::given_at(&resume.token, self.now()).unwrap_or(self.started);
+        let unknown = Claim::Unknown { since };
+        if self.registry.owner(&resume.token).as_ref() != Some(&sign_on.user) {
+            return unknown;
         }
-        if stage.use_rabbitmq_updates()
-            && let Some(socket) = state.sockets.get_mut(&socket)
-        {
-            socket.owed.get_or_insert(Owed { reason: "late_queue", since });
-        }
-        false
-    }
-
-    fn select(
-        &self,
-        signed: &Signed,
-        change: impl FnOnce(&mut Selection) -> Result<(), Refused>,
-    ) -> Result<Vec<String>, Refused> {
-        let user = self.user(&signed.user).ok_or_else(gone)?;
-        let mut state = user.state.lock();
-        let before = wanted(&state);
-        let socket = state.sockets.get_mut(&signed.socket).ok_or_else(gone)?;
-        change(&mut socket.selection)?;
-        let shown = socket.selection.shown();
-        if wanted(&state) != before {
-            self.want(&signed.user, &state);
-        }
-        self.tap.fact(self.now(), Fact::Churn { user: signed.user.clone() });
-        Ok(shown)
-    }
-
-    pub(super) fn leave_room(&self, user: &Arc<User>, state: &mut State, socket: SocketId, dialog: &DialogId) {
-        let Some(own) = state.sockets.get_mut(&socket) else { return };
-        if !own.rooms.remove(dialog) {
-            return;
-        }
-        self.tap.fact(self.now(), Fact::Churn { user: user.id.clone() });
-        if state.joined(dialog).is_empty() {
-            self.moved(&user.id, dialog, false);
-            if let Some(mut room) = self.rooms.get_mut(dialog) {
-                room.remove(&user.id);
+        let Some((socket, superseded)) = inner.socket_of(&resume.token) else { return unknown };
+        let Some(own) = inner.recipient.socket(socket) else { return unknown };
+        let last = resume.last.as_deref();
+        match own.presence() {
+            // Who has the newer token is there, and answered: two that share a token would drive each other out.
+            Presence::Connected { link, greeted: true } if superseded && !is_own(inner, link, sign_on) => unknown,
+            Presence::Connected { link, .. } if !is_own(inner, link, sign_on) => {
+                let handed = inner.link(link).map(|link| link.close());
+                Claim::Of { socket, last, handed }
             }
-            self.rooms.remove_if(dialog, |_, room| room.is_empty());
+            _ => Claim::Of { socket, last, handed: None },
         }
     }
+}
 
-    /// The user's first socket joined the room, or its last one left it.
-    fn moved(&self, user: &UserId, dialog: &DialogId, joined: bool) {
-        let fact = Fact::Room { user: user.clone(), dialog: dialog.clone(), joined };
-        self.tap.fact(self.now(), fact);
-    }
+fn is_own(inner: &Inner, link: LinkId, sign_on: &SignOn) -> bool {
+    inner.link_id(&sign_on.link) == Some(link)
+}
 
-    /// Ends a socket for good.
-    pub(super) fn drop_socket(&self, user: &Arc<User>, state: &mut State, id: SocketId) {
-        let rooms: Vec<DialogId> = match state.sockets.get(&id) {
-            Some(socket) => socket.rooms.iter().cloned().collect(),
-            None => return,
-        };
-        for dialog in &rooms {
-            self.leave_room(user, state, id, dialog);
-        }
-        let before = wanted(state);
-        if let Some(socket) = state.sockets.remove(&id)
-            && let Some(token) = socket.resume
-        {
-            self.tokens.remove(&token);
-        }
-        state.gate.forget(id);
-        if !state.sockets.is_empty() && wanted(state) != before {
-            self.want(&user.id, state);
-        }
-        self.count_sockets();
-        debug!(user = %user.id, "socket of user is gone");
-    }
+fn selection(types: Vec<String>) -> Result<Selection, Refused> {
+    Selection::declared(Some(types)).map_err(|error| Refused(error.to_string()))
+}
 
-    /// Sends what sockets are owed, as soon as they were greeted and their queue is live.
-    pub(super) fn pay(&self, state: &mut State) {
-        if state.gate.stage().use_rabbitmq_updates() && !state.queue_live {
-            return;
-        }
-        let (now, bounds) = (self.now(), self.bounds());
-        for socket in state.sockets.values_mut().filter(|socket| socket.greeted) {
-            if let Some(Owed { reason, since }) = socket.owed.take() {
-                socket.send(bounds, now, super::resync::packet(reason, since));
-                self.metrics.resync(reason);
-            }
-        }
+fn selected(answer: Answer) -> Result<Vec<String>, Refused> {
+    match answer {
+        Answer::Selected(shown) => Ok(shown),
+        Answer::InvalidType => Err(Refused("invalid type".into())),
+        _ => Err(gone()),
     }
 }
 
 fn gone() -> Refused {
     Refused("not authenticated".into())
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Typing<'a> {
-    user_id: &'a UserId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_name: Option<&'a str>,
-    dialog_id: &'a DialogId,
-}
-
-fn typing_packet(user: &UserId, name: Option<&str>, dialog: &DialogId, start: bool) -> Packet {
-    let body = Typing { user_id: user, user_name: name.filter(|_| start), dialog_id: dialog };
-    let data = to_raw_value(&body).unwrap_or_default();
-    let event = if start { "typing:start" } else { "typing:stop" };
-    Packet { event, data: data.into(), message: None }
 }

@@ -1,33 +1,33 @@
-//! The registry of users, sockets and rooms.
-//!
-//! Order of locks: a shard of `users`, then one user's state, then a shard of `rooms`. Nothing is awaited under any.
+//! The shell around the recipients: it looks up, applies under one lock, and does what they want done outside of it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bridge_core::compare::Fact;
 use bridge_core::form::Form;
-use bridge_core::gate::{Emission, Gate, Limits, Why};
-use bridge_core::{DialogId, Millis, Rollout, SocketId, Stage, UserId};
-use dashmap::DashMap;
-use parking_lot::{Mutex, RwLock};
+use bridge_core::gate::Limits;
+use bridge_core::recipient::{Answer, Input, Recipient, Rules, World};
+use bridge_core::update::Update;
+use bridge_core::{DialogId, Millis, Rollout, Stage, UserId};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
 use super::dialogs::Dialogs;
 use super::flow::Flow;
 use super::metrics::DeliveryMetrics;
-use super::replay::Bounds;
+use super::packets;
+use super::posts::Posts;
+use super::registry::Registry;
 use super::routes::Routes;
-use super::selection;
+use super::seat::{Inner, Seat, Task};
 use super::tap::Tap;
+use super::tick::Timers;
 use super::unreadable::Unreadable;
-use super::user::{Copy, State, User};
-use crate::broker::{Broker, GapReason, Types};
+use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::sockets::Refused;
+use crate::sockets::{Cut, Packet, Refused};
 
 /// Who is a member of a dialog, as far as delivery wants to know.
 #[async_trait::async_trait]
@@ -78,24 +78,19 @@ pub struct Served {
     pub rollout: Rollout,
 }
 
-/// A POST on its way.
-pub(super) struct OpenPost {
-    pub(super) since: Millis,
-    pub(super) dialog: DialogId,
-}
-
 /// Users, sockets, rooms, and both paths to them.
 pub struct Hub {
     pub(super) settings: HubSettings,
+    rules: Arc<Rules>,
     pub(super) clock: Clock,
     /// When it began.
     pub(super) started: Millis,
     pub(super) tap: Arc<dyn Tap>,
     pub(super) members: Arc<dyn Members>,
-    pub(super) broker: RwLock<Option<Arc<dyn Broker>>>,
-    pub(super) users: DashMap<UserId, Arc<User>>,
-    pub(super) rooms: DashMap<DialogId, HashMap<UserId, Arc<User>>>,
-    pub(super) tokens: DashMap<String, (UserId, SocketId)>,
+    broker: RwLock<Option<Arc<dyn Broker>>>,
+    pub(super) registry: Registry,
+    pub(super) posts: Posts,
+    pub(super) timers: Timers,
     pub(super) served: ArcSwap<Served>,
     /// Told after each change of the flag: who waits for a queue looks again.
     pub(super) changed: watch::Sender<u64>,
@@ -107,26 +102,20 @@ pub struct Hub {
     /// Since when it is up, or down.
     pub(super) session_since: AtomicU64,
     pub(super) dialogs: Dialogs,
-    /// POSTs forwarded to Chat3 and not yet answered, by number.
-    pub(super) posts_open: DashMap<u64, OpenPost>,
-    /// Number of the next one.
-    pub(super) posts: AtomicU64,
     /// Messages accepted here that somebody here is to see, and updates received.
     pub(super) accepted: AtomicU64,
-    /// Bytes that each socket's replay may hold at the moment.
-    replay_share: AtomicUsize,
     pub(super) updates: AtomicU64,
     pub(super) flow: Flow,
+    sockets: AtomicUsize,
+    /// Bytes that each socket's replay may hold at the moment.
+    replay_share: AtomicUsize,
     pub(super) metrics: DeliveryMetrics,
     unseen: DeliveryMetrics,
     pub(super) routes: Routes,
     pub(super) unreadable: Unreadable,
     /// The latest update and how late it came, in ms.
     pub(super) lag: Mutex<(Millis, u64)>,
-    next_socket: AtomicU64,
-    pub(super) ticking: Mutex<Vec<Arc<User>>>,
-    /// Lost sockets, by the moment at which they stop lingering.
-    pub(super) lingering: Mutex<VecDeque<(Millis, UserId, SocketId)>>,
+    numbers: AtomicU64,
 }
 
 impl Hub {
@@ -141,37 +130,40 @@ impl Hub {
     ) -> Arc<Self> {
         let replay_share = AtomicUsize::new(settings.replay_bytes.min(settings.replay_total));
         let routes = Routes::new(&settings.binding_keys);
+        let linger = u64::try_from(settings.linger.as_millis()).unwrap_or(u64::MAX);
+        // A lost connection is noticed late; what was sent into the void meanwhile is kept for a client that says what
+        // it got last.
+        let replay_age = linger.saturating_add(60_000);
+        let rules = Rules { tenant: Arc::clone(&settings.tenant), gate: settings.gate, linger, replay_age };
         Arc::new(Self {
             running: AtomicBool::new(served.stage.runs_rabbitmq()),
             settings,
+            rules: Arc::new(rules),
             clock,
             started: clock.now(),
             tap,
             members,
             broker: RwLock::new(None),
-            users: DashMap::new(),
-            rooms: DashMap::new(),
-            tokens: DashMap::new(),
+            registry: Registry::default(),
+            posts: Posts::default(),
+            timers: Timers::default(),
             served: ArcSwap::from_pointee(served),
             changed: watch::Sender::new(0),
             session_up: AtomicBool::new(false),
             session_lost_at: AtomicU64::new(0),
             session_since: AtomicU64::new(clock.now().0),
             dialogs: Dialogs::default(),
-            posts_open: DashMap::new(),
-            posts: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
-            replay_share,
             updates: AtomicU64::new(0),
             flow: Flow::default(),
+            sockets: AtomicUsize::new(0),
+            replay_share,
             metrics: DeliveryMetrics::default(),
             unseen: DeliveryMetrics::unseen(),
             routes,
             unreadable: Unreadable::default(),
             lag: Mutex::new((Millis(0), 0)),
-            next_socket: AtomicU64::new(1),
-            ticking: Mutex::default(),
-            lingering: Mutex::default(),
+            numbers: AtomicU64::new(1),
         })
     }
 
@@ -212,23 +204,9 @@ impl Hub {
         self.broker.read().clone()
     }
 
-    pub(super) fn bounds(&self) -> Bounds {
-        let age = u64::try_from(self.settings.linger.as_millis()).unwrap_or(u64::MAX);
-        // A lost connection is noticed late; what was sent into the void meanwhile is kept for a client that says
-        // what it got last.
-        let bytes = self.replay_share.load(Ordering::Relaxed);
-        Bounds { bytes, age: if age == 0 { 0 } else { age.saturating_add(60_000) } }
-    }
-
-    pub(super) fn count_sockets(&self) {
-        let sockets = self.tokens.len();
-        self.metrics.sockets.set(precise(sockets));
-        let share = self.settings.replay_total / sockets.max(1);
-        self.replay_share.store(share.min(self.settings.replay_bytes), Ordering::Relaxed);
-    }
-
-    pub(super) fn new_socket_id(&self) -> SocketId {
-        SocketId(self.next_socket.fetch_add(1, Ordering::Relaxed))
+    /// A number that is larger than all before.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The stage in which `user` is to be served.
@@ -237,120 +215,166 @@ impl Hub {
         served.rollout.stage_of(served.stage, &self.settings.tenant, user.as_str())
     }
 
-    pub(super) fn user(&self, id: &UserId) -> Option<Arc<User>> {
-        self.users.get(id).map(|user| Arc::clone(&user))
+    /// One input for a user that is here; [`Answer::Gone`] for one that is not.
+    pub(super) fn tell(&self, id: &UserId, input: Input<'_>) -> Answer {
+        self.registry.user(id).map_or(Answer::Gone, |seat| self.apply(&seat, input))
     }
 
-    /// Works on the user, who is made when it is not there. The registry's shard is locked meanwhile, so that a
-    /// flip that has passed it has stored the new stage before.
-    pub(super) fn with_user<T>(&self, id: &UserId, work: impl FnOnce(&Arc<User>, &mut State) -> T) -> T {
-        let entry = self.users.entry(id.clone()).or_insert_with(|| {
-            let state = State {
-                gate: Gate::new(self.settings.gate, self.stage_of(id)),
-                sockets: std::collections::BTreeMap::new(),
-                queue_live: false,
-                ticking: false,
-                drill: false,
-                told: Millis(0),
-                gone: false,
-            };
-            Arc::new(User { id: id.clone(), state: Mutex::new(state) })
-        });
-        let user = Arc::clone(entry.value());
-        let mut state = user.state.lock();
-        work(&user, &mut state)
+    /// One input for the user of `seat`, and all that comes of it.
+    pub(super) fn apply(&self, seat: &Arc<Seat>, input: Input<'_>) -> Answer {
+        let mut inner = seat.inner.lock();
+        let answer = self.apply_locked(&mut inner, seat, input);
+        self.settle(seat, inner);
+        answer
     }
 
-    /// Takes a user without sockets out of the registry and lets its queue go.
-    pub(super) fn remove_if_empty(&self, id: &UserId) {
-        let removed = self.users.remove_if(id, |_, user| {
-            let mut state = user.state.lock();
-            state.gone = state.sockets.is_empty();
-            if state.gone {
-                // Under the shard's lock, so that a sign-on right after this one wants it after.
-                if let Some(broker) = self.broker() {
-                    broker.release(id);
-                }
-            }
-            state.gone
-        });
-        if removed.is_some() {
-            self.metrics.users.set(precise(self.users.len()));
-        }
+    /// Applies, and leaves it to the caller to [settle](Self::settle).
+    pub(super) fn apply_locked(&self, inner: &mut Inner, seat: &Arc<Seat>, input: Input<'_>) -> Answer {
+        let mut effects = Vec::new();
+        let answer = inner.recipient.apply(self.now(), input, &Lookup { hub: self, user: &seat.id }, &mut effects);
+        inner.queue(effects);
+        answer
     }
 
-    /// Wants the user's queue for what its sockets want, when the rabbitmq path runs.
-    pub(super) fn want(&self, id: &UserId, state: &State) {
-        if !self.is_running() || state.drill {
-            return;
-        }
-        if let Some(broker) = self.broker() {
-            broker.want(id, wanted(state));
-        }
-    }
-
-    /// All users, without holding a lock of the registry.
-    pub(super) fn everyone(&self) -> Vec<Arc<User>> {
-        self.users.iter().map(|user| Arc::clone(user.value())).collect()
-    }
-
-    /// Puts the user before the ticker when its gate waits for time to pass.
-    pub(super) fn mind(&self, user: &Arc<User>, state: &mut State) {
-        if !state.ticking && state.gate.needs_tick() {
-            state.ticking = true;
-            self.ticking.lock().push(Arc::clone(user));
-        }
-    }
-
-    /// Hands out what a flip or a closing window released.
-    pub(super) fn release(&self, user: &UserId, state: &mut State, now: Millis, owed: Vec<Emission<Copy>>) -> u64 {
-        let mut released = 0;
-        for emission in owed {
-            let mut sockets = emission.sockets;
-            if emission.why == Why::Rescued {
-                let subscribed = state.subscribed("message");
-                sockets.retain(|socket| subscribed.contains(socket));
-                if let Copy::Legacy(copy) = &emission.payload
-                    && self.members.known(&copy.dialog, user) == Some(false)
-                {
-                    continue;
-                }
-            }
-            if sockets.is_empty() {
+    /// Works on the user, who is made when it is not there.
+    pub(super) fn with_user<T>(&self, id: &UserId, work: impl FnOnce(&Arc<Seat>, &mut Inner) -> T) -> T {
+        let make = || Seat::new(Recipient::new(id.clone(), Arc::clone(&self.rules), self.stage_of(id)));
+        loop {
+            let seat = self.registry.seat(id, make);
+            let mut inner = seat.inner.lock();
+            if inner.gone {
+                // Whoever takes it out is about to.
+                drop(inner);
+                std::thread::yield_now();
                 continue;
             }
-            released += 1;
-            self.metrics_of(state.drill).released(emission.why);
-            state.hand(self.bounds(), now, &sockets, &emission.payload);
-            self.tap.fact(now, Fact::Released { user: user.clone(), key: emission.key, why: emission.why });
+            let result = work(&seat, &mut inner);
+            self.settle(&seat, inner);
+            self.metrics.users.set(precise(self.registry.count()));
+            return result;
         }
-        released
     }
 
-    /// Tells every socket of the user that there was a gap.
-    pub(super) fn resync(&self, state: &mut State, now: Millis, reason: &'static str, since: Millis) {
-        let packet = super::resync::packet(reason, since);
-        for socket in state.sockets.values_mut() {
-            socket.owed = None;
-            socket.send(self.bounds(), now, packet.clone());
+    /// Does what the recipient wants done, in order, outside of its lock. When another thread is at it, it does this
+    /// too, and is waited for: nothing of it ever waits itself.
+    pub(super) fn settle<'s>(&self, seat: &'s Arc<Seat>, mut inner: MutexGuard<'s, Inner>) {
+        if let Some(wakes) = inner.recipient.wakes()
+            && inner.wakes.is_none_or(|before| wakes < before)
+        {
+            inner.wakes = Some(wakes);
+            self.timers.add(wakes, seat);
         }
-        self.metrics_of(state.drill).resync(reason);
+        let ticket = inner.queued();
+        let own = std::thread::current().id();
+        while let Some(runner) = inner.runner {
+            // Called by what is being done: it goes on when that returns.
+            if runner == own || inner.done >= ticket {
+                return;
+            }
+            drop(inner);
+            std::thread::yield_now();
+            inner = seat.inner.lock();
+        }
+        loop {
+            let tasks = inner.take();
+            if tasks.is_empty() {
+                break;
+            }
+            inner.runner = Some(own);
+            drop(inner);
+            let count = tasks.len() as u64;
+            tasks.into_iter().for_each(|task| self.run_task(seat, task));
+            inner = seat.inner.lock();
+            inner.done += count;
+        }
+        inner.runner = None;
+        if inner.recipient.sockets().is_empty() && !inner.gone {
+            inner.gone = true;
+            drop(inner);
+            // Before it is taken out, so that a sign-on right after this one wants its queue after.
+            if let Some(broker) = self.broker() {
+                broker.release(&seat.id);
+            }
+            self.registry.remove(seat);
+            self.metrics.users.set(precise(self.registry.count()));
+        }
+    }
+
+    fn run_task(&self, seat: &Arc<Seat>, task: Task) {
+        match task {
+            Task::Emit { link, serial, form, parcel } => packets::emit(&*link, serial, form, &parcel),
+            Task::Relay { link, event, data } => {
+                link.emit(Packet { event, data, serial: None });
+                self.metrics.typing.increment(1);
+            }
+            Task::Cut(link) => link.cut(Cut::Resumed),
+            Task::Want(types) => {
+                if let Some(broker) = self.broker() {
+                    broker.want(&seat.id, types);
+                }
+            }
+            Task::Entered(dialog) => self.registry.enter(dialog, seat),
+            Task::Left(dialog) => self.registry.leave(&dialog, seat),
+            Task::Observe(event) => self.tap.event(event),
+            Task::Count { count, drill } => self.metrics_of(drill).count(count),
+            Task::Ended { tokens } => {
+                self.registry.forget_tokens(&tokens);
+                self.count_sockets(self.sockets.fetch_sub(1, Ordering::Relaxed) - 1);
+            }
+        }
     }
 
     /// Where it is counted: nowhere for a drill's users.
     pub(super) const fn metrics_of(&self, drill: bool) -> &DeliveryMetrics {
         if drill { &self.unseen } else { &self.metrics }
     }
+
+    /// A socket more.
+    pub(super) fn socket_came(&self) {
+        self.count_sockets(self.sockets.fetch_add(1, Ordering::Relaxed) + 1);
+    }
+
+    fn count_sockets(&self, sockets: usize) {
+        self.metrics.sockets.set(precise(sockets));
+        let share = self.settings.replay_total / sockets.max(1);
+        self.replay_share.store(share.min(self.settings.replay_bytes), Ordering::Relaxed);
+    }
 }
 
-pub(super) fn wanted(state: &State) -> Types {
-    selection::union(state.sockets.values().map(|socket| &socket.selection))
+/// The rest of the instance, as a recipient sees it.
+struct Lookup<'a> {
+    hub: &'a Hub,
+    user: &'a UserId,
 }
 
-pub(super) const fn gap_name(reason: GapReason) -> &'static str {
-    match reason {
-        GapReason::BrokerLost => "broker_lost",
-        GapReason::QueueLost => "queue_lost",
+impl World for Lookup<'_> {
+    fn is_member(&self, dialog: &DialogId) -> Option<bool> {
+        self.hub.members.known(dialog, self.user)
+    }
+
+    fn dialog_of(&self, update: &Update) -> Option<DialogId> {
+        let named = update.dialog.as_deref().and_then(|id| DialogId::new(id).ok());
+        named.or_else(|| self.hub.dialogs.find(update.dialog_mongo.as_deref()?))
+    }
+
+    fn posted_in(&self) -> Vec<DialogId> {
+        self.hub.posts.dialogs()
+    }
+
+    fn session_is_up(&self) -> bool {
+        self.hub.session_is_up()
+    }
+
+    fn is_running(&self) -> bool {
+        self.hub.is_running()
+    }
+
+    fn members_hear_legacy(&self) -> bool {
+        self.hub.settings.members_hear_legacy
+    }
+
+    fn replay_limit(&self) -> usize {
+        self.hub.replay_share.load(Ordering::Relaxed)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Counters of the delivery. Handles are taken once: looking one up by name costs eight times as much.
 
+use bridge_core::Path;
 use bridge_core::gate::Why;
+use bridge_core::recipient::Count;
 use metrics::{Counter, Gauge, counter, gauge};
 
 pub(super) struct DeliveryMetrics {
@@ -75,16 +77,19 @@ impl DeliveryMetrics {
         }
     }
 
-    pub(super) fn released(&self, why: Why) {
-        match why {
-            Why::Flushed => self.flushed.increment(1),
-            Why::Rescued => self.rescued.increment(1),
-        }
-    }
-
-    pub(super) fn resync(&self, reason: &'static str) {
-        if self.counts {
-            counter!("bridge_resync_total", "reason" => reason).increment(1);
+    pub(super) fn count(&self, count: Count) {
+        match count {
+            Count::Emitted(Path::Legacy) => self.emitted_legacy.increment(1),
+            Count::Emitted(Path::Rabbitmq) => self.emitted_rabbitmq.increment(1),
+            Count::Swallowed(Path::Legacy) => self.swallowed_legacy.increment(1),
+            Count::Swallowed(Path::Rabbitmq) => self.swallowed_rabbitmq.increment(1),
+            Count::Deduplicated => self.deduplicated.increment(1),
+            Count::Released(Why::Flushed) => self.flushed.increment(1),
+            Count::Released(Why::Rescued) => self.rescued.increment(1),
+            Count::Resync(reason) if self.counts => {
+                counter!("bridge_resync_total", "reason" => reason.name()).increment(1);
+            }
+            Count::Resync(_) => {}
         }
     }
 

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bridge_core::compare::Fact;
 use bridge_core::form::Form;
 use bridge_core::gate::Load;
-use bridge_core::{Millis, Path, Rollout, Stage, UserId};
+use bridge_core::recipient::{Answer, Declared, Input};
+use bridge_core::{Millis, Rollout, Stage, UserId};
 
 use super::hub::{Hub, Served};
-use super::user::Declared;
 
 /// What a flip did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,24 +52,17 @@ impl Hub {
             self.running.store(true, Ordering::Release);
         }
         let mut flipped = Flipped::default();
-        for user in self.everyone() {
-            let mut state = user.state.lock();
-            let now = self.now();
-            let from = state.gate.stage();
-            let to = self.stage_of(&user.id);
-            if from == to {
-                continue;
-            }
-            let owed = state.gate.flip(now, to);
-            flipped.users += 1;
-            flipped.flushed += self.release(&user.id, &mut state, now, owed);
-            self.mind(&user, &mut state);
-            self.tap.fact(now, Fact::StageChanged { user: user.id.clone(), from, to });
+        for seat in self.registry.everyone() {
+            let to = self.stage_of(&seat.id);
             let lost = self.session_lost_at.load(Ordering::Acquire);
-            if from.authority() == Path::Rabbitmq && to.authority() == Path::Legacy && lost > 0 {
-                self.resync(&mut state, now, "broker_lost", Millis(lost));
-                state.told = now;
+            let session_lost = (lost > 0).then_some(Millis(lost));
+            let mut inner = seat.inner.lock();
+            flipped.users += u64::from(inner.recipient.stage() != to);
+            let released = self.apply_locked(&mut inner, &seat, Input::Flip { to, session_lost });
+            if let Answer::Flushed(count) = released {
+                flipped.flushed += count;
             }
+            self.settle(&seat, inner);
         }
         self.changed.send_modify(|count| *count += 1);
         tracing::info!(from = %before.stage, to = %stage, users = flipped.users, flushed = flipped.flushed, "flipped");
@@ -82,9 +74,8 @@ impl Hub {
         let Some(broker) = self.broker() else { return };
         broker.start();
         self.running.store(true, Ordering::Release);
-        for user in self.everyone() {
-            let state = user.state.lock();
-            self.want(&user.id, &state);
+        for seat in self.registry.everyone() {
+            self.apply(&seat, Input::QueueWanted);
         }
     }
 
@@ -102,37 +93,39 @@ impl Hub {
             broker.stop(limit).await;
         }
         self.flow.end();
-        for user in self.everyone() {
-            user.state.lock().queue_live = false;
+        for seat in self.registry.everyone() {
+            self.apply(&seat, Input::QueueGone);
         }
     }
 
     /// How full gates are, and what clients understand.
     #[must_use]
     pub fn load(&self) -> HubLoad {
-        let mut load = HubLoad { users: self.users.len(), ..HubLoad::default() };
-        for user in self.everyone() {
-            let state = user.state.lock();
+        let mut load = HubLoad { users: self.registry.count(), ..HubLoad::default() };
+        for seat in self.registry.everyone() {
+            let inner = seat.inner.lock();
             let Load { ledger_keys, ring_copies, ring_bytes, ledger_overflow, ring_overflow, .. } =
-                state.gate.load();
+                inner.recipient.load();
             load.ledger_keys = load.ledger_keys.max(ledger_keys);
             load.ring_copies = load.ring_copies.max(ring_copies);
             load.ring_bytes = load.ring_bytes.max(ring_bytes);
             load.overflow += ledger_overflow + ring_overflow;
-            if state.drill {
+            if inner.recipient.is_synthetic() {
                 continue;
             }
-            load.sockets += state.sockets.len();
-            for socket in state.sockets.values() {
-                let place = match socket.declared {
+            let sockets = inner.recipient.sockets();
+            load.sockets += sockets.len();
+            for socket in sockets {
+                let place = match socket.declared() {
                     Declared::Update => 0,
                     Declared::OldForm => 1,
                     Declared::Nothing => 2,
                     Declared::Unknown => 3,
                 };
+                let connected = socket.presence().link().is_some();
                 load.declared[place] += 1;
-                load.connected += usize::from(socket.link.is_some());
-                load.in_no_room += usize::from(socket.link.is_some() && socket.rooms.is_empty());
+                load.connected += usize::from(connected);
+                load.in_no_room += usize::from(connected && socket.rooms().is_empty());
             }
         }
         load
@@ -184,26 +177,29 @@ impl Hub {
     /// `GET /admin/sessions`.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionInfo> {
-        let info = |user: Arc<super::user::User>| {
-            let state = user.state.lock();
-            let sockets = state.sockets.iter().map(|(id, socket)| SocketInfo {
-                id: id.0.to_string(),
-                transport: socket.link.as_ref().map_or("lost", |link| link.transport()),
-                rooms: socket.rooms.iter().map(ToString::to_string).collect(),
-                subscriptions: socket.selection.shown(),
-                accepts: match socket.form {
-                    Form::Update => vec!["update"],
-                    Form::Legacy | Form::Chatapp => Vec::new(),
-                },
+        let info = |seat: Arc<super::seat::Seat>| {
+            let inner = seat.inner.lock();
+            let sockets = inner.recipient.sockets().iter().map(|socket| {
+                let link = socket.presence().link().and_then(|link| inner.link(link));
+                SocketInfo {
+                    id: socket.id().0.to_string(),
+                    transport: link.map_or("lost", |link| link.transport()),
+                    rooms: socket.rooms().iter().map(ToString::to_string).collect(),
+                    subscriptions: socket.selection().shown(),
+                    accepts: match socket.form() {
+                        Form::Update => vec!["update"],
+                        Form::Legacy | Form::Chatapp => Vec::new(),
+                    },
+                }
             });
             SessionInfo {
-                user: user.id.clone(),
+                user: seat.id.clone(),
                 tenant: Arc::clone(&self.settings.tenant),
-                stage: state.gate.stage(),
+                stage: inner.recipient.stage(),
                 sockets: sockets.collect(),
             }
         };
-        self.everyone().into_iter().map(info).collect()
+        self.registry.everyone().into_iter().map(info).collect()
     }
 }
 

@@ -1,22 +1,52 @@
 //! Time passing: windows that close, sockets that stop lingering, members that were removed.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bridge_core::recipient::Input;
 use bridge_core::{DialogId, Millis, UserId};
+use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
-use super::user::User;
+use super::seat::Seat;
 
 const TICK: Duration = Duration::from_millis(50);
 /// Ledgers may forget a little late.
 const SWEEP: Duration = Duration::from_secs(5);
-/// Most users whose ledgers are swept before the others get their turn.
-const SWEEP_BATCH: usize = 256;
+/// Most users who are looked at before the others get their turn.
+const BATCH: usize = 256;
 /// Most pairs of dialog and user asked about in one round.
 const MEMBERS_BATCH: usize = 1_000;
+
+/// Who is to be looked at when.
+#[derive(Default)]
+pub(super) struct Timers(Mutex<Due>);
+
+#[derive(Default)]
+struct Due {
+    next: u64,
+    seats: BTreeMap<(Millis, u64), Weak<Seat>>,
+}
+
+impl Timers {
+    pub(super) fn add(&self, at: Millis, seat: &Arc<Seat>) {
+        let mut due = self.0.lock();
+        due.next += 1;
+        let key = (at, due.next);
+        due.seats.insert(key, Arc::downgrade(seat));
+    }
+
+    /// One that is due.
+    fn pop(&self, now: Millis) -> Option<(Millis, Weak<Seat>)> {
+        let mut due = self.0.lock();
+        let entry = due.seats.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let ((at, _), seat) = entry.remove_entry();
+        Some((at, seat))
+    }
+}
 
 impl Hub {
     /// Lets time pass until `stop`.
@@ -31,65 +61,51 @@ impl Hub {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.tick();
-        }
-    }
-
-    fn tick(&self) {
-        let now = self.now();
-        let waiting = std::mem::take(&mut *self.ticking.lock());
-        for user in waiting {
-            let mut state = user.state.lock();
-            let owed = state.gate.tick(now);
-            self.release(&user.id, &mut state, now, owed);
-            state.ticking = false;
-            self.mind(&user, &mut state);
-        }
-        self.end_lingering(now);
-    }
-
-    fn end_lingering(&self, now: Millis) {
-        let mut over = Vec::new();
-        {
-            let mut lingering = self.lingering.lock();
-            while lingering.front().is_some_and(|(until, ..)| *until <= now) {
-                over.extend(lingering.pop_front());
-            }
-        }
-        let linger = u64::try_from(self.settings.linger.as_millis()).unwrap_or(u64::MAX);
-        for (_, id, socket) in over {
-            let Some(user) = self.user(&id) else { continue };
-            {
-                let mut state = user.state.lock();
-                // It may have been resumed, and lost again, meanwhile: then a later entry is about it.
-                let ended = state.sockets.get(&socket).is_some_and(|socket| {
-                    socket.lost_at.is_some_and(|lost| socket.spoiled() || lost.plus(linger) <= now)
-                });
-                if ended {
-                    self.drop_socket(&user, &mut state, socket);
+            let now = self.now();
+            let mut count = 0;
+            while let Some((at, seat)) = self.timers.pop(now) {
+                if let Some(seat) = seat.upgrade() {
+                    self.tick(&seat, at);
+                }
+                count += 1;
+                if count % BATCH == 0 {
+                    tokio::task::yield_now().await;
                 }
             }
-            self.remove_if_empty(&id);
         }
+    }
+
+    fn tick(&self, seat: &Arc<Seat>, at: Millis) {
+        let mut inner = seat.inner.lock();
+        if inner.wakes != Some(at) {
+            // An earlier look was asked for since, and has been taken.
+            return;
+        }
+        inner.wakes = None;
+        self.apply_locked(&mut inner, seat, Input::Tick);
+        self.settle(seat, inner);
     }
 
     async fn sweep_until(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = interval(SWEEP);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let users = self.everyone();
-            for batch in users.chunks(SWEEP_BATCH) {
-                for user in batch {
-                    let mut state = user.state.lock();
-                    let now = self.now();
-                    let owed = state.gate.tick(now);
-                    self.release(&user.id, &mut state, now, owed);
-                    let bounds = self.bounds();
-                    state.sockets.values_mut().for_each(|socket| socket.replay.shrink(bounds, now));
-                }
+            for batch in self.registry.everyone().chunks(BATCH) {
+                batch.iter().for_each(|seat| self.sweep(seat));
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// What may be forgotten a little late: what transports took, and what is old.
+    fn sweep(&self, seat: &Arc<Seat>) {
+        let mut inner = seat.inner.lock();
+        let handed: Vec<_> = inner.links().iter().map(|(id, link)| (*id, link.handed())).collect();
+        for (link, up_to) in handed {
+            self.apply_locked(&mut inner, seat, Input::HandedOver { link, up_to });
+        }
+        self.apply_locked(&mut inner, seat, Input::Tick);
+        self.settle(seat, inner);
     }
 
     async fn check_members_until(self: Arc<Self>, every: Duration, stop: CancellationToken) {
@@ -99,7 +115,7 @@ impl Hub {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let pairs = self.pairs();
+            let pairs = self.registry.pairs();
             for batch in pairs.chunks(MEMBERS_BATCH) {
                 let asked = self.members.removed(batch.to_vec());
                 let Some(removed) = stop.run_until_cancelled(asked).await else { return };
@@ -110,20 +126,9 @@ impl Hub {
         }
     }
 
-    fn pairs(&self) -> Vec<(DialogId, UserId)> {
-        let in_room = |dialog: &DialogId, users: &std::collections::HashMap<UserId, Arc<User>>| {
-            users.keys().map(|user| (dialog.clone(), user.clone())).collect::<Vec<_>>()
-        };
-        self.rooms.iter().flat_map(|room| in_room(room.key(), room.value())).collect()
-    }
-
     /// Takes a user who is no member any more out of a room.
-    fn put_out(&self, dialog: &DialogId, id: &UserId) {
-        let Some(user) = self.user(id) else { return };
-        let mut state = user.state.lock();
-        for socket in state.joined(dialog) {
-            self.leave_room(&user, &mut state, socket, dialog);
-        }
-        tracing::debug!(user = %id, %dialog, "user is no member any more: left the room");
+    fn put_out(&self, dialog: &DialogId, user: &UserId) {
+        self.tell(user, Input::PutOut { dialog: dialog.clone() });
+        tracing::debug!(%user, %dialog, "user is no member any more: left the room");
     }
 }

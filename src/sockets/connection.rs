@@ -378,7 +378,7 @@ fn answer_error(link: &dyn Link, event: &str, ack: Option<Ack>, error: &str) {
 
 fn emit(link: &dyn Link, event: &'static str, data: &Value) {
     let data = to_raw_value(data).unwrap_or_default();
-    link.emit(Packet { event, data: data.into(), message: None });
+    link.emit(Packet { event, data: data.into(), serial: None });
 }
 
 fn reply(ack: Option<Ack>, answer: Value) {

@@ -58,8 +58,11 @@ pub(crate) enum Out {
 }
 
 impl Out {
-    fn is_kept(&self) -> bool {
-        matches!(self, Self::Event(packet) if packet.is_kept())
+    fn serial(&self) -> Option<u64> {
+        match self {
+            Self::Event(packet) => packet.serial,
+            Self::Ack(_) => None,
+        }
     }
 
     fn body(&self) -> &str {
@@ -128,7 +131,8 @@ impl Prefix {
 pub(crate) struct Outbox {
     bounds: Arc<Bounds>,
     dialect: Dialect,
-    waiting: VecDeque<Out>,
+    /// With the serial up to which everything was taken when it is.
+    waiting: VecDeque<(Out, Option<u64>)>,
     bytes: u64,
     /// Bytes of the first one's frame that the connection has taken.
     begun: usize,
@@ -142,9 +146,8 @@ pub(crate) struct Outbox {
     closed: bool,
     /// It was closed within a frame: the connection can't carry anything any more.
     torn: bool,
-    /// Packets, of those that are kept for a client that resumes, that no transport took before it was closed, and
-    /// that were emitted since.
-    lost: usize,
+    /// Everything up to this serial was taken.
+    handed: u64,
     /// Nothing goes out before the Engine.IO session answered so many CONNECTs.
     pub(crate) opens_at: u64,
     /// Whose it is.
@@ -165,7 +168,7 @@ impl Outbox {
             attended: false,
             closed: false,
             torn: false,
-            lost: 0,
+            handed: 0,
             opens_at,
             link,
         }
@@ -183,18 +186,33 @@ impl Outbox {
     /// Says whether it waits now; on a closed link it never will.
     pub(crate) fn push(&mut self, out: Out) -> bool {
         if self.closed {
-            self.lost += usize::from(out.is_kept());
             return false;
         }
         let bytes = out.weight();
         self.bytes += bytes;
         self.bounds.held.fetch_add(bytes, Ordering::Relaxed);
-        self.waiting.push_back(out);
+        let serial = out.serial();
+        self.waiting.push_back((out, serial));
         true
     }
 
+    /// There is nothing to send for `serial`: it was taken when all before it was.
+    pub(crate) fn skip(&mut self, serial: u64) {
+        match self.waiting.back_mut() {
+            Some((_, last)) => *last = Some(serial),
+            None if !self.closed => self.handed = serial,
+            None => {}
+        }
+    }
+
+    /// The first was taken.
     fn pop(&mut self) {
-        let Some(out) = self.waiting.pop_front() else { return };
+        let Some(serial) = self.drop_first() else { return };
+        self.handed = serial.unwrap_or(self.handed);
+    }
+
+    fn drop_first(&mut self) -> Option<Option<u64>> {
+        let (out, serial) = self.waiting.pop_front()?;
         let bytes = out.weight();
         self.bytes -= bytes;
         self.bounds.held.fetch_sub(bytes, Ordering::Relaxed);
@@ -202,6 +220,7 @@ impl Outbox {
             // What a burst needed is not kept for the next.
             self.waiting.shrink_to(AT_ONCE);
         }
+        Some(serial)
     }
 
     /// Writes frames as long as `write` takes them; `only_begun`: no new one. An error of `write` is the caller's,
@@ -219,13 +238,13 @@ impl Outbox {
             let mut prefixes = [Prefix::EMPTY; AT_ONCE];
             let mut ends = [""; AT_ONCE];
             let count = self.waiting.len().min(most);
-            for ((out, prefix), end) in self.waiting.iter().zip(&mut prefixes).zip(&mut ends).take(count) {
+            for (((out, _), prefix), end) in self.waiting.iter().zip(&mut prefixes).zip(&mut ends).take(count) {
                 let (text, tail) = out.around(self.dialect);
                 *prefix = text.framed(out.body().len() + tail.len());
                 *end = tail;
             }
             let mut slices = [IoSlice::new(&[]); 3 * AT_ONCE];
-            for (n, out) in self.waiting.iter().take(count).enumerate() {
+            for (n, (out, _)) in self.waiting.iter().take(count).enumerate() {
                 slices[3 * n] = IoSlice::new(prefixes[n].as_bytes());
                 slices[3 * n + 1] = IoSlice::new(out.body().as_bytes());
                 slices[3 * n + 2] = IoSlice::new(ends[n].as_bytes());
@@ -239,7 +258,7 @@ impl Outbox {
             self.taken += u64::try_from(written).unwrap_or(u64::MAX);
             let mut done = self.begun + written;
             for n in 0..count {
-                let length = prefixes[n].as_bytes().len() + self.waiting[0].body().len() + ends[n].len();
+                let length = prefixes[n].as_bytes().len() + self.waiting[0].0.body().len() + ends[n].len();
                 if done < length {
                     break;
                 }
@@ -254,7 +273,7 @@ impl Outbox {
     /// Adds the first texts to a poll's answer, separated by `separator`, as long as it has fewer than `most` bytes;
     /// says how many. They wait until they were [taken](Self::answered).
     pub(crate) fn append_to(&self, answer: &mut String, separator: char, most: usize) -> usize {
-        for (n, out) in self.waiting.iter().enumerate() {
+        for (n, (out, _)) in self.waiting.iter().enumerate() {
             let (prefix, end) = out.around(self.dialect);
             let parts = [prefix.text(), out.body(), end];
             if !answer.is_empty() {
@@ -276,20 +295,17 @@ impl Outbox {
         }
     }
 
-    /// The connection is over: nothing goes out any more. What it held is only counted from here on.
+    /// The connection is over: nothing goes out any more.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.torn |= self.begun > 0;
-        self.lost += self.waiting.iter().filter(|out| out.is_kept()).count();
-        while !self.waiting.is_empty() {
-            self.pop();
-        }
+        while self.drop_first().is_some() {}
         self.begun = 0;
     }
 
-    /// How many packets no transport took, of those that are kept for a client that resumes.
-    pub(crate) fn lost(&self) -> usize {
-        self.lost
+    /// Everything up to this serial was taken whole.
+    pub(crate) const fn handed(&self) -> u64 {
+        self.handed
     }
 
     /// Whether the client has to be cut: it is over its bound and took nothing for a second, or everybody's bound is
@@ -322,7 +338,12 @@ mod tests {
 
     impl Link for NoLink {
         fn emit(&self, _packet: Packet) {}
-        fn unsent(&self) -> usize {
+        fn flush(&self) {}
+        fn skip(&self, _serial: u64) {}
+        fn handed(&self) -> u64 {
+            0
+        }
+        fn close(&self) -> u64 {
             0
         }
         fn cut(&self, _why: Cut) {}
@@ -340,8 +361,12 @@ mod tests {
     }
 
     fn event(event: &'static str, text: &str) -> Out {
+        numbered(event, text, None)
+    }
+
+    fn numbered(event: &'static str, text: &str, serial: Option<u64>) -> Out {
         let data = RawValue::from_string(format!("\"{text}\"")).expect("JSON");
-        Out::Event(Packet { event, data: data.into(), message: None })
+        Out::Event(Packet { event, data: data.into(), serial })
     }
 
     /// Reads the texts of whole frames.
@@ -392,25 +417,30 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_taken_is_counted_and_what_comes_after_the_end_too() {
+    fn what_was_taken_whole_is_known_and_nothing_is_after_the_end() {
         let mut outbox = outbox(Dialect::Plain);
-        for _ in 0..3 {
-            outbox.push(event("update", "x"));
+        for n in 1..=3 {
+            outbox.push(numbered("update", "x", Some(2 * n - 1)));
             outbox.push(event("error", "an answer"));
+            outbox.skip(2 * n);
         }
-        let mut left = 60;
+        let mut left = 90;
         let blocked = outbox.write_to(false, |slices| {
             let all: usize = slices.iter().map(|slice| slice.len()).sum();
             let count = all.min(left);
             left -= count;
             if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
         });
-        assert!(blocked.is_err() && outbox.begun > 0, "the first frame of 32 bytes, and a part of the second");
+        assert!(
+            blocked.is_err() && outbox.begun > 0,
+            "the first frame of 32 bytes, the answer, and a part of the third"
+        );
+        assert_eq!(outbox.handed(), 2);
         outbox.close();
-        assert_eq!(outbox.lost(), 2);
         assert!(outbox.write_to(true, |_| Ok(0)).is_err(), "nothing may follow half a frame");
         assert!(!outbox.push(event("update", "late")) && outbox.is_empty());
-        assert_eq!((outbox.lost(), outbox.bytes, outbox.bounds.held.load(Ordering::Relaxed)), (3, 0, 0));
+        outbox.skip(9);
+        assert_eq!((outbox.handed(), outbox.bytes, outbox.bounds.held.load(Ordering::Relaxed)), (2, 0, 0));
     }
 
     #[test]

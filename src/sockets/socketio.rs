@@ -265,7 +265,19 @@ impl Link for SocketIoLink {
         self.wire.push(&self.outbox, Out::Event(packet));
     }
 
-    fn unsent(&self) -> usize {
+    fn flush(&self) {
+        self.wire.flush();
+    }
+
+    fn skip(&self, serial: u64) {
+        self.outbox.lock().skip(serial);
+    }
+
+    fn handed(&self) -> u64 {
+        self.outbox.lock().handed()
+    }
+
+    fn close(&self) -> u64 {
         self.wire.close(&self.outbox)
     }
 

@@ -110,7 +110,19 @@ impl Link for WsLink {
         self.wire.push(&self.outbox, Out::Event(packet));
     }
 
-    fn unsent(&self) -> usize {
+    fn flush(&self) {
+        self.wire.flush();
+    }
+
+    fn skip(&self, serial: u64) {
+        self.outbox.lock().skip(serial);
+    }
+
+    fn handed(&self) -> u64 {
+        self.outbox.lock().handed()
+    }
+
+    fn close(&self) -> u64 {
         self.wire.close(&self.outbox)
     }
 
@@ -189,7 +201,7 @@ async fn read(
             bad += 1;
             let error = json!({"error": "expected a text frame with {\"event\",\"data\",\"id\"?}"});
             let data = serde_json::value::to_raw_value(&error).unwrap_or_default();
-            link.emit(Packet { event: "error", data: data.into(), message: None });
+            link.emit(Packet { event: "error", data: data.into(), serial: None });
             if bad >= BAD_FRAMES {
                 link.end(CloseCode::Policy);
                 std::future::pending::<()>().await;

@@ -171,21 +171,21 @@ impl Wire {
         self.kick();
     }
 
-    /// Nothing of `outbox` goes out any more; says how much of what is kept was not taken.
-    pub(crate) fn close(&self, outbox: &Shared) -> usize {
+    /// Nothing of `outbox` goes out any more; says up to which serial everything was taken.
+    pub(crate) fn close(&self, outbox: &Shared) -> u64 {
         Self::end(&mut self.state.lock(), outbox)
     }
 
-    fn end(state: &mut State, outbox: &Shared) -> usize {
+    fn end(state: &mut State, outbox: &Shared) -> u64 {
         if let Path::Polling(polling) = &mut state.path {
             polling.revoke_of(outbox);
         }
         let mut outbox = outbox.lock();
         outbox.close();
-        outbox.lost()
+        outbox.handed()
     }
 
-    /// Emits; what is emitted after the end is only counted.
+    /// Emits; after the end nothing is.
     pub(crate) fn push(self: &Arc<Self>, outbox: &Shared, out: Out) {
         if outbox.lock().push(out) {
             self.kick();

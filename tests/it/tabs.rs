@@ -85,6 +85,29 @@ fn a_client_that_resumes_gets_what_it_missed_and_nothing_twice() {
 }
 
 #[test]
+fn a_token_works_again_unless_who_has_the_newer_one_is_there() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("live").start().ready();
+    let mut js = Js::start();
+    let first = js.sign_on("a", &bridge, "again_a");
+    js.act("a", "close", &json!({}));
+    let auth = json!({"token": crate::kit::bridge::token("again_a"), "resume": first["resume"]});
+    // As if the answer with the newer token had been lost, more than once.
+    for name in ["b", "c", "d"] {
+        std::thread::sleep(s(1) / 5);
+        let resumed = js.sign_on_with(name, &bridge, auth.clone());
+        assert_eq!(resumed["recovered"], true, "{name}: {resumed}");
+        if name != "d" {
+            js.act(name, "close", &json!({}));
+        }
+    }
+    let stranger = js.sign_on_with("e", &bridge, auth);
+    assert_eq!(stranger["recovered"], false, "who has the newer token is there: {stranger}");
+    assert_eq!(js.wait_for("e", "bridge:resync", s(5))[0]["reason"], "resume_failed");
+    assert!(js.got("d", "disconnect").is_empty(), "and stays");
+}
+
+#[test]
 fn a_client_that_names_its_earlier_socket_after_the_handshake_gets_everything_once() {
     let world = World::shared(StandInOptions::default());
     let (one, two) = (world.chat3.add_dialog(&["late_a", "late_b"]), world.chat3.add_dialog(&["late_a"]));
