@@ -59,7 +59,7 @@ async fn accept(
     let caller = caller(api, &parts.headers)?;
     let route = route.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "dialog not found"))?;
     let place = api.forwards.place(caller.as_ref());
-    let (body, place) = body::read(&parts.headers, body, place, api.max_body).await?;
+    let (body, place) = body::read(body, place, api.max_body).await?;
     let _in_flight = api.in_flight.token();
     let (sender, message) = message(api, caller, &body)?;
     let place = place.belongs_to(&sender)?;
