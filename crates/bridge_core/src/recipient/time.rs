@@ -1,10 +1,10 @@
 //! Flips, and time passing.
 
+use crate::Millis;
 use crate::compare::Fact;
 use crate::stage::Stage;
-use crate::{Millis, SocketId};
 
-use super::{Answer, Reason, Recipient, Resync, Turn, is_legacy};
+use super::{Answer, Reason, Recipient, Resync, Socket, Turn, is_legacy};
 
 impl Recipient {
     pub(super) fn flip(&mut self, turn: &mut Turn<'_>, to: Stage, session_lost: Option<Millis>) -> Answer {
@@ -29,14 +29,9 @@ impl Recipient {
         let owed = self.gate.tick(turn.now);
         self.release(turn, owed);
         let linger = self.rules.linger;
-        let over = |end: Option<Millis>| end.is_some_and(|end| end <= turn.now);
-        let ended: Vec<SocketId> = self
-            .sockets
-            .iter()
-            .filter(|socket| over(socket.presence.ends(linger)))
-            .map(|socket| socket.id)
-            .collect();
-        ended.into_iter().for_each(|id| self.end(turn, id, None));
+        let now = turn.now;
+        let over = |socket: &Socket| socket.presence.ends(linger).is_some_and(|end| end <= now);
+        self.end_those(turn, over);
         let limit = turn.world.replay_limit();
         for socket in &mut self.sockets {
             socket.replay.shrink(&self.rules, limit, turn.now);

@@ -1,0 +1,83 @@
+//! One user with very many sockets holds nobody up.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bridge_core::form::Form;
+use bridge_core::gate::Limits;
+use bridge_core::recipient::{Answer, Effect, Input, LinkId, Recipient, Rules, SignOn, World};
+use bridge_core::update::Update;
+use bridge_core::{DialogId, Millis, SocketId, Stage, UserId};
+
+struct Nothing;
+
+impl World for Nothing {
+    fn is_member(&self, _dialog: &DialogId) -> Option<bool> {
+        None
+    }
+    fn dialog_of(&self, _update: &Update) -> Option<DialogId> {
+        None
+    }
+    fn posted_in(&self) -> Vec<DialogId> {
+        Vec::new()
+    }
+    fn session_is_up(&self) -> bool {
+        true
+    }
+    fn is_running(&self) -> bool {
+        false
+    }
+    fn members_hear_legacy(&self) -> bool {
+        false
+    }
+    fn replay_limit(&self) -> usize {
+        1 << 20
+    }
+}
+
+/// Seconds that it takes until `count` sockets in a hundred rooms each are gone after they were lost together.
+fn seconds_to_end(count: u64) -> f64 {
+    let rules = Rules { tenant: "t".into(), gate: Limits::default(), linger: 5_000, replay_age: 65_000 };
+    let user = UserId::new("many").unwrap();
+    let mut recipient = Recipient::new(user, Arc::new(rules), Stage::Legacy);
+    let mut effects = Vec::new();
+    for n in 1..=count {
+        let sign_on = SignOn {
+            socket: SocketId(n),
+            link: LinkId(n),
+            name: None,
+            accepts: None,
+            undeclared: Form::Update,
+            selection: None,
+            claim: None,
+        };
+        recipient.apply(Millis(0), Input::SignedOn(sign_on), &Nothing, &mut effects);
+        for room in 0..100 {
+            let dialog = DialogId::new(&format!("dlg_{room}")).unwrap();
+            let joined = Input::Joined { socket: SocketId(n), dialog };
+            assert_eq!(recipient.apply(Millis(0), joined, &Nothing, &mut effects), Answer::Done);
+        }
+        recipient.apply(
+            Millis(1),
+            Input::Lost { link: LinkId(n), handed: 0, for_good: false },
+            &Nothing,
+            &mut Vec::new(),
+        );
+    }
+    effects.clear();
+    let started = Instant::now();
+    recipient.apply(Millis(5_001), Input::Tick, &Nothing, &mut effects);
+    assert!(recipient.sockets().is_empty() && recipient.rooms().next().is_none());
+    let ended = effects.iter().filter(|effect| matches!(effect, Effect::Ended { .. })).count() as u64;
+    let left = effects.iter().filter(|effect| matches!(effect, Effect::Left(_))).count();
+    assert_eq!((ended, left), (count, 100));
+    started.elapsed().as_secs_f64()
+}
+
+#[test]
+fn ten_thousand_sockets_in_a_hundred_rooms_end_in_time_that_grows_with_them_and_not_with_their_square() {
+    // The best of some tries: others may want the processor meanwhile.
+    let best = |count| (0..5).map(|_| seconds_to_end(count)).fold(f64::INFINITY, f64::min);
+    let (few, many) = (best(1_000), best(10_000));
+    assert!(many < few * 50.0, "{few} s for 1,000, {many} s for 10,000");
+}
