@@ -103,7 +103,7 @@ impl Hub {
     }
 
     /// It ended without a readable answer. An answer that comes after all is still taken by
-    /// [`Self::post_accepted`].
+    /// [`Self::accepted`].
     pub fn post_unknown(&self, post: u64) {
         self.posts.end(post);
         self.tap.fact(self.now(), Fact::PostUnknown { post });
