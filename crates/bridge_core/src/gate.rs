@@ -248,12 +248,6 @@ impl<P: Clone> Gate<P> {
         self.forget(from);
     }
 
-    /// Whether [`Self::tick`] has something to do for the ring or an overlap; the ledger can wait.
-    #[must_use]
-    pub fn needs_tick(&self) -> bool {
-        !self.ring.is_empty() || self.draining.is_some()
-    }
-
     /// When [`Self::tick`] has something to do for the ring or an overlap at the latest; the ledger can wait.
     #[must_use]
     pub fn wakes(&self) -> Option<Millis> {

@@ -74,21 +74,9 @@ pub enum Reason {
     SlowClient,
     /// What was to be resumed is not known, or not kept any more.
     ResumeFailed,
-    /// Another instance's broadcast could not be handed over.
-    RelayLost,
 }
 
 impl Reason {
-    /// All reasons.
-    pub const ALL: [Self; 6] = [
-        Self::BrokerLost,
-        Self::QueueLost,
-        Self::LateQueue,
-        Self::SlowClient,
-        Self::ResumeFailed,
-        Self::RelayLost,
-    ];
-
     /// As it stands in `bridge:resync`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -98,7 +86,6 @@ impl Reason {
             Self::LateQueue => "late_queue",
             Self::SlowClient => "slow_client",
             Self::ResumeFailed => "resume_failed",
-            Self::RelayLost => "relay_lost",
         }
     }
 }
