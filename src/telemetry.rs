@@ -1,11 +1,11 @@
 //! Log and metrics of the process.
 
-mod labels;
 mod names;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use metrics::Label;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::Level;
 use tracing_subscriber::filter::FilterFn;
@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use self::names::{Kind, METRICS};
+use self::names::{Kind, METRICS, Metric};
 use crate::config::{Log, LogFormat};
 
 /// Begins to log to stderr. A second call changes nothing.
@@ -49,16 +49,25 @@ pub fn metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .install_recorder()?;
-    for &(name, kind, help) in METRICS {
-        match kind {
-            Kind::Counter => metrics::describe_counter!(name, help),
-            Kind::Gauge => metrics::describe_gauge!(name, help),
-            Kind::Histogram => metrics::describe_histogram!(name, help),
-        }
-    }
-    labels::begin();
+    METRICS.iter().for_each(register);
     metrics::gauge!("bridge_build_info", "version" => crate::VERSION, "build" => crate::BUILD).set(1.0);
     Ok(handle)
+}
+
+/// Every series of a counter is there, at 0, before anything is counted: an increase from nothing to 1 is none to whoever
+/// watches.
+fn register(&(name, kind, labels, help): &Metric) {
+    match kind {
+        Kind::Counter => metrics::describe_counter!(name, help),
+        Kind::Gauge => metrics::describe_gauge!(name, help),
+        Kind::Histogram => metrics::describe_histogram!(name, help),
+    }
+    if kind == Kind::Counter {
+        for series in names::series(labels) {
+            let labels: Vec<Label> = series.iter().map(|(label, value)| Label::new(*label, *value)).collect();
+            metrics::counter!(name, labels).increment(0);
+        }
+    }
 }
 
 /// Keeps the metrics' memory bounded; never ends.

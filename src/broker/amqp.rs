@@ -228,7 +228,6 @@ async fn supervise(shared: Arc<Shared>) {
             }
         }
         if !shared.stopping.load(Ordering::Acquire) {
-            counter!("bridge_broker_reconnects_total").increment(1);
             let jitter = rand::rng().random_range(0.75..1.25);
             shared.pause(wait.mul_f64(jitter)).await;
             wait = (wait * 2).min(longest);
@@ -258,6 +257,9 @@ fn lose(shared: &Shared) {
 /// The session is up: connected, exchange proved, the instance's own topology live.
 fn gain(shared: &Shared, session: &Arc<Session>) {
     *shared.session.lock() = Some(Arc::clone(session));
+    if shared.state.borrow().was_up {
+        counter!("bridge_broker_reconnects_total").increment(1);
+    }
     info!(generation = %session.generation(), "broker session is up");
     up(shared);
 }
