@@ -28,3 +28,4 @@ mod telemetry;
 mod tls;
 mod topologies;
 mod upgrades;
+mod web_client;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,7 +28,17 @@ struct Seen {
 
 impl Js {
     pub(crate) fn start() -> Self {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/js/client.mjs");
+        Self::run(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/js/client.mjs"))
+    }
+
+    /// The same for the browser client.
+    pub(crate) fn start_web() -> Self {
+        build_web_client();
+        Self::run(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/js/web-client.mjs"))
+    }
+
+    /// A script that reports as they do.
+    pub(crate) fn run(script: &Path) -> Self {
         let mut child =
             Command::new("node").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node");
         let (input, output) = (child.stdin.take().expect("its input"), child.stdout.take().expect("its output"));
@@ -86,6 +96,16 @@ impl Js {
         eventually(&format!("ack of {event}"), s(25), || seen.lock().expect("seen").acks.remove(&call))[0].clone()
     }
 
+    /// Calls a method of a browser client; gives `{ok, value}` or `{ok, name, error}`.
+    pub(crate) fn ask(&mut self, id: &str, method: &str, args: &[Value]) -> Value {
+        self.calls += 1;
+        let call = self.calls;
+        self.tell(&json!({"do": "call", "id": id, "call": call, "method": method, "args": args}));
+        let seen = Arc::clone(&self.seen);
+        eventually(&format!("answer of {method}"), s(45), || seen.lock().expect("seen").acks.remove(&call))[0]
+            .clone()
+    }
+
     pub(crate) fn act(&mut self, id: &str, action: &str, more: &Value) {
         let mut command = json!({"do": action, "id": id});
         for (key, value) in more.as_object().into_iter().flatten() {
@@ -129,4 +149,20 @@ impl Drop for Js {
         let _already_gone = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+/// Builds the browser client where it is older than its sources.
+pub(crate) fn build_web_client() {
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    BUILT.call_once(|| {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients/web");
+        let npm = |args: &[&str]| {
+            let ended = Command::new("npm").args(args).current_dir(&root).stdout(Stdio::null()).status();
+            assert!(ended.expect("npm").success(), "npm {args:?} in clients/web failed");
+        };
+        if !root.join("node_modules/.package-lock.json").exists() {
+            npm(&["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+        }
+        npm(&["run", "build", "--silent"]);
+    });
 }
