@@ -28,6 +28,7 @@ use crate::config::{Faults, Loaded, Sources};
 use crate::delivery::{Hub, Members, Tap};
 use crate::flag::{Configured, Control, ControlSettings, Preflight, Store, StoreError};
 use crate::http::{self, Api};
+use crate::notice::Notifier;
 use crate::shadow::{Desk, DeskSettings, Recorder, RecorderLimits};
 use crate::sockets::{Server, ServerSettings};
 
@@ -110,11 +111,15 @@ impl App {
         let settings = &loaded.settings;
         let store = Store::open(&settings.state_dir, &settings.instance_id)?;
         let clock = Clock::default();
+        let (notifier, postman) =
+            Notifier::new(&settings.notify.url, &settings.instance_id, loaded.environment.name())
+                .map_err(other)?;
         let desk_settings = DeskSettings {
             instance: settings.instance_id.clone(),
             dir: settings.shadow_dir(),
             state_dir: settings.state_dir.clone(),
             shadow: settings.shadow.clone(),
+            notifier: notifier.clone(),
         };
         let desk = Desk::new(desk_settings, clock).map_err(other)?;
         let memory = usize::try_from(settings.shadow.max_memory.as_u64()).unwrap_or(usize::MAX);
@@ -138,7 +143,7 @@ impl App {
         if let Some(broker) = &broker {
             hub.set_broker(Arc::clone(broker));
         }
-        let control = control(&loaded, &hub, &broker, &chat3, &desk, store).map_err(other)?;
+        let control = control(&loaded, &hub, &broker, &chat3, &desk, (store, notifier.clone())).map_err(other)?;
         if let Some(broker) = broker.as_ref().filter(|_| control.stage().runs_rabbitmq()) {
             broker.start();
         }
@@ -204,7 +209,10 @@ impl App {
             tasks: TaskTracker::new(),
             loaded,
         };
-        app.spawn(admin_listener, admin_state, (ready, guard), chat3, metrics);
+        if let Some(postman) = postman {
+            app.tasks.spawn(postman.run(app.stop.clone()));
+        }
+        app.spawn(admin_listener, admin_state, (ready, guard, notifier), chat3, metrics);
         Ok(app)
     }
 
@@ -212,7 +220,7 @@ impl App {
         &self,
         admin_listener: TcpListener,
         admin_state: Arc<Admin>,
-        (ready, guard_view): (Arc<ready::Ready>, Arc<ArcSwap<guard::GuardView>>),
+        (ready, guard_view, notifier): (Arc<ready::Ready>, Arc<ArcSwap<guard::GuardView>>, Notifier),
         chat3: Chat3,
         metrics: PrometheusHandle,
     ) {
@@ -229,7 +237,7 @@ impl App {
             Arc::clone(&self.control),
             Arc::clone(&self.hub),
             Arc::clone(&self.desk),
-            guard_view,
+            (guard_view, notifier),
         );
         self.tasks.spawn(guard.run(stop.clone()));
         let ended = stop.clone();
@@ -332,7 +340,7 @@ fn control(
     broker: &Option<Arc<dyn Broker>>,
     chat3: &Chat3,
     desk: &Arc<Desk>,
-    store: Store,
+    (store, notifier): (Store, Notifier),
 ) -> std::io::Result<Arc<Control>> {
     let settings = &loaded.settings;
     let (verdict, evidence) = (Arc::clone(desk), Arc::clone(desk));
@@ -349,6 +357,7 @@ fn control(
         flip_timeout: settings.flag.flip_timeout,
         window: settings.shadow.window,
         has_broker: broker.is_some(),
+        notifier,
     };
     let configured = Configured { stage: settings.stage(), rollout: settings.flag.rollout.clone() };
     let origin = flag_origin(loaded);

@@ -61,6 +61,8 @@ pub struct Settings {
     pub guard: Guard,
     /// A backend to stand in front of.
     pub upstream: Upstream,
+    /// Who is told when something happens.
+    pub notify: Notify,
     /// The log.
     pub log: Log,
     /// Threads.
@@ -398,6 +400,14 @@ pub enum PostTo {
     Chat3,
     /// The backend's own route: what it adds to a message is not lost.
     Backend,
+}
+
+/// `notify.*`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notify {
+    /// Who gets a JSON POST for each flip, rollback, step of the guard and change of the verdict; empty: nobody.
+    pub url: String,
 }
 
 /// `runtime.*`

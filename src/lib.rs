@@ -1,7 +1,7 @@
 //! `updates-bridge`: a chat gateway that moves real-time delivery from room broadcast to RabbitMQ per-user queues.
 //!
 //! Arrows go one way: cli → app → http, admin, demo → delivery, flag, shadow → broker, sockets, chat3, auth →
-//! config, metrics, ration → `bridge_core`.
+//! config, metrics, notice, ration → `bridge_core`.
 
 pub mod admin;
 pub mod app;
@@ -16,6 +16,7 @@ pub mod demo;
 pub mod flag;
 pub mod http;
 pub mod listener;
+pub mod notice;
 pub mod ration;
 pub mod shadow;
 pub mod sockets;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, GuardMode};
 use crate::delivery::Hub;
 use crate::flag::Control;
+use crate::notice::{Notice, Notifier};
 use crate::shadow::Desk;
 
 /// What the guard is at the moment.
@@ -41,6 +42,7 @@ impl GuardView {
 pub(super) struct Guard {
     mode: GuardMode,
     view: Arc<ArcSwap<GuardView>>,
+    notifier: Notifier,
     core: Core,
     control: Arc<Control>,
     hub: Arc<Hub>,
@@ -54,7 +56,7 @@ impl Guard {
         control: Arc<Control>,
         hub: Arc<Hub>,
         desk: Arc<Desk>,
-        view: Arc<ArcSwap<GuardView>>,
+        (view, notifier): (Arc<ArcSwap<GuardView>>, Notifier),
     ) -> Self {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let core = Core::new(Bounds {
@@ -65,7 +67,7 @@ impl Guard {
             period: ms(settings.period),
             window: ms(window),
         });
-        Self { mode: settings.mode, view, core, control, hub, desk }
+        Self { mode: settings.mode, view, notifier, core, control, hub, desk }
     }
 
     /// Looks once a second until `stop`.
@@ -100,6 +102,7 @@ impl Guard {
             counter!("bridge_guard_alarms_total", "cause" => alarm.cause()).increment(1);
             let state = if self.mode == GuardMode::Act { "acted" } else { "alarmed" };
             GuardView { mode: self.mode, state, why: Some(reason.clone()) }.show(&self.view);
+            self.notifier.tell(notice(self.mode, alarm.cause(), &reason));
             match self.mode {
                 GuardMode::Act => {
                     tracing::error!(%reason, "THE GUARD ROLLS BACK TO LEGACY");
@@ -116,6 +119,19 @@ impl Guard {
         let (compared, missing) = self.desk.missing();
         let (accepted, updates) = self.hub.traffic();
         Totals { accepted, updates, compared, missing }
+    }
+}
+
+fn notice(mode: GuardMode, cause: &str, reason: &str) -> Notice {
+    let does = if mode == GuardMode::Act {
+        "rolls back to legacy"
+    } else {
+        "would roll back to legacy (guard.mode = \"observe\")"
+    };
+    Notice {
+        event: "guard",
+        text: format!("the guard {does}: {reason}"),
+        details: serde_json::json!({"mode": mode, "cause": cause, "reason": reason}),
     }
 }
 

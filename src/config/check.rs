@@ -82,6 +82,10 @@ impl Check<'_> {
         if !backend.is_empty() && !is_http(backend) {
             self.say("upstream.backend_url", backend, "must be an http or https URL");
         }
+        let notify = &settings.notify.url;
+        if !notify.is_empty() && !is_http(notify) {
+            self.say("notify.url", notify, "must be an http or https URL");
+        }
         if backend.is_empty() && settings.upstream.post == PostTo::Backend {
             self.say("upstream.backend_url", backend, "is needed with upstream.post = \"backend\"");
         }

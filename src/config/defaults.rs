@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 
 use super::{
     Admin, Auth, AuthMode, Chat3, Client, Flag, Guard, GuardMode, Handshake, Http, Log, LogFormat, Membership,
-    Rabbitmq, RequireVerdict, Runtime, Settings, Shadow, SocketSettings, Topology, Upstream,
+    Notify, Rabbitmq, RequireVerdict, Runtime, Settings, Shadow, SocketSettings, Topology, Upstream,
 };
 
 impl Default for Settings {
@@ -28,6 +28,7 @@ impl Default for Settings {
             shadow: Shadow::default(),
             guard: Guard::default(),
             upstream: Upstream::default(),
+            notify: Notify::default(),
             log: Log::default(),
             runtime: Runtime::default(),
         }

@@ -6,6 +6,8 @@ use serde_json::Value;
 pub(super) const SECRETS: [&str; 3] = ["chat3.api_key", "auth.jwt_secret", "admin.token"];
 /// Keys whose value may carry a password.
 const URLS: [&str; 3] = ["rabbitmq.url", "chat3.url", "upstream.backend_url"];
+/// A URL of which all behind the host is a secret, as hooks of chat services have it.
+const HOOK: &str = "notify.url";
 const MASK: &str = "****";
 
 /// `value` of `key` as it may be shown: a secret as `****`, a password inside a URL likewise.
@@ -15,6 +17,10 @@ pub fn masked(key: &str, value: &str) -> String {
         String::new()
     } else if SECRETS.contains(&key) {
         MASK.into()
+    } else if key == HOOK {
+        let host =
+            url::Url::parse(value).ok().and_then(|url| Some(format!("{}://{}", url.scheme(), url.host_str()?)));
+        host.map_or_else(|| MASK.into(), |host| format!("{host}/{MASK}"))
     } else if URLS.contains(&key) {
         parts(value).into_iter().map(masked_url).collect::<Vec<_>>().join(",")
     } else {
@@ -27,7 +33,7 @@ pub(super) fn masked_value(key: &str, value: &Value) -> Value {
     match value {
         Value::Null => Value::Null,
         Value::String(text) => masked(key, text).into(),
-        _ if SECRETS.contains(&key) => MASK.into(),
+        _ if SECRETS.contains(&key) || key == HOOK => MASK.into(),
         Value::Array(items) => items.iter().map(|item| masked_value(key, item)).collect(),
         Value::Object(_) if URLS.contains(&key) => MASK.into(),
         other => other.clone(),
@@ -101,6 +107,16 @@ mod tests {
             }
         }
         assert_eq!(masked("rabbitmq.url", "amqp://h"), "amqp://h");
+        for (url, shown) in [
+            ("https://u:p@hooks.example:8443/services/T0/B0/x?token=y#z", "https://hooks.example/****"),
+            ("hooks.example/services/x", "****"),
+            ("https:///x", "https://x/****"),
+            ("", ""),
+        ] {
+            assert_eq!(masked("notify.url", url), shown);
+        }
+        assert_eq!(masked_value("notify.url", &json!(["https://h/x"])), json!(["https://h/****"]));
+        assert_eq!(masked_value("notify.url", &json!({"x": "https://h/x"})), json!("****"));
         assert_eq!(masked("state_dir", "a:b@c"), "a:b@c");
         assert_eq!(masked_value("auth.jwt_secret", &json!(12_345_678)), json!("****"));
         assert_eq!(masked_value("admin.token", &json!(["s3cret"])), json!("****"));

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use self::chain::{Chain, hash_of, seal};
 pub use self::chain::{Head, Verification, verify};
+use crate::notice::Notice;
 
 /// Entries that wait for a disk that takes nothing.
 const WAITING: usize = 1_000;
@@ -54,6 +55,29 @@ pub struct AuditEntry {
     pub evidence: Value,
     /// How long it took, in ms.
     pub duration_ms: u64,
+}
+
+impl AuditEntry {
+    /// What is told of it.
+    #[must_use]
+    pub fn notice(&self) -> Notice {
+        let Self { actor, reason, from, to, .. } = self;
+        let percent = self.rollout.percent;
+        let (event, what) = match (&self.action, &self.refused) {
+            (Some(action), _) if action == "shadow_reset" => ("reset", "the evidence begins anew".into()),
+            (Some(action), _) => ("action", action.replace('_', " ")),
+            (None, Some(refused)) => ("refused", format!("{from} stays: {refused}")),
+            (None, None) if to < from => ("rollback", format!("rolled back, {from} → {to}")),
+            (None, None) if from == to && *to == Stage::Legacy => ("rollback", "legacy stays".into()),
+            (None, None) if to.use_rabbitmq_updates() && percent < 100.0 => {
+                ("flip", format!("{from} → {to} for {percent} % of the users"))
+            }
+            (None, None) => ("flip", format!("{from} → {to}")),
+        };
+        let forced = if self.forced { ", forced" } else { "" };
+        let text = format!("{what}, by {actor}{forced}: {reason}");
+        Notice { event, text, details: serde_json::to_value(self).unwrap_or_default() }
+    }
 }
 
 /// `audit.jsonl`.

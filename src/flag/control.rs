@@ -21,6 +21,7 @@ use super::preflight::Preflight;
 use super::store::{Configured, Store};
 use super::view::{FlagView, Outcome, Transition};
 use crate::delivery::Hub;
+use crate::notice::Notifier;
 
 /// How long a rollback waits for the disk before it answers `persisted: false`.
 const DISK: Duration = Duration::from_millis(1_000);
@@ -36,6 +37,8 @@ pub struct ControlSettings {
     pub window: Duration,
     /// A broker is configured.
     pub has_broker: bool,
+    /// Who is told of changes.
+    pub notifier: Notifier,
 }
 
 /// Runs changes, one at a time.
@@ -150,7 +153,7 @@ impl Control {
         let mut files = Files { store, audit };
         if let Some(from) = dropped {
             state.version += 1;
-            note_configuration(&mut files, from, &state, evidence());
+            settings.notifier.tell(note_configuration(&mut files, from, &state, evidence()).notice());
         }
         Ok(Arc::new(Self {
             settings,

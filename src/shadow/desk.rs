@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bridge_core::Millis;
 use bridge_core::compare::{Class, Closed, Comparator, Event, IgnoreRule, Limits, Record};
-use bridge_core::verdict::{self, Target};
+use bridge_core::verdict::{self, Target, Verdict};
 use hdrhistogram::Histogram;
 use metrics::{Counter, Gauge, counter, gauge, histogram};
 use parking_lot::Mutex;
@@ -25,6 +25,7 @@ use super::view::{Skew, SummaryView, numbers, shown};
 use super::writer::Writer;
 use crate::clock::{Clock, iso};
 use crate::config::Shadow;
+use crate::notice::{Notice, Notifier};
 
 /// Records that a follower may be behind; one that is further behind misses some, and is told.
 const FOLLOW: usize = 1_024;
@@ -42,6 +43,8 @@ pub struct DeskSettings {
     pub state_dir: std::path::PathBuf,
     /// `shadow.*`.
     pub shadow: Shadow,
+    /// Who is told of another verdict.
+    pub notifier: Notifier,
 }
 
 /// The desk.
@@ -84,6 +87,8 @@ struct Inner {
     indeterminate_max: f64,
     /// `shadow.*` as it was read last.
     rules: Shadow,
+    /// The verdict at the latest look.
+    held: verdict::Value,
 }
 
 /// What evidence is gathered under: `window` is the one by which units close at this moment.
@@ -138,6 +143,7 @@ impl Desk {
         let lost = Lost::new();
         let rotate = shadow.rotate.as_u64();
         let log = ShadowLog::new(&settings.dir, &settings.instance, rotate, shadow.keep, lost.clone());
+        let held = evidence.value(clock.now());
         let histogram = || Histogram::new_with_max(600_000, 3).map_err(std::io::Error::other);
         let inner = Inner {
             comparator,
@@ -153,6 +159,7 @@ impl Desk {
             sampling: Sampling::new(shadow.sample),
             indeterminate_max: shadow.indeterminate_max,
             rules: shadow.clone(),
+            held,
         };
         Ok(Arc::new(Self {
             clock,
@@ -205,7 +212,7 @@ impl Desk {
     /// Closes what is due, and has it written.
     pub(super) fn expire(&self, now: Millis) {
         let mut records = Vec::new();
-        let evidence = {
+        let (evidence, changed) = {
             let mut inner = self.inner.lock();
             // What the gates release when a window closes is noted before the unit is judged.
             let closed = inner.comparator.expire(Millis(now.0.saturating_sub(GRACE)));
@@ -223,8 +230,12 @@ impl Desk {
                 gauge.set(if *value == holds { 1.0 } else { 0.0 });
             }
             self.glance.store(Arc::new(inner.glance(now)));
-            evidence
+            let held = std::mem::replace(&mut inner.held, holds);
+            (evidence, (held != holds).then(|| (held, inner.evidence.copy())))
         };
+        if let Some((held, (evidence, target))) = changed {
+            self.settings.notifier.tell(of_verdict(held, &evidence.verdict(&target, now)));
+        }
         records.iter().for_each(|record| self.writer.record(record));
         if let Some(text) = evidence {
             self.writer.evidence(text);
@@ -354,7 +365,8 @@ impl Drop for DrillPass {
 impl Inner {
     fn glance(&self, now: Millis) -> Glance {
         let summary = self.comparator.summary();
-        let evidence = json!({"verdict": self.evidence.value(now).name(), "messages": self.evidence.messages(),
+        let evidence = json!({"verdict": self.evidence.value(now).name(),
+            "messages": self.evidence.messages(), "bad": self.evidence.bad(),
             "opened": summary.opened, "closed": summary.closed, "classes": summary.classes});
         Glance { totals: self.evidence.totals(), evidence }
     }
@@ -391,6 +403,15 @@ fn count(inner: &mut Inner, closed: &Closed) {
         || counter!("bridge_shadow_closed_total", "class" => closed.class.name(), "cause" => cause.unwrap_or("")),
     );
     kind.increment(1);
+}
+
+fn of_verdict(held: verdict::Value, new: &Verdict) -> Notice {
+    let Verdict { value, messages, bad, says, .. } = new;
+    Notice {
+        event: "verdict",
+        text: format!("the verdict was {}: {says}", held.name()),
+        details: json!({"from": held.name(), "to": value.name(), "messages": messages, "bad": bad, "says": says}),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts for people")]

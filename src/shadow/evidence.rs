@@ -184,6 +184,11 @@ impl Gathered {
         self.evidence.messages()
     }
 
+    /// Of these, bad ones.
+    pub(super) const fn bad(&self) -> u64 {
+        self.evidence.bad()
+    }
+
     /// As it is written.
     pub(super) fn text(&self) -> Vec<u8> {
         serde_json::to_vec(&self.evidence).unwrap_or_default()

@@ -222,7 +222,9 @@ mod tests {
     /// A desk like [`desk`], in a state directory of its own, under settings of its own.
     fn desk_of(state: &std::path::Path, shared: &std::path::Path, window: u64) -> std::sync::Arc<Desk> {
         let shadow = crate::config::Shadow { window: Duration::from_secs(window), ..Settings::default().shadow };
-        let settings = DeskSettings { instance: "a".into(), dir: shared.into(), state_dir: state.into(), shadow };
+        let notifier = crate::notice::Notifier::none();
+        let settings =
+            DeskSettings { instance: "a".into(), dir: shared.into(), state_dir: state.into(), shadow, notifier };
         Desk::new(settings, Clock::default()).unwrap()
     }
 

@@ -12,6 +12,7 @@ mod handed;
 mod incident;
 mod kit;
 mod members;
+mod notices;
 mod outage;
 mod planted;
 mod qa;

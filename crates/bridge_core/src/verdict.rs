@@ -270,6 +270,12 @@ impl Evidence {
         self.messages
     }
 
+    /// Of these, bad ones.
+    #[must_use]
+    pub const fn bad(&self) -> u64 {
+        self.bad
+    }
+
     /// Whether what was seen refutes every rate from the target up.
     fn is_enough(&self, target: &Target) -> bool {
         let observed = count(self.bad) / count(self.messages.max(1));
@@ -315,7 +321,11 @@ impl Evidence {
     }
 
     fn says(&self, value: Value, target: &Target) -> String {
-        let leaks = if self.leaks > 0 { format!(", {} leaks", self.leaks) } else { String::new() };
+        let leaks = match self.leaks {
+            0 => String::new(),
+            1 => ", 1 leak".into(),
+            leaks => format!(", {leaks} leaks"),
+        };
         let share = count(self.bad) / count(self.messages.max(1));
         format!(
             "{} of {} messages bad ({}){leaks}; {} at a target of {}",

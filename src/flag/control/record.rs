@@ -43,6 +43,7 @@ impl Control {
     /// Stores the flag as it is and appends `entry`; `false` when the disk did not take both in time. What it did not
     /// take waits in memory and is tried again.
     pub(super) async fn persist(self: &Arc<Self>, entry: AuditEntry) -> bool {
+        self.settings.notifier.tell(entry.notice());
         let control = Arc::clone(self);
         self.on_disk(move |disk| {
             // Asked for at the last moment: what is written last must be what is so.
@@ -137,7 +138,12 @@ impl Control {
 }
 
 /// At the start: the stored override from stage `from` was dropped.
-pub(super) fn note_configuration(files: &mut Files, from: Stage, state: &State, evidence: serde_json::Value) {
+pub(super) fn note_configuration(
+    files: &mut Files,
+    from: Stage,
+    state: &State,
+    evidence: serde_json::Value,
+) -> AuditEntry {
     tracing::warn!(%from, to = %state.stage, "the configured stage has changed: it wins over the stored one");
     let entry = AuditEntry {
         at: state.changed_at.clone(),
@@ -158,6 +164,7 @@ pub(super) fn note_configuration(files: &mut Files, from: Stage, state: &State, 
         tracing::error!(%error, "the flag could not be stored");
     }
     files.append(&entry);
+    entry
 }
 
 fn stored(state: &State) -> Stored {
