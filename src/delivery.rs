@@ -7,6 +7,7 @@ mod drill;
 mod flow;
 mod front;
 mod hub;
+mod latency;
 mod legacy;
 mod metrics;
 mod packets;

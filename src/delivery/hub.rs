@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::dialogs::Dialogs;
 use super::flow::Flow;
+use super::latency::Latency;
 use super::metrics::DeliveryMetrics;
 use super::packets;
 use super::posts::Posts;
@@ -111,6 +112,7 @@ pub struct Hub {
     replay_share: AtomicUsize,
     pub(super) metrics: DeliveryMetrics,
     unseen: DeliveryMetrics,
+    pub(super) latency: Latency,
     pub(super) routes: Routes,
     pub(super) unreadable: Unreadable,
     /// The latest update and how late it came, in ms.
@@ -160,6 +162,7 @@ impl Hub {
             replay_share,
             metrics: DeliveryMetrics::default(),
             unseen: DeliveryMetrics::unseen(),
+            latency: Latency::default(),
             routes,
             unreadable: Unreadable::default(),
             lag: Mutex::new((Millis(0), 0)),

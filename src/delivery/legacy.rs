@@ -8,7 +8,7 @@ use std::time::Duration;
 use bridge_core::compare::Fact;
 use bridge_core::recipient::{Input, LegacyArrival, LegacyCopy};
 use bridge_core::update::LegacyMessage;
-use bridge_core::{DialogId, Millis, UserId};
+use bridge_core::{DialogId, Millis, Path, UserId};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
@@ -115,14 +115,24 @@ impl Hub {
         let mut seats = self.registry.room(&copy.dialog);
         seats.retain(|seat| !is_member(seat));
         seats.extend(members.iter().flat_map(|members| self.connected(members)));
+        let mut sample = self.latency.sample(Path::Legacy, self.accepted.load(Ordering::Relaxed));
         let (mut heard, mut flows) = (false, false);
         for seat in seats {
             let everywhere = is_member(&seat);
             let mut inner = seat.inner.lock();
             heard |= !inner.recipient.is_synthetic();
             flows |= inner.recipient.awaits_updates();
+            let synthetic = inner.recipient.is_synthetic();
             self.apply_locked(&mut inner, &seat, Input::Legacy(LegacyArrival { copy, since, everywhere }));
+            let emitted = sample.as_ref().and_then(|_| inner.last_emitted());
             self.settle(&seat, inner);
+            // The first one stands for all.
+            if let Some(sample) = sample.take_if(|_| !synthetic) {
+                sample.arrived(&copy.data, None, self.now());
+                if let Some((link, serial)) = emitted {
+                    sample.emitted(link, serial);
+                }
+            }
         }
         if flows {
             self.flow.accepted(since);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bridge_core::compare::Fact;
 use bridge_core::recipient::{Input, Reason, Resync, UpdateArrival};
 use bridge_core::update::Update;
-use bridge_core::{Millis, UserId};
+use bridge_core::{Millis, Path, UserId};
 use tracing::debug;
 
 use super::hub::Hub;
@@ -88,8 +88,10 @@ impl Hub {
             redelivered: delivery.redelivered,
         };
         let mut inner = seat.inner.lock();
+        let mut sample = None;
         if !inner.recipient.is_synthetic() {
-            self.updates.fetch_add(1, Ordering::Relaxed);
+            let number = self.updates.fetch_add(1, Ordering::Relaxed);
+            sample = self.latency.sample(Path::Rabbitmq, number);
             if update.message.is_some() {
                 self.flow.came(self.now());
             }
@@ -105,16 +107,26 @@ impl Hub {
             self.note_lag(delivery.published);
             self.apply_locked(&mut inner, &seat, Input::Update(arrival));
         }
+        let emitted = sample.as_ref().and_then(|_| inner.last_emitted());
         self.settle(&seat, inner);
+        if let Some(sample) = sample.filter(|_| !for_another) {
+            sample.arrived(&update.body, delivery.published.map(in_ms), self.now());
+            if let Some((link, serial)) = emitted {
+                sample.emitted(link, serial);
+            }
+        }
         Disposition::Ack
     }
 
     fn note_lag(&self, published: Option<Millis>) {
         if let Some(published) = published {
-            // AMQP's own unit is the second, Chat3's the millisecond.
-            let published = if published.0 < A_SECOND_COUNT { Millis(published.0 * 1_000) } else { published };
             let now = self.now();
-            *self.lag.lock() = (now, now.since(published));
+            *self.lag.lock() = (now, now.since(in_ms(published)));
         }
     }
+}
+
+/// AMQP's own unit is the second, Chat3's the millisecond.
+const fn in_ms(published: Millis) -> Millis {
+    if published.0 < A_SECOND_COUNT { Millis(published.0 * 1_000) } else { published }
 }

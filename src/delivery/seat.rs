@@ -93,6 +93,14 @@ impl Inner {
         }
     }
 
+    /// Where the latest copy that waits to be emitted goes, and its serial.
+    pub(super) fn last_emitted(&self) -> Option<(Arc<dyn Link>, u64)> {
+        self.tasks.iter().rev().find_map(|task| match task {
+            Task::Emit { link, serial, .. } => Some((Arc::clone(link), *serial)),
+            _ => None,
+        })
+    }
+
     pub(super) fn queued(&self) -> u64 {
         self.queued
     }

@@ -48,6 +48,8 @@ pub(super) const METRICS: &[Metric] = &[
     ("bridge_copies_total", Counter, &[("path", Of(&["legacy", "rabbitmq"])), ("outcome", Of(&["emitted", "swallowed"]))], "copies of each path at the gate, by user: emitted, or swallowed because the other path delivers"),
     ("bridge_copies_deduplicated_total", Counter, &[], "copies that the ledger dropped because every socket had them"),
     ("bridge_copies_released_total", Counter, &[("why", Of(&["flushed", "rescued"]))], "held copies that went out after all: flushed by a flip, or rescued"),
+    ("bridge_delivery_arrival_seconds", Histogram, &[("path", Of(&["legacy", "rabbitmq"]))], "from Chat3's own time to the arrival here, of one copy in 64; clocks of two machines differ"),
+    ("bridge_delivery_handover_seconds", Histogram, &[("path", Of(&["legacy", "rabbitmq"]))], "from the arrival here until the client's transport took it whole, of one copy in 64"),
     ("bridge_resync_total", Counter, &[("reason", Of(&["broker_lost", "queue_lost", "late_queue", "slow_client", "resume_failed"]))], "`bridge:resync` by reason"),
     ("bridge_forwards_refused_total", Counter, &[("share", Of(&["user", "all"]))], "messages refused with 503 because too many wait for Chat3: of their user, or of all"),
     ("bridge_membership_refusals_total", Counter, &[("act", Of(&["join", "post", "removal"])), ("mode", Of(&["enforce", "report"]))], "joins, messages and places in rooms of users who are no members: refused (`enforce`), or only counted (`report`)"),
