@@ -1,11 +1,13 @@
 //! The admin side: its own listener, a bearer token, JSON.
 
 mod flag;
+mod fleet;
 mod listener;
 mod pages;
 mod shadow;
 mod status;
 
+pub use fleet::Membership;
 pub use listener::serve;
 pub(crate) use pages::file as page;
 pub use status::{About, Sight};
@@ -16,7 +18,7 @@ use std::time::Duration;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -42,6 +44,10 @@ pub struct Admin {
     pub metrics: PrometheusHandle,
     /// Bearer token; empty: none is needed.
     pub token: String,
+    /// The fleet.
+    pub membership: Membership,
+    /// Bearer token with which the fleet's instances ask, beside `token`; empty: they use that.
+    pub fleet_token: String,
     /// `/metrics` needs no token.
     pub open_metrics: bool,
     /// `shadow.window`, for a drill.
@@ -59,6 +65,9 @@ pub fn router(admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/admin/flag", get(flag::get).put(flag::put))
         .route("/admin/rollback", post(flag::rollback))
+        .route("/admin/fleet", get(fleet::get))
+        .route("/admin/fleet/flag", put(fleet::put))
+        .route("/admin/fleet/rollback", post(fleet::rollback))
         .route("/admin/preflight", get(flag::preflight))
         .route("/admin/audit", get(flag::audit))
         .route("/admin/shadow/summary", get(shadow::summary))
@@ -86,7 +95,8 @@ async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next
     }
     let open = admin.token.is_empty() || (admin.open_metrics && request.uri().path() == "/metrics");
     let given = crate::auth::bearer(request.headers()).unwrap_or_default();
-    if open || Sha256::digest(given) == Sha256::digest(&admin.token) {
+    let is = |token: &str| Sha256::digest(given) == Sha256::digest(token);
+    if open || is(&admin.token) || (!admin.fleet_token.is_empty() && is(&admin.fleet_token)) {
         return next.run(request).await;
     }
     (StatusCode::UNAUTHORIZED, Json(json!({"error": "unauthorized"}))).into_response()

@@ -186,6 +186,8 @@ impl App {
             desk: Arc::clone(&desk),
             metrics: metrics.clone(),
             token: settings.admin.token.clone(),
+            membership: parts::membership(settings, admin_listener.local_addr().map_err(other)?).map_err(other)?,
+            fleet_token: settings.fleet.token.clone(),
             open_metrics: settings.admin.open_metrics,
             window: settings.shadow.window,
             tenant: settings.chat3.tenant_id.clone(),

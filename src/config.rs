@@ -10,12 +10,14 @@ mod fault;
 mod keys;
 mod load;
 mod mask;
+mod node_address;
 mod origins;
 pub mod watch;
 
 pub use fault::{Fault, Faults, Origin};
 pub use load::{Configured, Loaded, Sources, nearest_key};
 pub use mask::masked;
+pub use node_address::NodeAddress;
 pub use origins::OriginPattern;
 
 use std::net::SocketAddr;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub client: Client,
     /// The admin side.
     pub admin: Admin,
+    /// The other instances.
+    pub fleet: Fleet,
     /// The comparison.
     pub shadow: Shadow,
     /// The guard.
@@ -230,6 +234,8 @@ pub enum MembershipMode {
 pub struct Legacy {
     /// Who hears a broadcast.
     pub audience: Audience,
+    /// Hand every broadcast to the other instances of the fleet too.
+    pub relay: bool,
 }
 
 /// Who hears a broadcast of the legacy path.
@@ -293,6 +299,17 @@ pub struct Admin {
     pub token: String,
     /// Serve `/metrics` without token.
     pub open_metrics: bool,
+}
+
+/// `fleet.*`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fleet {
+    /// Admin addresses of all instances: `http://host:port`, `host:port`, or `dns+http://name:port` for every address of
+    /// the name; empty: alone.
+    pub nodes: Vec<String>,
+    /// Bearer token of their admin sides; empty: `admin.token`.
+    pub token: String,
 }
 
 /// `shadow.*`

@@ -24,5 +24,5 @@ mod unreadable;
 
 pub use drill::DrillSocket;
 pub use hub::{Hub, HubSettings, Members, Served};
-pub use switching::{Flipped, HubLoad, SessionInfo, SocketInfo};
+pub use switching::{Concerned, Flipped, HubLoad, SessionInfo, SocketInfo};
 pub use tap::{NoTap, Tap};

@@ -1,6 +1,6 @@
 //! `updates-bridge`: a chat gateway that moves real-time delivery from room broadcast to RabbitMQ per-user queues.
 //!
-//! Arrows go one way: cli → app → http, admin, demo → delivery, flag, shadow → broker, sockets, chat3, auth →
+//! Arrows go one way: cli → app → http, admin, demo → fleet → delivery, flag, shadow → broker, sockets, chat3, auth →
 //! config, metrics, notice, ration → `bridge_core`.
 
 pub mod admin;
@@ -14,6 +14,7 @@ pub mod config;
 pub mod delivery;
 pub mod demo;
 pub mod flag;
+pub mod fleet;
 pub mod http;
 pub mod listener;
 pub mod notice;

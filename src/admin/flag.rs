@@ -31,16 +31,19 @@ pub(super) async fn put(State(admin): State<Arc<Admin>>, body: Bytes) -> Respons
         Ok(Outcome::Done(view)) => {
             Json(FlagView { persisted: view.persisted.filter(|persisted| !persisted), ..*view }).into_response()
         }
-        Ok(Outcome::Planned(plan, checks)) => {
-            Json(json!({"from": plan.from, "to": plan.to, "checks": checks, "actions": plan.actions}))
-                .into_response()
-        }
+        Ok(Outcome::Planned(planned)) => Json(planned).into_response(),
         Err(refusal) => refused(&refusal),
     }
 }
 
 /// A rollback is never refused for its body: what can't be read of it is left out.
 pub(super) async fn rollback(State(admin): State<Arc<Admin>>, body: Body) -> Json<FlagView> {
+    let (actor, reason) = who(body).await;
+    Json(admin.control.rollback(&actor, &reason, "admin", false).await)
+}
+
+/// Who rolls back, and why, as far as it can be read.
+pub(super) async fn who(body: Body) -> (String, String) {
     let read = tokio::time::timeout(BODY, to_bytes(body, 64 * 1024)).await;
     let body = read.ok().and_then(Result::ok).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -48,8 +51,7 @@ pub(super) async fn rollback(State(admin): State<Arc<Admin>>, body: Body) -> Jso
         let text = body.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
         text.unwrap_or(default).chars().take(1_000).collect::<String>()
     };
-    let (actor, reason) = (text("actor", "unknown"), text("reason", "rollback"));
-    Json(admin.control.rollback(&actor, &reason, "admin", false).await)
+    (text("actor", "unknown"), text("reason", "rollback"))
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,6 @@
 //! Small things that fit rooms together.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::broker::{AmqpBroker, Broker, EmbeddedBroker, Inbox};
 use crate::clock::Clock;
 use crate::config::{Audience, Loaded, Settings};
 use crate::delivery::{Hub, HubSettings, Served};
+use crate::fleet::Fleet;
 use crate::http::Readiness as _;
 
 /// What the admin side shows of other rooms.
@@ -37,8 +39,22 @@ pub(super) fn about(loaded: &Loaded, clock: Clock) -> admin::About {
         instance: loaded.settings.instance_id.clone(),
         environment: loaded.environment,
         started_at: crate::clock::iso(clock.now()),
-        nodes: Vec::new(),
+        nodes: loaded.settings.fleet.nodes.clone(),
     }
+}
+
+/// The fleet of the settings, whose instance listens at `admin`.
+pub(super) fn membership(settings: &Settings, admin: SocketAddr) -> reqwest::Result<admin::Membership> {
+    // Checked with the settings.
+    let addresses = settings.fleet.nodes.iter().filter_map(|node| node.parse().ok()).collect();
+    let token = if settings.fleet.token.is_empty() { &settings.admin.token } else { &settings.fleet.token };
+    let ip = match admin.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let own = format!("http://{}", SocketAddr::from((ip, admin.port())));
+    Ok(admin::Membership { fleet: Fleet::new(addresses, token)?, own })
 }
 
 pub(super) fn served(settings: &Settings) -> Served {

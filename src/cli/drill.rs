@@ -6,8 +6,9 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 
-use super::node::{Answer, NodeArgs, said};
+use super::node::NodeArgs;
 use super::{Failure, print};
+use crate::fleet::{Answer, said};
 
 /// Plants faults and checks that each is found.
 #[derive(Debug, Args)]

@@ -1,43 +1,50 @@
 //! `flag show`, `flag set`, `flag rollback`, `flag history`.
 
 mod history;
+mod set;
+mod shown;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bridge_core::Stage;
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::node::{Answer, Node, NodeArgs, said};
+use super::node::NodeArgs;
 use super::{Failure, print};
+use crate::fleet::{ASK, Answer, Node, NodeReport, Report, ask, rollback, said};
+
+use self::shown::{finish, told};
 
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 all instances agree; 1 failure, or `history --verify` found a \
     changed line; 2 bad usage; 3 refused by preflight or order; 4 an instance unreachable or lagging (what the others \
     said is printed first); 5 another change was in progress, or superseded this one.";
 
-/// Refused by preflight or order.
-const REFUSED: u8 = 3;
-/// Unreachable or lagging.
-const LAGGING: u8 = 4;
-/// Another change.
-const OTHER_CHANGE: u8 = 5;
-/// A flip answers within its own limit (30 s by default); then instances may lag a little.
-const FLIP: Duration = Duration::from_secs(60);
-/// Everything else, a rollback too, is a matter of 2 s.
-const ASK: Duration = Duration::from_secs(10);
-const AGREE: Duration = Duration::from_secs(5);
+/// Between two looks of `show --watch`.
+const WATCH: Duration = Duration::from_secs(2);
+/// The instance asks its fleet, which takes as long as a flip may (an hour at most) and the way back.
+const FLEET: Duration = Duration::from_secs(4_000);
 
 /// Shows or changes the stage.
 #[derive(Debug, Subcommand)]
 pub(super) enum Flag {
     /// The stage of each instance.
     #[command(after_help = EXIT_CODES)]
-    Show(Shown),
+    Show {
+        #[command(flatten)]
+        shown: Shown,
+        /// Again every 2 s, where something changed, until it is interrupted.
+        #[arg(long)]
+        watch: bool,
+    },
     /// Moves all instances to a stage: legacy, shadow, live or complete.
+    ///
+    /// Forward, several instances move all or none: each is asked first, with the evidence of all together; one that
+    /// refuses or does not answer, and none moves; one that fails in the middle, and the others go back. Back waits for
+    /// nobody.
     #[command(after_help = EXIT_CODES)]
-    Set(SetArgs),
-    /// To `legacy` at once, whatever is broken.
+    Set(set::SetArgs),
+    /// To `legacy` at once, whatever is broken. Waits for nobody: who does not answer is named (code 4).
     #[command(after_help = EXIT_CODES)]
     Rollback {
         #[command(flatten)]
@@ -65,74 +72,121 @@ pub(super) enum Flag {
 pub(super) struct Shown {
     #[command(flatten)]
     nodes: NodeArgs,
+    /// All instances that the instance named by --node knows as its fleet (`fleet.nodes`): it asks them, so that they
+    /// need not be reached from here.
+    #[arg(long)]
+    fleet: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// A change.
-#[derive(Debug, Args)]
-pub(super) struct SetArgs {
-    /// legacy, shadow, live or complete.
-    stage: Stage,
-    #[command(flatten)]
-    shown: Shown,
-    /// Who.
-    #[arg(long)]
-    actor: String,
-    /// Why.
-    #[arg(long)]
-    reason: String,
-    /// Share of users that rabbitmq serves in `live` and `complete`, 0 to 100. The lists of the rollout stay.
-    #[arg(long, value_name = "N")]
-    percent: Option<f64>,
-    /// Only say what would be done.
-    #[arg(long)]
-    dry_run: bool,
-    /// Override order and preflight; it is audited.
-    #[arg(long)]
-    force: bool,
-}
-
 pub(super) async fn run(command: Flag) -> Result<(), Failure> {
     match command {
-        Flag::Show(shown) => {
-            let nodes = shown.nodes.resolve().await?;
-            finish(&nodes, ask(&nodes, Method::GET, "/admin/flag", None, ASK).await, shown.json)
-        }
-        Flag::Set(args) => set(args).await,
+        Flag::Show { shown, watch } => show(&shown, watch).await,
+        Flag::Set(args) => set::run(args).await,
         Flag::Rollback { shown, actor, reason } => {
             named(&actor, &reason)?;
             let nodes = shown.nodes.resolve().await?;
-            let body = json!({"actor": actor, "reason": reason});
-            let answers = ask(&nodes, Method::POST, "/admin/rollback", Some(body), ASK).await;
-            finish(&nodes, answers, shown.json)
+            let report = if shown.fleet {
+                let body = json!({"actor": actor, "reason": reason});
+                by_fleet(&nodes, Method::POST, "/admin/fleet/rollback", body).await?
+            } else {
+                rollback(&nodes, &actor, &reason, &told).await
+            };
+            hint(&shown, &nodes).await;
+            finish(&report, shown.json)
         }
         Flag::History { shown, verify } => history::show(&shown, verify).await,
     }
 }
 
-/// The same call to every instance at once.
-async fn ask(nodes: &[Node], method: Method, path: &str, body: Option<Value>, limit: Duration) -> Vec<Answer> {
-    let changes = method != Method::GET;
-    let calls = nodes.iter().map(|node| {
-        let call = node.call(method.clone(), path, body.clone(), limit);
-        async move {
-            let answer = call.await;
-            if changes {
-                told(node, &answer);
-            }
-            answer
+async fn show(shown: &Shown, watch: bool) -> Result<(), Failure> {
+    let mut last = None;
+    loop {
+        let nodes = shown.nodes.resolve().await?;
+        let (nodes, answers) = if shown.fleet {
+            members(&nodes).await?
+        } else {
+            let answers = ask(&nodes, &Method::GET, "/admin/flag", None, ASK, |_, _| ()).await;
+            (nodes, answers)
+        };
+        let report = seen(&nodes, &answers);
+        if !watch {
+            return finish(&report, shown.json);
         }
-    });
-    futures::future::join_all(calls).await
+        let now = serde_json::to_string(&report.nodes).ok();
+        if last != now {
+            let _what_is_wrong_is_in_the_table = finish(&report, shown.json);
+            last = now;
+        }
+        tokio::time::sleep(WATCH).await;
+    }
 }
 
-/// Said as it comes: one instance that hangs must not hide what the others did.
-fn told(node: &Node, answer: &Answer) {
-    match answer {
-        Answer::Ok(view) => print::say(&format!("{}: {}", node.url, text(&view["stage"]))),
-        other => print::say(&format!("{}: {}", node.url, line(other))),
+fn seen(nodes: &[Node], answers: &[Answer]) -> Report {
+    let nodes = nodes.iter().zip(answers).map(|(node, answer)| NodeReport::asked(node, answer)).collect();
+    Report { nodes, ..Report::default() }
+}
+
+/// The instances of the fleet that the first of `nodes` which answers knows, with their status.
+async fn members(nodes: &[Node]) -> Result<(Vec<Node>, Vec<Answer>), Failure> {
+    let view = first(nodes, Method::GET, "/admin/fleet", None).await?;
+    let mut found = Vec::new();
+    for each in view["nodes"].as_array().into_iter().flatten() {
+        let node = nodes[0].beside(each["node"].as_str().unwrap_or_default());
+        let answer = if each["reachable"] == true {
+            Answer::Ok(each.clone())
+        } else {
+            Answer::Unreachable(each["error"].as_str().unwrap_or("no answer").into())
+        };
+        found.push((node, answer));
+    }
+    Ok(found.into_iter().unzip())
+}
+
+/// Lets the first of `nodes` that answers do it for its whole fleet.
+async fn by_fleet(nodes: &[Node], method: Method, path: &str, body: serde_json::Value) -> Result<Report, Failure> {
+    let answer = first(nodes, method, path, Some(body)).await?;
+    serde_json::from_value(answer).map_err(Failure::from)
+}
+
+/// Asks one after the other until one answers. A report in a refusal is an answer.
+async fn first(
+    nodes: &[Node],
+    method: Method,
+    path: &str,
+    body: Option<serde_json::Value>,
+) -> Result<serde_json::Value, Failure> {
+    let mut faults = Vec::new();
+    for node in nodes {
+        match node.call(method.clone(), path, body.clone(), FLEET).await {
+            Answer::Ok(answer) => return Ok(answer),
+            Answer::Refused(_, answer) if answer["nodes"].is_array() => return Ok(answer),
+            Answer::Refused(status, body) => {
+                return Err(Failure::Code(1, format!("{}: {}", node.url, said(status, &body))));
+            }
+            Answer::Unreachable(reason) => faults.push(format!("{}: {reason}", node.url)),
+        }
+    }
+    Err(Failure::Code(shown::LAGGING, faults.join("\n")))
+}
+
+/// One instance that has others beside it: said, because it moved alone.
+async fn hint(shown: &Shown, nodes: &[Node]) {
+    let [node] = nodes else { return };
+    if shown.fleet {
+        return;
+    }
+    if let Ok(status) = node.get("/admin/status").await
+        && let Some(others) = status["nodes"].as_array().filter(|others| !others.is_empty())
+    {
+        let names: Vec<&str> = others.iter().filter_map(serde_json::Value::as_str).collect();
+        print::say(&format!(
+            "note: {} is one of a fleet ({}), and was moved alone; --fleet moves all",
+            node.url,
+            names.join(", ")
+        ));
     }
 }
 
@@ -143,235 +197,4 @@ pub(super) fn named(actor: &str, reason: &str) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-async fn set(args: SetArgs) -> Result<(), Failure> {
-    if let Some(percent) = args.percent
-        && !(0.0..=100.0).contains(&percent)
-    {
-        return Err(Failure::Usage(format!("--percent {percent}: must be 0 to 100")));
-    }
-    named(&args.actor, &args.reason)?;
-    let nodes = args.shown.nodes.resolve().await?;
-    let before = match args.percent {
-        Some(_) => ask(&nodes, Method::GET, "/admin/flag", None, ASK).await,
-        None => Vec::new(),
-    };
-    let body = |place: usize| {
-        let mut body = json!({"use_rabbitmq_updates": args.stage.use_rabbitmq_updates(),
-            "shadow_mode": args.stage.shadow_mode(), "actor": args.actor, "reason": args.reason,
-            "dry_run": args.dry_run, "force": args.force});
-        if let Some(percent) = args.percent {
-            // What is left out of a rollout takes its default: the lists are sent along.
-            let Some(Answer::Ok(view)) = before.get(place) else { return None };
-            body["rollout"] = view["rollout"].clone();
-            body["rollout"]["percent"] = percent.into();
-        }
-        Some(body)
-    };
-    if !args.dry_run {
-        print::say(&format!("moving {} instance(s) to {} …", nodes.len(), args.stage));
-    }
-    let calls = nodes.iter().enumerate().map(|(place, node)| {
-        let (body, asked) = (body(place), before.get(place));
-        let dry = args.dry_run;
-        async move {
-            let answer = match (body, asked) {
-                // What its lists are is not known: nothing is sent that would empty them.
-                (None, Some(failed)) => failed.clone(),
-                (body, _) => node.call(Method::PUT, "/admin/flag", body, FLIP).await,
-            };
-            if !dry {
-                told(node, &answer);
-            }
-            answer
-        }
-    });
-    let answers = futures::future::join_all(calls).await;
-    if args.dry_run {
-        return planned(&nodes, answers, args.shown.json);
-    }
-    let answers = settle(&nodes, answers, args.stage).await;
-    finish(&nodes, answers, args.shown.json)
-}
-
-/// Waits until those that moved agree: stage, rollout, and no change in progress.
-async fn settle(nodes: &[Node], mut answers: Vec<Answer>, stage: Stage) -> Vec<Answer> {
-    let deadline = Instant::now() + AGREE;
-    loop {
-        let lagging: Vec<usize> = answers
-            .iter()
-            .enumerate()
-            .filter(|(_, answer)| matches!(answer, Answer::Ok(view) if lags(view, stage.name())))
-            .map(|(place, _)| place)
-            .collect();
-        if lagging.is_empty() || Instant::now() >= deadline {
-            return answers;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        for place in lagging {
-            answers[place] = nodes[place].call(Method::GET, "/admin/flag", None, Duration::from_secs(5)).await;
-        }
-    }
-}
-
-fn lags(view: &Value, stage: &str) -> bool {
-    let phase = view.pointer("/transition/phase").and_then(Value::as_str);
-    view["stage"] != stage || phase.is_some_and(|phase| phase != "draining")
-}
-
-fn planned(nodes: &[Node], answers: Vec<Answer>, json: bool) -> Result<(), Failure> {
-    if json {
-        print_json(nodes, &answers);
-    } else {
-        for (node, answer) in nodes.iter().zip(&answers) {
-            match answer {
-                Answer::Ok(plan) => {
-                    print::data(&format!("{}: {} → {}", node.url, text(&plan["from"]), text(&plan["to"])));
-                    for action in plan["actions"].as_array().into_iter().flatten() {
-                        print::data(&format!("  {}", action_line(action)));
-                    }
-                    checks(plan);
-                }
-                other => print::data(&format!("{}: {}", node.url, line(other))),
-            }
-        }
-    }
-    code(nodes, &answers, false)
-}
-
-fn action_line(action: &Value) -> String {
-    match action["action"].as_str().unwrap_or_default() {
-        "warm" => "warm: declare, bind and consume the queues of all users, and wait until all are live".into(),
-        "store" => "store: write the change to the state directory".into(),
-        "flip" => "flip: every user's gate takes the new stage, and what the ring owes goes out".into(),
-        "drain" => format!("drain: rabbitmq goes on for {} ms, first arrival wins", action["window_ms"]),
-        "cool" => "cool: delete the queues of all users".into(),
-        "audit" => "audit: append an entry".into(),
-        other => other.into(),
-    }
-}
-
-fn checks(answer: &Value) {
-    for check in answer["checks"].as_array().into_iter().flatten() {
-        let ok = match check["ok"].as_bool() {
-            Some(true) => "ok",
-            Some(false) => "FAILED",
-            None => "not asked",
-        };
-        let remedy = check["remedy"].as_str().filter(|remedy| !remedy.is_empty());
-        let remedy = remedy.map_or_else(String::new, |remedy| format!(" — {remedy}"));
-        print::data(&format!("  check {}: {ok}: {}{remedy}", text(&check["name"]), text(&check["detail"])));
-    }
-}
-
-fn finish(nodes: &[Node], answers: Vec<Answer>, json: bool) -> Result<(), Failure> {
-    if json {
-        print_json(nodes, &answers);
-    } else {
-        let mut table = print::table(&["instance", "stage", "version", "percent", "source", "by", "transition"]);
-        for (node, answer) in nodes.iter().zip(&answers) {
-            match answer {
-                Answer::Ok(view) => {
-                    let transition = view.pointer("/transition/phase").map_or("–".into(), text);
-                    let cells = ["stage", "version"].map(|key| text(&view[key]));
-                    let percent = text(&view["rollout"]["percent"]);
-                    let by = [text(&view["source"]), text(&view["actor"]), transition];
-                    table.add_row(std::iter::once(node.url.clone()).chain(cells).chain([percent]).chain(by));
-                }
-                other => {
-                    table.add_row([node.url.clone(), line(other)]);
-                }
-            }
-        }
-        print::data(&table.to_string());
-        for (node, answer) in nodes.iter().zip(&answers) {
-            if let Answer::Refused(_, body) = answer
-                && body.get("checks").is_some()
-            {
-                print::data(&node.url);
-                checks(body);
-            }
-        }
-    }
-    code(nodes, &answers, true)
-}
-
-fn print_json(nodes: &[Node], answers: &[Answer]) {
-    let all: Vec<Value> = nodes
-        .iter()
-        .zip(answers)
-        .map(|(node, answer)| match answer {
-            Answer::Ok(view) => json!({"node": node.url, "ok": true, "answer": view}),
-            Answer::Refused(status, body) => {
-                json!({"node": node.url, "ok": false, "status": status, "answer": body})
-            }
-            Answer::Unreachable(reason) => json!({"node": node.url, "ok": false, "error": reason}),
-        })
-        .collect();
-    print::json(&json!({"nodes": all}));
-}
-
-/// Unreachable before refused: what is not known comes first.
-fn code(nodes: &[Node], answers: &[Answer], agree: bool) -> Result<(), Failure> {
-    let mut worst: Option<(u8, String)> = None;
-    let mut note = |code: u8, text: String| {
-        if worst.as_ref().is_none_or(|(other, _)| code == LAGGING && *other != LAGGING) {
-            worst = Some((code, text));
-        }
-    };
-    for (node, answer) in nodes.iter().zip(answers) {
-        match answer {
-            Answer::Ok(view) => {
-                let phase = view.pointer("/transition/phase").and_then(Value::as_str);
-                if agree && phase.is_some_and(|phase| phase != "draining") {
-                    note(LAGGING, format!("{}: still in transition ({})", node.url, phase.unwrap_or_default()));
-                }
-            }
-            Answer::Unreachable(reason) => note(LAGGING, format!("{}: {reason}", node.url)),
-            Answer::Refused(status, body) => {
-                let code = match body["error"].as_str() {
-                    Some("preflight_failed" | "stage_skipped") => REFUSED,
-                    Some("flip_in_progress" | "superseded") => OTHER_CHANGE,
-                    _ => 1,
-                };
-                note(code, format!("{}: {}", node.url, said(*status, body)));
-            }
-        }
-    }
-    if let Some((code, text)) = worst {
-        return Err(Failure::Code(code, text));
-    }
-    let views: Vec<&Value> = answers
-        .iter()
-        .filter_map(|answer| match answer {
-            Answer::Ok(view) => Some(view),
-            _ => None,
-        })
-        .collect();
-    let differs =
-        views.iter().position(|view| view["stage"] != views[0]["stage"] || view["rollout"] != views[0]["rollout"]);
-    match differs.filter(|_| agree) {
-        Some(place) => Err(Failure::Code(
-            LAGGING,
-            format!("{}: another stage or rollout than {}", nodes[place].url, nodes[0].url),
-        )),
-        None => Ok(()),
-    }
-}
-
-fn line(answer: &Answer) -> String {
-    match answer {
-        Answer::Ok(_) => "ok".into(),
-        Answer::Refused(status, body) => format!("refused: {}", said(*status, body)),
-        Answer::Unreachable(reason) => format!("UNREACHABLE: {reason}"),
-    }
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "–".into(),
-        other => other.to_string(),
-    }
 }

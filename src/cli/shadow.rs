@@ -16,8 +16,9 @@ use futures::StreamExt as _;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::node::{Answer, NodeArgs, said};
+use super::node::NodeArgs;
 use super::{Failure, print};
+use crate::fleet::{Answer, said};
 use crate::shadow::{Filter, moment, since_or_ago};
 
 use source::{Source, Unread, records_of};

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::amqp_url::AmqpUrl;
-use super::{AuthMode, Environment, Fault, MembershipMode, Origin, OriginPattern, PostTo, Settings, masked};
+use super::{
+    AuthMode, Environment, Fault, MembershipMode, NodeAddress, Origin, OriginPattern, PostTo, Settings, masked,
+};
 
 /// More threads than any machine has use for.
 const MOST_WORKERS: usize = 256;
@@ -22,6 +24,7 @@ pub(super) fn contradictions(
     check.broker(settings);
     check.auth(settings, environment);
     check.secrets(settings);
+    check.fleet(settings);
     check.numbers(settings);
     check.threads(settings);
     check.durations(settings);
@@ -153,6 +156,7 @@ impl Check<'_> {
             ("chat3.api_key", &settings.chat3.api_key),
             ("auth.jwt_secret", &settings.auth.jwt_secret),
             ("admin.token", &settings.admin.token),
+            ("fleet.token", &settings.fleet.token),
         ];
         for (key, secret) in secrets {
             if secret.trim_matches(|c: char| c.is_whitespace() || c.is_control()) != secret {
@@ -160,6 +164,17 @@ impl Check<'_> {
             } else if key != "auth.jwt_secret" && secret.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) {
                 self.say(key, secret, "must be printable ASCII: it goes into a header");
             }
+        }
+    }
+
+    fn fleet(&mut self, settings: &Settings) {
+        for node in &settings.fleet.nodes {
+            if let Err(must) = node.parse::<NodeAddress>() {
+                self.say("fleet.nodes", node, &must);
+            }
+        }
+        if settings.legacy.relay && settings.fleet.nodes.is_empty() {
+            self.say("legacy.relay", "true", "needs fleet.nodes: the instances that a broadcast is handed to");
         }
     }
 

@@ -25,6 +25,7 @@ impl Default for Settings {
             socket: SocketSettings::default(),
             client: Client::default(),
             admin: Admin::default(),
+            fleet: super::Fleet::default(),
             shadow: Shadow::default(),
             guard: Guard::default(),
             upstream: Upstream::default(),

@@ -20,6 +20,15 @@ pub struct Flipped {
     pub flushed: u64,
 }
 
+/// Whom a change of the flag would concern.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Concerned {
+    /// Users that are connected, or linger.
+    pub connected: usize,
+    /// Those of them who would be served by the other path.
+    pub changing: usize,
+}
+
 /// How full the fullest gate is, and who is connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HubLoad {
@@ -67,6 +76,22 @@ impl Hub {
         self.changed.send_modify(|count| *count += 1);
         tracing::info!(from = %before.stage, to = %stage, users = flipped.users, flushed = flipped.flushed, "flipped");
         flipped
+    }
+
+    /// Whom a change to `stage` and `rollout` would concern.
+    #[must_use]
+    pub fn would_change(&self, stage: Stage, rollout: &Rollout) -> Concerned {
+        let mut concerned = Concerned::default();
+        for seat in self.registry.everyone() {
+            let inner = seat.inner.lock();
+            if inner.recipient.is_synthetic() {
+                continue;
+            }
+            let to = rollout.stage_of(stage, &self.settings.tenant, seat.id.as_str());
+            concerned.connected += 1;
+            concerned.changing += usize::from(inner.recipient.stage().authority() != to.authority());
+        }
+        concerned
     }
 
     /// Begins the rabbitmq path: queues for all users, in the background.

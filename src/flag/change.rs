@@ -4,6 +4,7 @@ use bridge_core::{Rollout, Stage};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Pooled;
 use crate::broker::Check;
 
 /// A change, read and checked.
@@ -23,6 +24,10 @@ pub struct ChangeRequest {
     pub dry_run: bool,
     /// Override order and preflight.
     pub force: bool,
+    /// What the whole fleet has seen: it stands for this instance's own.
+    pub evidence: Option<Pooled>,
+    /// The change is for the flag of this version: with another nothing is done.
+    pub expected_version: Option<u64>,
 }
 
 /// One thing that a change does, in order.
@@ -212,13 +217,33 @@ impl ChangeRequest {
         };
         let (actor, reason) = (text("actor")?, text("reason")?);
         let rollout = fields.shift_remove("rollout").map(rollout).transpose()?;
+        let evidence = match fields.shift_remove("evidence") {
+            None => None,
+            Some(evidence) => Some(Pooled::read(evidence)?),
+        };
+        let expected_version = match fields.shift_remove("expected_version") {
+            None => None,
+            Some(version) => Some(
+                version.as_u64().ok_or_else(|| Refusal::invalid("expected_version", "must be a whole number"))?,
+            ),
+        };
         if let Some((unknown, _)) = fields.iter().next() {
             return Err(Refusal::invalid(unknown, "unknown field"));
         }
         if use_rabbitmq_updates.is_none() && shadow_mode.is_none() && rollout.is_none() {
             return Err(Refusal::invalid("use_rabbitmq_updates", "nothing to change: give a flag or a rollout"));
         }
-        Ok(Self { use_rabbitmq_updates, shadow_mode, rollout, actor, reason, dry_run, force })
+        Ok(Self {
+            use_rabbitmq_updates,
+            shadow_mode,
+            rollout,
+            actor,
+            reason,
+            dry_run,
+            force,
+            evidence,
+            expected_version,
+        })
     }
 }
 

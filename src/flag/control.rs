@@ -19,7 +19,7 @@ use super::change::{Action, ChangeRequest, Plan, Refusal};
 use super::disk::{Disk, Files};
 use super::preflight::Preflight;
 use super::store::{Configured, Store};
-use super::view::{FlagView, Outcome, Transition};
+use super::view::{FlagView, Outcome, Percent, Planned, Transition};
 use crate::delivery::Hub;
 use crate::notice::Notifier;
 
@@ -212,7 +212,7 @@ impl Control {
     /// Preflight towards `to`, by default the next stage.
     pub async fn preflight(&self, to: Option<Stage>) -> super::PreflightReport {
         let stage = self.stage();
-        self.preflight.run(to.or(stage.next()).unwrap_or(stage)).await
+        self.preflight.run(to.or(stage.next()).unwrap_or(stage), None).await
     }
 
     /// `PUT /admin/flag`, and a configured value that changed. Answers when the move is complete on this instance.
@@ -236,9 +236,10 @@ impl Control {
         source: &str,
         started: Instant,
     ) -> Result<Option<Outcome>, Refusal> {
-        let Target { from, to, before, rollout, in_change } = self.target(request);
+        let evidence = request.evidence.as_ref();
+        let Target { from, to, before, rollout, in_change } = self.target(request)?;
         if to.runs_rabbitmq() && !self.settings.has_broker {
-            let checks = self.preflight.run(to).await.checks;
+            let checks = self.preflight.run(to, evidence).await.checks;
             return Err(Refusal::Preflight(checks));
         }
         let raises = to.use_rabbitmq_updates() && from.use_rabbitmq_updates() && rollout.raises(&before);
@@ -251,22 +252,32 @@ impl Control {
             || (from.runs_rabbitmq() && !to.runs_rabbitmq())
             || lowers;
         let plan = Plan::new(from, to, forward, moves_back, self.window_ms());
+        let planned = |plan, checks| {
+            Some(Outcome::Planned(Box::new(Planned {
+                plan,
+                checks,
+                forward,
+                percent: Percent { from: before.percent, to: rollout.percent },
+                users: self.hub.would_change(to, &rollout),
+                limit_ms: u64::try_from(self.settings.flip_timeout.as_millis()).unwrap_or(u64::MAX),
+            })))
+        };
         if from == to && rollout == before && !towards_legacy {
-            return Ok(Some(if request.dry_run {
-                Outcome::Planned(Plan { from, to, actions: Vec::new() }, Vec::new())
+            return Ok(if request.dry_run {
+                planned(Plan { from, to, actions: Vec::new() }, Vec::new())
             } else {
-                Outcome::Done(Box::new(self.view()))
-            }));
+                Some(Outcome::Done(Box::new(self.view())))
+            });
         }
         if forward {
             Self::in_order(request, from, to)?;
             if request.dry_run {
-                return Ok(Some(Outcome::Planned(plan, self.preflight.run(to).await.checks)));
+                return Ok(planned(plan, self.preflight.run(to, evidence).await.checks));
             }
             return self.go_forward(request.clone(), source, &plan, (&before, rollout), started).await;
         }
         if request.dry_run {
-            return Ok(Some(Outcome::Planned(plan, Vec::new())));
+            return Ok(planned(plan, Vec::new()));
         }
         let change = self.begin(request, to, towards_legacy)?;
         let by = (request.actor.as_str(), request.reason.as_str(), source);
@@ -303,6 +314,8 @@ impl Control {
             reason: format!("the configured value changed from {} to {}", before.stage, configured.stage),
             dry_run: false,
             force: false,
+            evidence: None,
+            expected_version: None,
         };
         let (from, version) = {
             let mut state = self.state.lock();
@@ -321,17 +334,23 @@ impl Control {
         }
     }
 
-    fn target(&self, request: &ChangeRequest) -> Target {
+    /// # Errors
+    /// When the change is for another version than this one.
+    fn target(&self, request: &ChangeRequest) -> Result<Target, Refusal> {
         let state = self.state.lock();
+        if request.expected_version.is_some_and(|version| version != state.version) {
+            let by = state.actor.clone().unwrap_or_else(|| state.source.clone());
+            return Err(Refusal::Superseded { by: format!("a change to {} by {by}", state.stage) });
+        }
         let use_rabbitmq = request.use_rabbitmq_updates.unwrap_or_else(|| state.stage.use_rabbitmq_updates());
         let shadow = request.shadow_mode.unwrap_or_else(|| state.stage.shadow_mode());
-        Target {
+        Ok(Target {
             from: state.stage,
             to: Stage::from_flags(use_rabbitmq, shadow),
             before: state.rollout.clone(),
             rollout: request.rollout.clone().unwrap_or_else(|| state.rollout.clone()),
             in_change: state.change.is_some(),
-        }
+        })
     }
 
     fn window_ms(&self) -> u64 {

@@ -8,6 +8,7 @@ use bridge_core::Stage;
 use bridge_core::form::Form;
 use serde::Serialize;
 
+use super::Pooled;
 use crate::broker::{Broker, Check, QueueState};
 use crate::chat3::Chat3;
 use crate::config::RequireVerdict;
@@ -67,8 +68,8 @@ fn unasked(name: &'static str, detail: &str) -> Check {
 }
 
 impl Preflight {
-    /// All checks towards `to`.
-    pub async fn run(&self, to: Stage) -> PreflightReport {
+    /// All checks towards `to`. `evidence` is that of the whole fleet, and stands for the instance's own.
+    pub async fn run(&self, to: Stage, evidence: Option<&Pooled>) -> PreflightReport {
         let (broker, chat3, lag, written) =
             tokio::join!(self.broker_checks(to), self.chat3_checks(), self.lag(to), self.written());
         let mut checks = broker;
@@ -81,7 +82,7 @@ impl Preflight {
         checks.push(self.rooms());
         if to.use_rabbitmq_updates() {
             checks.extend([self.queues_live(), lag, self.updates_flowing(), self.headroom()]);
-            checks.extend([self.clients(), self.verdict_check()]);
+            checks.extend([self.clients(), self.verdict_check(evidence)]);
         }
         let ok = checks.iter().all(|check| check.ok != Some(false));
         PreflightReport { ok, to, checks }
@@ -205,13 +206,18 @@ impl Preflight {
         warn("rooms", detail, deaf.then_some(warning))
     }
 
-    fn verdict_check(&self) -> Check {
-        let value = (self.verdict)();
+    fn verdict_check(&self, evidence: Option<&Pooled>) -> Check {
+        let own = || ((self.verdict)(), None);
+        let (value, says) = evidence.map_or_else(own, |pooled| {
+            let says = format!("{} instances together: {}", pooled.nodes, pooled.says);
+            (pooled.verdict.name().to_owned(), Some(says))
+        });
         let fails = match self.require {
             RequireVerdict::NotUnsafe => value == "NOT_SAFE",
             RequireVerdict::Safe => value != "SAFE",
         };
-        let outcome = if fails { Err(value) } else { Ok(value) };
+        let detail = says.unwrap_or(value);
+        let outcome = if fails { Err(detail) } else { Ok(detail) };
         check("verdict", outcome, "look at `updates-bridge shadow report` for what differs or is missing")
     }
 }

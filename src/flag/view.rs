@@ -4,6 +4,8 @@ use bridge_core::{Rollout, Stage};
 use serde::Serialize;
 
 use super::change::Plan;
+use crate::broker::Check;
+use crate::delivery::Concerned;
 
 /// A move that is not over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,11 +50,38 @@ pub struct FlagView {
     pub persisted: Option<bool>,
 }
 
+/// What a change would do.
+#[derive(Clone, Debug, Serialize)]
+pub struct Planned {
+    /// Stages, and the very actions that it takes.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// Preflight, where it is a move forward.
+    pub checks: Vec<Check>,
+    /// It is one: it needs order and preflight.
+    pub forward: bool,
+    /// The rollout's percent.
+    pub percent: Percent,
+    /// Whom it concerns.
+    pub users: Concerned,
+    /// How long it may take, in ms.
+    pub limit_ms: u64,
+}
+
+/// The rollout's percent before and after.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Percent {
+    /// Before.
+    pub from: f64,
+    /// After.
+    pub to: f64,
+}
+
 /// What a change led to.
 #[derive(Debug)]
 pub enum Outcome {
     /// The flag as it is now.
     Done(Box<FlagView>),
     /// What would be done.
-    Planned(Plan, Vec<crate::broker::Check>),
+    Planned(Box<Planned>),
 }

@@ -286,6 +286,7 @@ impl Desk {
         };
         let indeterminate = summary.classes.get(Class::Indeterminate.name()).copied().unwrap_or(0);
         SummaryView {
+            instance: self.settings.instance.clone(),
             since: iso(self.since),
             skew_ms,
             verdict: shown(evidence.verdict(&target, now)),

@@ -10,6 +10,8 @@ use serde_json::Value;
 /// `GET /admin/shadow/summary`.
 #[derive(Clone, Debug, Serialize)]
 pub struct SummaryView {
+    /// Name of the instance.
+    pub instance: String,
     /// Since when it counts, ISO-8601.
     pub since: String,
     #[serde(flatten)]

@@ -8,6 +8,7 @@ mod bodies;
 mod connections;
 mod control;
 mod ending;
+mod fleets;
 mod flips;
 mod handed;
 mod incident;

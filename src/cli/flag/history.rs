@@ -2,20 +2,21 @@
 
 use http::Method;
 
-use super::super::node::Answer;
 use super::super::{Failure, print};
-use super::{ASK, Shown, ask, code, print_json, text};
+use super::shown::{code, print_json, text};
+use super::{ASK, Shown, ask, seen};
 use crate::flag::{Verification, verify};
 
 pub(super) async fn show(shown: &Shown, verified: bool) -> Result<(), Failure> {
     let nodes = shown.nodes.resolve().await?;
-    let answers = ask(&nodes, Method::GET, "/admin/audit", None, ASK).await;
+    let answers = ask(&nodes, &Method::GET, "/admin/audit", None, ASK, |_, _| ()).await;
+    let report = seen(&nodes, &answers);
     if shown.json {
-        print_json(&nodes, &answers);
+        print_json(&report);
     }
     let mut bad = Vec::new();
     for (node, answer) in nodes.iter().zip(&answers) {
-        let Answer::Ok(audit) = answer else { continue };
+        let Some(audit) = answer.ok() else { continue };
         let entries = audit["entries"].as_array().cloned().unwrap_or_default();
         if !shown.json {
             print::data(&node.url);
@@ -46,6 +47,6 @@ pub(super) async fn show(shown: &Shown, verified: bool) -> Result<(), Failure> {
             }
         }
     }
-    code(&nodes, &answers, false)?;
+    code(&report, false)?;
     if bad.is_empty() { Ok(()) } else { Err(Failure::Code(1, bad.join("\n"))) }
 }

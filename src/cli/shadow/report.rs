@@ -7,9 +7,10 @@ use bridge_core::verdict::{self, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::verdict::{Seen, line, pooled};
+use super::verdict::line;
 use crate::cli::print;
 use crate::clock::Clock;
+use crate::fleet::{Seen, pooled};
 
 type Counts = BTreeMap<String, u64>;
 

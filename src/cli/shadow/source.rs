@@ -7,7 +7,7 @@ use bridge_core::compare::Record;
 use serde_json::Value;
 
 use crate::cli::Failure;
-use crate::cli::node::Node;
+use crate::fleet::Node;
 use crate::shadow::Filter;
 
 /// Running instances, or log files.

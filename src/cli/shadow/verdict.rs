@@ -2,23 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_core::Millis;
-use bridge_core::verdict::{Evidence, Target, Value, Verdict, percent};
-use serde::Deserialize;
-
-/// What one instance has.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Seen {
-    evidence: Evidence,
-    target: Target,
-}
-
-/// By the strictest target where instances have different ones; `None` without an instance.
-pub(super) fn pooled(all: &[Seen], now: Millis) -> Option<Verdict> {
-    let target = all.iter().map(|seen| &seen.target).min_by(|a, b| a.rate.total_cmp(&b.rate))?;
-    let evidence: Vec<Evidence> = all.iter().map(|seen| seen.evidence.clone()).collect();
-    Some(Evidence::pooled(&evidence, target, now).verdict(target, now))
-}
+use bridge_core::verdict::{Value, Verdict, percent};
 
 /// In one line.
 pub(super) fn line(verdict: &Verdict) -> String {
@@ -51,6 +35,9 @@ fn time(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bridge_core::Millis;
+    use bridge_core::verdict::{Evidence, Target};
+
     use super::*;
 
     fn line_of(messages: u64, bad: u64) -> String {
@@ -58,7 +45,7 @@ mod tests {
             Target { rate: 1e-3, confidence: 0.95, events: Vec::new(), drill: false, stale_after: 1 << 40 };
         let mut evidence = Evidence::new("x", target.rate);
         (0..messages).for_each(|n| evidence.message(Millis(n * 1_000), n < bad));
-        line(&pooled(&[Seen { evidence, target }], Millis(messages * 1_000)).unwrap())
+        line(&evidence.verdict(&target, Millis(messages * 1_000)))
     }
 
     #[test]

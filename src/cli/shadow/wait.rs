@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Shown;
-use super::verdict::{Seen, line, pooled};
-use crate::cli::node::{Answer, Node, said};
+use super::verdict::line;
 use crate::cli::{Failure, print};
 use crate::clock::Clock;
+use crate::fleet::{Answer, Node, Seen, pooled, said};
 
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 reached; 6 the time is over; 7 at once when it is NOT_SAFE; \
     1 failure; 2 bad usage. What happens meanwhile is said on stderr.";
@@ -44,11 +44,7 @@ pub(super) async fn run(args: WaitArgs) -> Result<(), Failure> {
     let (mut last, mut told) = (String::new(), None::<Instant>);
     loop {
         // Looked up anew each time: an instance may come or go.
-        let asked = match args.shown.nodes.resolve().await {
-            Ok(nodes) => ask(&nodes).await?,
-            Err(Failure::Code(_, reason)) => Err(reason),
-            Err(other) => return Err(other),
-        };
+        let asked = ask(&args.shown.nodes.resolve().await?).await?;
         let said = match &asked {
             Ok(verdict) => line(verdict),
             Err(reason) => reason.clone(),

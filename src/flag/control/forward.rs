@@ -79,7 +79,7 @@ impl Control {
             let report = tokio::select! {
                 biased;
                 () = change.superseded.cancelled() => return Err(superseded()),
-                report = self.preflight.run(plan.to) => report,
+                report = self.preflight.run(plan.to, request.evidence.as_ref()) => report,
             };
             if !report.ok {
                 return Err(Refusal::Preflight(report.checks));
@@ -121,8 +121,11 @@ impl Control {
             self.retry_disk().await;
             return Err(superseded());
         }
-        let entry =
+        let mut entry =
             self.entry(plan.from, (&request.actor, &request.reason, source), (request.force, false), started);
+        if let Some(pooled) = &request.evidence {
+            entry.evidence = serde_json::to_value(pooled).unwrap_or_default();
+        }
         self.persist(entry).await;
         Ok(())
     }

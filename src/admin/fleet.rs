@@ -1,0 +1,151 @@
+//! Calls about the whole fleet: any instance speaks for all.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Map, Value, json};
+
+use super::flag::who;
+use super::{Admin, failure};
+use crate::flag::Refusal;
+use crate::fleet::{Event, Fleet, FleetView, Move, Node, NodeReport, NodeView, rollback as roll_back};
+
+/// The fleet that this instance is one of.
+#[derive(Debug)]
+pub struct Membership {
+    /// All instances, as `fleet.nodes` has them.
+    pub fleet: Fleet,
+    /// Where this instance reaches itself.
+    pub own: String,
+}
+
+impl Admin {
+    fn is_own(&self, view: &NodeView) -> bool {
+        let is = |key: &str, own: &str| view.status.get(key).and_then(Value::as_str) == Some(own);
+        is("instance", &self.about.instance) && is("started_at", &self.about.started_at)
+    }
+
+    /// All instances, this one too where `fleet.nodes` does not lead to it, and each by one address.
+    async fn members(&self) -> (Vec<Node>, FleetView) {
+        let Membership { fleet, own } = &self.membership;
+        let mut nodes = fleet.nodes().await;
+        let mut view = FleetView::of(&nodes).await;
+        if !view.nodes.iter().any(|node| self.is_own(node)) {
+            nodes.insert(0, fleet.node(own));
+            view = FleetView::of(&nodes).await;
+        }
+        let mut known = std::collections::HashSet::new();
+        let keys: Vec<bool> = view
+            .nodes
+            .iter()
+            .map(|node| {
+                let key = ["instance", "started_at"].map(|key| node.status.get(key).cloned().unwrap_or_default());
+                !node.reachable || known.insert(key.map(|value| value.to_string()))
+            })
+            .collect();
+        let mut keep = keys.iter();
+        nodes.retain(|_| keep.next() == Some(&true));
+        let mut keep = keys.iter();
+        view.nodes.retain(|_| keep.next() == Some(&true));
+        (nodes, view)
+    }
+}
+
+pub(super) async fn get(State(admin): State<Arc<Admin>>) -> Json<FleetView> {
+    Json(admin.members().await.1)
+}
+
+/// Names are those of `PUT /admin/flag`, and `partial`, `percent`.
+fn read(body: &[u8]) -> Result<Move, Refusal> {
+    let Ok(Value::Object(mut body)) = serde_json::from_slice::<Value>(body) else {
+        return Err(Refusal::invalid("body", "must be a JSON object"));
+    };
+    let flag = |body: &mut Map<String, Value>, name: &str| match body.shift_remove(name) {
+        None => Ok(false),
+        Some(Value::Bool(value)) => Ok(value),
+        Some(_) => Err(Refusal::invalid(name, "must be true or false")),
+    };
+    let dry_run = flag(&mut body, "dry_run")?;
+    let (force, partial) = (flag(&mut body, "force")?, flag(&mut body, "partial")?);
+    let percent = match body.shift_remove("percent") {
+        None => None,
+        Some(_) if body.contains_key("rollout") => {
+            return Err(Refusal::invalid("percent", "stands in rollout, where there is one"));
+        }
+        Some(percent) => Some(
+            percent
+                .as_f64()
+                .filter(|percent| (0.0..=100.0).contains(percent))
+                .ok_or_else(|| Refusal::invalid("percent", "must be a number from 0 to 100"))?,
+        ),
+    };
+    for name in ["evidence", "expected_version"] {
+        if body.contains_key(name) {
+            return Err(Refusal::invalid(name, "is an instance's own"));
+        }
+    }
+    Ok(Move { body, percent, dry_run, force, partial })
+}
+
+pub(super) async fn put(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
+    let wanted = match read(&body) {
+        Ok(wanted) => wanted,
+        Err(refusal) => {
+            let (status, body) = refusal.answer();
+            return failure(status, body);
+        }
+    };
+    // A move whose caller goes away is not left half done.
+    let moved = tokio::spawn(async move {
+        let (nodes, _) = admin.members().await;
+        wanted.run(&nodes, &log).await
+    });
+    match moved.await {
+        Ok(report) => {
+            let (status, body) = report.answer();
+            failure(status, body)
+        }
+        Err(error) => failure(500, json!({"error": "failed", "message": error.to_string()})),
+    }
+}
+
+fn log(event: Event<'_>) {
+    match event {
+        Event::Answered(one) => match one.fault() {
+            Some(fault) => tracing::warn!(%fault, "an instance of the fleet did not move"),
+            None => {
+                tracing::info!(node = %one.node, stage = %one.answer["stage"], "an instance of the fleet answered")
+            }
+        },
+        Event::TakingBack { because } => {
+            tracing::warn!(%because, "those of the fleet that had moved go back");
+        }
+        Event::Warming { .. } => {}
+    }
+}
+
+/// This instance first, without asking anybody, then all that answer.
+pub(super) async fn rollback(State(admin): State<Arc<Admin>>, body: Body) -> Response {
+    let (actor, reason) = who(body).await;
+    let rolled = tokio::spawn(async move {
+        let own = admin.control.rollback(&actor, &reason, "admin", false).await;
+        let nodes = admin.membership.fleet.nodes().await;
+        let mut report = roll_back(&nodes, &actor, &reason, &log).await;
+        let answered: Vec<Node> =
+            nodes.iter().zip(&report.nodes).filter(|(_, one)| one.ok).map(|(node, _)| node.clone()).collect();
+        let view = FleetView::of(&answered).await;
+        if !view.nodes.iter().any(|node| admin.is_own(node)) {
+            let node = admin.membership.fleet.node(&admin.membership.own);
+            let flag = serde_json::to_value(own).unwrap_or_default();
+            report.nodes.insert(0, NodeReport::done(&node, flag));
+        }
+        report
+    });
+    match rolled.await {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => failure(500, json!({"error": "failed", "message": error.to_string()})),
+    }
+}

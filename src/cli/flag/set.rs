@@ -1,0 +1,121 @@
+//! `flag set`: one instance or a fleet to a stage.
+
+use std::time::{Duration, Instant};
+
+use bridge_core::Stage;
+use clap::Args;
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::shown::{finish, grouped, planned, told};
+use super::{Shown, by_fleet, hint, named};
+use crate::cli::{Failure, print};
+use crate::fleet::{ASK, Answer, Move, Node, NodeReport, Outcome, Report};
+
+/// Instances may lag a little after a flip.
+const AGREE: Duration = Duration::from_secs(5);
+
+/// A change.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SetArgs {
+    /// legacy, shadow, live or complete.
+    stage: Stage,
+    #[command(flatten)]
+    shown: Shown,
+    /// Who.
+    #[arg(long)]
+    actor: String,
+    /// Why.
+    #[arg(long)]
+    reason: String,
+    /// Share of users that rabbitmq serves in `live` and `complete`, 0 to 100. The lists of the rollout stay.
+    #[arg(long, value_name = "N")]
+    percent: Option<f64>,
+    /// Only say what would be done, and whom it concerns.
+    #[arg(long)]
+    dry_run: bool,
+    /// Override order and preflight; it is audited.
+    #[arg(long)]
+    force: bool,
+    /// Move the instances that can, where one is unreachable, or its own Chat3, broker or disk are away. What all have
+    /// seen together holds all of them back nevertheless.
+    #[arg(long)]
+    partial: bool,
+}
+
+pub(super) async fn run(args: SetArgs) -> Result<(), Failure> {
+    if let Some(percent) = args.percent
+        && !(0.0..=100.0).contains(&percent)
+    {
+        return Err(Failure::Usage(format!("--percent {percent}: must be 0 to 100")));
+    }
+    named(&args.actor, &args.reason)?;
+    let nodes = args.shown.nodes.resolve().await?;
+    let SetArgs { stage, shown, percent, dry_run, force, partial, .. } = &args;
+    let mut body = Map::new();
+    body.insert("use_rabbitmq_updates".into(), stage.use_rabbitmq_updates().into());
+    body.insert("shadow_mode".into(), stage.shadow_mode().into());
+    body.insert("actor".into(), args.actor.clone().into());
+    body.insert("reason".into(), args.reason.clone().into());
+    if !dry_run {
+        let whom = if shown.fleet { "the fleet".into() } else { format!("{} instance(s)", nodes.len()) };
+        print::say(&format!("moving {whom} to {stage} …"));
+    }
+    let mut report = if shown.fleet {
+        let more = json!({"dry_run": dry_run, "force": force, "partial": partial, "percent": percent});
+        for (key, value) in more.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+            body.insert(key.clone(), value.clone());
+        }
+        by_fleet(&nodes, Method::PUT, "/admin/fleet/flag", Value::Object(body)).await?
+    } else {
+        let (dry_run, force, partial) = (*dry_run, *force, *partial);
+        Move { body, percent: *percent, dry_run, force, partial }.run(&nodes, &told).await
+    };
+    if let Some(evidence) = &report.evidence {
+        let (nodes, says) = (grouped(evidence.nodes), &evidence.says);
+        print::say(&format!("{nodes} instances together: {says}"));
+    }
+    if *dry_run {
+        return planned(&report, shown.json);
+    }
+    if !shown.fleet && report.moved {
+        settle(&nodes, &mut report, stage.name()).await;
+        hint(shown, &nodes).await;
+    }
+    said(&report);
+    finish(&report, shown.json)
+}
+
+/// What became of a move that did not happen.
+fn said(report: &Report) {
+    let any = |outcome| report.nodes.iter().any(|one| one.outcome == outcome);
+    if any(Outcome::TakenBack) {
+        print::say("one failed: those that had moved went back to where they were");
+    } else if any(Outcome::HeldBack) {
+        print::say("no instance was moved; --partial moves those that can, where the reason is an instance's own");
+    }
+}
+
+/// Waits until those that moved agree: stage, rollout, and no change in progress.
+async fn settle(nodes: &[Node], report: &mut Report, stage: &str) {
+    let deadline = Instant::now() + AGREE;
+    loop {
+        let lagging: Vec<usize> = (0..nodes.len()).filter(|place| lags(&report.nodes[*place], stage)).collect();
+        if lagging.is_empty() || Instant::now() >= deadline {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        for place in lagging {
+            let answer = nodes[place].call(Method::GET, "/admin/flag", None, ASK / 2).await;
+            if let Answer::Ok(flag) = answer {
+                report.nodes[place].answer = flag;
+            }
+        }
+    }
+}
+
+fn lags(one: &NodeReport, stage: &str) -> bool {
+    let phase = one.answer.pointer("/transition/phase").and_then(Value::as_str);
+    one.outcome == Outcome::Moved
+        && (one.answer["stage"] != stage || phase.is_some_and(|phase| phase != "draining"))
+}
