@@ -90,6 +90,7 @@ pub struct App {
     recorder: Arc<Recorder>,
     broker: Option<Arc<dyn Broker>>,
     server: Arc<Server>,
+    auth: Arc<Authenticator>,
     posts: TaskTracker,
     draining: Arc<std::sync::atomic::AtomicBool>,
     /// Ends the background tasks.
@@ -149,7 +150,7 @@ impl App {
         }
         let draining = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let ready = Arc::new(ready::Ready::new(&hub, &broker, &draining, settings));
-        let auth = Arc::new(Authenticator::new(&settings.auth));
+        let auth = Authenticator::new(&settings.auth, &settings.chat3.tenant_id).map(Arc::new).map_err(other)?;
         let posts = TaskTracker::new();
         let api = Arc::new(Api {
             hub: Arc::clone(&hub),
@@ -177,7 +178,14 @@ impl App {
         let routes = options.routes.merge(http::router(api));
         let front = Arc::clone(&hub) as Arc<dyn crate::sockets::Front>;
         let http = listener.local_addr().map_err(other)?;
-        let server = Arc::new(Server::new(listener, routes, cors, (front, auth), posts.clone(), &server_settings));
+        let server = Arc::new(Server::new(
+            listener,
+            routes,
+            cors,
+            (front, Arc::clone(&auth)),
+            posts.clone(),
+            &server_settings,
+        ));
         let guard = Arc::new(ArcSwap::from_pointee(guard::GuardView::new(settings.guard.mode)));
         let admin_state = Arc::new(Admin {
             control: Arc::clone(&control),
@@ -204,6 +212,7 @@ impl App {
             recorder,
             broker,
             server,
+            auth,
             posts,
             draining,
             sources,
@@ -288,6 +297,10 @@ impl App {
         };
         let mut settings = loaded.settings.clone();
         settings.instance_id.clone_from(&self.loaded.settings.instance_id);
+        // Files of keys may have changed where the settings did not.
+        if let Err(wrong) = self.auth.reload(&settings.auth, &self.loaded.settings.chat3.tenant_id) {
+            error!("the former keys of tokens stay: {wrong}");
+        }
         if settings == self.loaded.settings {
             return;
         }

@@ -12,6 +12,7 @@ mod load;
 mod mask;
 mod node_address;
 mod origins;
+pub mod public_key;
 pub mod watch;
 
 pub use fault::{Fault, Faults, Origin};
@@ -174,8 +175,35 @@ pub struct Chat3 {
 pub struct Auth {
     /// How a client proves who it is.
     pub mode: AuthMode,
-    /// HS256 secret.
+    /// Secret of HMAC signatures.
     pub jwt_secret: String,
+    /// Further secrets that are believed: the former or the next one, while it is replaced.
+    pub jwt_secrets: Vec<String>,
+    /// PEM files of public keys, each with one or more.
+    pub public_keys: Vec<PathBuf>,
+    /// Where the issuer publishes its keys; empty: nowhere.
+    pub jwks_url: String,
+    /// Age at which the issuer's keys are asked for anew, while the old ones go on.
+    #[serde(with = "humantime_serde")]
+    pub jwks_refresh: Duration,
+    /// The issuer is asked no more often than this, whatever keys tokens name.
+    #[serde(with = "humantime_serde")]
+    pub jwks_interval: Duration,
+    /// Algorithms that are believed; empty: HS256 for secrets, and all that fit the kind of a public key.
+    pub algorithms: Vec<String>,
+    /// Issuers (`iss`) that are believed; empty: any.
+    pub issuer: Vec<String>,
+    /// Audiences (`aud`) of which a token has to name one; empty: any.
+    pub audience: Vec<String>,
+    /// How far the clocks of issuer and gateway may differ.
+    #[serde(with = "humantime_serde")]
+    pub leeway: Duration,
+    /// Claims of the user's id: the first that is there.
+    pub user_claims: Vec<String>,
+    /// Claim of the display name.
+    pub name_claim: String,
+    /// Claim of the tenant, which has to be `chat3.tenant_id`; empty: it is not looked at.
+    pub tenant_claim: String,
     /// Allow `trusted` in `production`.
     pub allow_trusted: bool,
     /// Whether the handshake must carry the token.

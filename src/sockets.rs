@@ -62,6 +62,8 @@ pub trait Link: Send + Sync + 'static {
     fn close(&self) -> u64;
     /// Ends the connection.
     fn cut(&self, why: Cut);
+    /// Nothing waits for the client.
+    fn is_idle(&self) -> bool;
     /// More waits for the client than may (`socket.buffer`).
     fn is_full(&self) -> bool;
     /// `websocket`, `polling` or `ws` (plain).

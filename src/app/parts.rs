@@ -105,7 +105,20 @@ pub(super) fn broker(settings: &Settings, embedded: bool, hub: &Arc<Hub>, clock:
 
 /// Keys that changed and take effect only at a start. The flag and the comparison's rules are taken as they come.
 pub(super) fn restart_keys(old: &Settings, new: &Settings) -> Vec<String> {
-    const LIVE: [&str; 12] = [
+    const LIVE: [&str; 25] = [
+        "auth.jwt_secret",
+        "auth.jwt_secrets",
+        "auth.public_keys",
+        "auth.jwks_url",
+        "auth.jwks_refresh",
+        "auth.jwks_interval",
+        "auth.algorithms",
+        "auth.issuer",
+        "auth.audience",
+        "auth.leeway",
+        "auth.user_claims",
+        "auth.name_claim",
+        "auth.tenant_claim",
         "flag.use_rabbitmq_updates",
         "flag.shadow_mode",
         "flag.rollout",

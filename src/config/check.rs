@@ -5,10 +5,14 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::amqp_url::AmqpUrl;
+use super::public_key::PublicKey;
 use super::{
-    AuthMode, Environment, Fault, MembershipMode, NodeAddress, Origin, OriginPattern, PostTo, Settings, masked,
+    Auth, AuthMode, Environment, Fault, MembershipMode, NodeAddress, Origin, OriginPattern, PostTo, Settings,
+    masked,
 };
 
+/// Signatures that can be verified.
+const ALGORITHMS: &str = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
 /// More threads than any machine has use for.
 const MOST_WORKERS: usize = 256;
 
@@ -41,8 +45,15 @@ pub(super) fn warnings(settings: &Settings, environment: Environment) -> Vec<Str
     if settings.allowed_origins(environment).is_empty() {
         warnings.push("http.allowed_origins is empty: pages of other origins can't use the gateway".into());
     }
-    if settings.auth.mode == AuthMode::Jwt && settings.auth.jwt_secret.len() < 32 {
-        warnings.push("auth.jwt_secret is shorter than 32 bytes: HS256 wants as many".into());
+    let auth = &settings.auth;
+    let secrets = std::iter::once(("auth.jwt_secret", &auth.jwt_secret));
+    for (key, secret) in secrets.chain(auth.jwt_secrets.iter().map(|secret| ("auth.jwt_secrets", secret))) {
+        if auth.mode == AuthMode::Jwt && (1..32).contains(&secret.len()) {
+            warnings.push(format!("{key} is shorter than 32 bytes: HS256 wants as many"));
+        }
+    }
+    if auth.jwks_url.starts_with("http://") && environment != Environment::Development {
+        warnings.push("auth.jwks_url is not https: who stands between can have tokens believed".into());
     }
     if !settings.admin.token.is_empty() && settings.admin.token.len() < 16 {
         warnings.push("admin.token is shorter than 16 bytes".into());
@@ -133,9 +144,7 @@ impl Check<'_> {
 
     fn auth(&mut self, settings: &Settings, environment: Environment) {
         let auth = &settings.auth;
-        if auth.mode == AuthMode::Jwt && auth.jwt_secret.is_empty() {
-            self.say("auth.jwt_secret", "", "is needed with auth.mode = \"jwt\" (JWT_SECRET)");
-        }
+        self.tokens(auth);
         if auth.mode == AuthMode::Trusted && environment == Environment::Production && !auth.allow_trusted {
             self.say("auth.mode", "trusted", "is refused in production unless auth.allow_trusted = true");
         }
@@ -149,6 +158,30 @@ impl Check<'_> {
         }
     }
 
+    fn tokens(&mut self, auth: &Auth) {
+        let no_keys = auth.jwt_secrets.is_empty() && auth.public_keys.is_empty() && auth.jwks_url.is_empty();
+        if auth.mode == AuthMode::Jwt && auth.jwt_secret.is_empty() && no_keys {
+            let must =
+                "is needed with auth.mode = \"jwt\" (JWT_SECRET), unless auth.public_keys or auth.jwks_url is set";
+            self.say("auth.jwt_secret", "", must);
+        }
+        for path in &auth.public_keys {
+            if let Err(wrong) = PublicKey::read(path) {
+                let must = format!("must be PEM files of public keys: {wrong}");
+                self.say("auth.public_keys", &path.display().to_string(), &must);
+            }
+        }
+        if !auth.jwks_url.is_empty() && !is_http(&auth.jwks_url) {
+            self.say("auth.jwks_url", &auth.jwks_url, "must be an http or https URL");
+        }
+        for name in auth.algorithms.iter().filter(|name| name.parse::<jsonwebtoken::Algorithm>().is_err()) {
+            self.say("auth.algorithms", name, &format!("must each be one of {ALGORITHMS}"));
+        }
+        if auth.user_claims.is_empty() || auth.user_claims.iter().any(String::is_empty) {
+            self.say("auth.user_claims", "", "must have at least one name of a claim");
+        }
+    }
+
     /// A line break after a secret comes from the file that it was read from. Whoever is to match it does not have it,
     /// and a header can't carry it.
     fn secrets(&mut self, settings: &Settings) {
@@ -158,10 +191,13 @@ impl Check<'_> {
             ("admin.token", &settings.admin.token),
             ("fleet.token", &settings.fleet.token),
         ];
-        for (key, secret) in secrets {
+        let more = settings.auth.jwt_secrets.iter().map(|secret| ("auth.jwt_secrets", secret));
+        for (key, secret) in secrets.into_iter().chain(more) {
             if secret.trim_matches(|c: char| c.is_whitespace() || c.is_control()) != secret {
                 self.say(key, secret, "must not begin or end with white space or a line break");
-            } else if key != "auth.jwt_secret" && secret.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) {
+            } else if !key.starts_with("auth.jwt_secret")
+                && secret.bytes().any(|byte| !(0x20..0x7f).contains(&byte))
+            {
                 self.say(key, secret, "must be printable ASCII: it goes into a header");
             }
         }
@@ -235,6 +271,8 @@ impl Check<'_> {
             ("rabbitmq.ready_timeout", settings.rabbitmq.ready_timeout, 600),
             ("rabbitmq.heartbeat", settings.rabbitmq.heartbeat, 600),
             ("chat3.timeout", settings.chat3.timeout, 30),
+            ("auth.jwks_refresh", settings.auth.jwks_refresh, DAY),
+            ("auth.jwks_interval", settings.auth.jwks_interval, 600),
             ("http.keep_alive", settings.http.keep_alive, 3_600),
             ("shadow.window", settings.shadow.window, 300),
             ("shadow.stale_after", settings.shadow.stale_after, 90 * DAY),
@@ -243,6 +281,7 @@ impl Check<'_> {
         let any = [
             ("rabbitmq.linger", settings.linger(), 3_600),
             ("membership.cache", settings.membership.cache, DAY),
+            ("auth.leeway", settings.auth.leeway, 600),
             ("http.drain_timeout", settings.http.drain_timeout, 3_600),
             ("guard.broker_down", settings.guard.broker_down, DAY),
             ("guard.silence", settings.guard.silence, DAY),

@@ -85,6 +85,18 @@ impl Default for Auth {
         Self {
             mode: AuthMode::Jwt,
             jwt_secret: String::new(),
+            jwt_secrets: Vec::new(),
+            public_keys: Vec::new(),
+            jwks_url: String::new(),
+            jwks_refresh: Duration::from_secs(600),
+            jwks_interval: Duration::from_secs(5),
+            algorithms: Vec::new(),
+            issuer: Vec::new(),
+            audience: Vec::new(),
+            leeway: Duration::ZERO,
+            user_claims: vec!["userId".into(), "sub".into()],
+            name_claim: "name".into(),
+            tenant_claim: String::new(),
             allow_trusted: false,
             handshake: Handshake::Required,
         }

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 /// Keys whose value is a secret.
-pub(super) const SECRETS: [&str; 4] = ["chat3.api_key", "auth.jwt_secret", "admin.token", "fleet.token"];
+pub(super) const SECRETS: [&str; 5] =
+    ["chat3.api_key", "auth.jwt_secret", "auth.jwt_secrets", "admin.token", "fleet.token"];
 /// Keys whose value may carry a password.
-const URLS: [&str; 3] = ["rabbitmq.url", "chat3.url", "upstream.backend_url"];
+const URLS: [&str; 4] = ["rabbitmq.url", "chat3.url", "upstream.backend_url", "auth.jwks_url"];
 /// A URL of which all behind the host is a secret, as hooks of chat services have it.
 const HOOK: &str = "notify.url";
 const MASK: &str = "****";

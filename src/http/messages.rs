@@ -18,6 +18,7 @@ use super::forwards::Place;
 use super::path::Route;
 use super::proxy::Proxy;
 use super::{Api, Failure, body};
+use crate::auth::AuthError;
 use crate::chat3::{Act, Chat3Error, MemberAnswer, NewMessage, created_by_backend};
 use crate::config::{MembershipMode, PostTo};
 
@@ -56,7 +57,7 @@ async fn accept(
     request: Request,
 ) -> Result<Arc<RawValue>, Failure> {
     let (parts, body) = request.into_parts();
-    let caller = caller(api, &parts.headers)?;
+    let caller = caller(api, &parts.headers).await?;
     let route = route.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "dialog not found"))?;
     let place = api.forwards.place(caller.as_ref());
     let (body, place) = body::read(body, place, api.max_body).await?;
@@ -85,14 +86,19 @@ fn bad(error: &str) -> Failure {
 }
 
 /// The token's user; `None` in trusted mode, where the body says it.
-fn caller(api: &Api, headers: &HeaderMap) -> Result<Option<UserId>, Failure> {
+async fn caller(api: &Api, headers: &HeaderMap) -> Result<Option<UserId>, Failure> {
     if api.auth.is_trusted() {
         return Ok(None);
     }
     let unauthorized = |error: &str| Failure::new(StatusCode::UNAUTHORIZED, error);
     let token = crate::auth::bearer(headers).ok_or_else(|| unauthorized("No token provided"))?;
-    let identity = api.auth.verify(token).map_err(|error| unauthorized(&error.to_string()))?;
-    Ok(Some(identity.user))
+    match api.auth.verify(token).await {
+        Ok(identity) => Ok(Some(identity.user)),
+        Err(error @ (AuthError::Invalid | AuthError::UserId)) => Err(unauthorized(&error.to_string())),
+        Err(error @ AuthError::Unavailable) => {
+            Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
+        }
+    }
 }
 
 /// Who says what. Only what the gateway needs is read; everything else goes on as the client wrote it.

@@ -34,6 +34,10 @@ const AHEAD: usize = 16;
 const ANSWERS: usize = 32;
 /// Between two looks at a client that does not take its answers.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a client that is sent away may take to take what it is told.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Between two looks at the clock on the wall.
+const CLOCK: Duration = Duration::from_secs(60);
 /// How long a client that has to may take to authenticate.
 const SIGN_ON: Duration = Duration::from_secs(10);
 
@@ -71,7 +75,7 @@ pub(crate) struct Connection {
     room: Arc<Room>,
     link: Arc<dyn Link>,
     signed: Option<Signed>,
-    expires: Option<Instant>,
+    expires: Option<SystemTime>,
     /// Until when it has to authenticate.
     sign_on_by: Option<Instant>,
     /// What the handshake declared, for an `authenticate` that does not.
@@ -104,13 +108,7 @@ impl Connection {
         }
         let mut waiting = VecDeque::new();
         loop {
-            let deadline = self.expires.into_iter().chain(self.sign_on_by).min();
-            let expired = async {
-                match deadline {
-                    Some(deadline) => sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let over = over(&self.room.auth, self.expires, self.sign_on_by);
             let turn = async {
                 let place = self.place(&events).await;
                 (place, next(&mut waiting, &mut events).await)
@@ -125,9 +123,10 @@ impl Connection {
                     }
                     None => break,
                 },
-                () = expired => {
+                () = over => {
                     let error = if self.signed.is_some() { "token expired" } else { "Authentication token required" };
                     self.emit("unauthorized", &failure(error));
+                    self.told().await;
                     self.link.cut(Cut::Unauthenticated);
                     break;
                 }
@@ -139,6 +138,17 @@ impl Connection {
         if let Some(signed) = &self.signed {
             self.room.front.sign_off(signed, &self.link, false);
         }
+    }
+
+    /// Waits until the client took what it was told, for a while: the end of the connection drops what waits.
+    async fn told(&self) {
+        self.link.flush();
+        let told = async {
+            while !self.link.is_idle() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _too_slow = timeout(LAST_WORDS, told).await;
     }
 
     /// Joins are served in order, but one does not wait until Chat3 was asked about all before it.
@@ -213,7 +223,7 @@ impl Connection {
     async fn serve(&mut self, incoming: Incoming, waits: Option<OwnedSemaphorePermit>) {
         let Incoming { event, data, ack, place: _until_it_is_served, expected: _ } = incoming;
         if event == "authenticate" {
-            self.authenticate(data, ack, waits);
+            self.authenticate(data, ack, waits).await;
             return;
         }
         let Some(signed) = self.signed.clone() else {
@@ -272,7 +282,7 @@ impl Connection {
         }
     }
 
-    fn authenticate(&mut self, data: Value, ack: Option<Ack>, waits: Option<OwnedSemaphorePermit>) {
+    async fn authenticate(&mut self, data: Value, ack: Option<Ack>, waits: Option<OwnedSemaphorePermit>) {
         let trusted = self.room.auth.is_trusted();
         let credentials = match Credentials::read(data, trusted) {
             Ok(credentials) => credentials,
@@ -285,11 +295,15 @@ impl Connection {
                 None => return self.unauthorized(ack, "a user id is required"),
             }
         } else {
-            match credentials.token.as_deref().map(|token| self.room.auth.verify(token)) {
-                Some(Ok(identity)) => identity,
-                Some(Err(AuthError::UserId)) => return self.unauthorized(ack, "invalid user id"),
-                Some(Err(AuthError::Invalid)) => return self.unauthorized(ack, "Authentication failed"),
-                None => return self.unauthorized(ack, "Authentication token required"),
+            let Some(token) = credentials.token.as_deref() else {
+                return self.unauthorized(ack, "Authentication token required");
+            };
+            match self.room.auth.verify(token).await {
+                Ok(identity) => identity,
+                Err(AuthError::Invalid) => return self.unauthorized(ack, "Authentication failed"),
+                Err(error @ (AuthError::UserId | AuthError::Unavailable)) => {
+                    return self.unauthorized(ack, &error.to_string());
+                }
             }
         };
         self.sign_on(identity, credentials, ack, waits);
@@ -302,7 +316,7 @@ impl Connection {
         ack: Option<Ack>,
         waits: Option<OwnedSemaphorePermit>,
     ) {
-        let expires = identity.expires.map(moment);
+        let expires = identity.expires;
         // What the handshake declared counts for the first time only.
         let declared = std::mem::take(&mut self.declared);
         let sign_on = SignOn {
@@ -400,9 +414,23 @@ fn dialog(data: &Value) -> Result<DialogId, Refused> {
     DialogId::new(id).map_err(|error| Refused(error.to_string()))
 }
 
-/// When `at` will be, on the clock that timers use.
-fn moment(at: SystemTime) -> Instant {
-    let left = at.duration_since(SystemTime::now()).unwrap_or_default();
-    // Timers have an end; a token that outlives it is cut no later than in a year.
-    Instant::now() + left.min(Duration::from_secs(365 * 86_400))
+/// Waits until the token has expired, or the time to authenticate is over. Tokens are judged by the clock on the wall,
+/// which may be set: it is looked at now and then.
+async fn over(auth: &Authenticator, expires: Option<SystemTime>, sign_on_by: Option<Instant>) {
+    let expired = async {
+        let Some(expires) = expires else { return std::future::pending().await };
+        while let Some(left) = expires.duration_since(auth.now()).ok().filter(|left| !left.is_zero()) {
+            sleep(left.min(CLOCK)).await;
+        }
+    };
+    let late = async {
+        match sign_on_by {
+            Some(moment) => sleep_until(moment).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = expired => {}
+        () = late => {}
+    }
 }

@@ -347,6 +347,9 @@ mod tests {
             0
         }
         fn cut(&self, _why: Cut) {}
+        fn is_idle(&self) -> bool {
+            true
+        }
         fn is_full(&self) -> bool {
             false
         }

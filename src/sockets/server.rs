@@ -142,7 +142,7 @@ impl Server {
 }
 
 async fn plain_websocket(State(shared): State<websocket::Shared>, request: Request<Body>) -> Response {
-    websocket::upgrade(shared, request)
+    websocket::upgrade(shared, request).await
 }
 
 /// An OPTIONS that is no preflight of CORS goes where every other request goes.

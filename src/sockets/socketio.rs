@@ -50,6 +50,8 @@ enum Refusal {
     Failed,
     #[error("invalid user id")]
     UserId,
+    #[error("Tokens can't be checked at the moment")]
+    Unavailable,
 }
 
 /// What serves `/socket.io/`.
@@ -81,10 +83,14 @@ pub(super) fn engine(shared: Shared, flusher: Arc<Flusher>) -> (Arc<Engine>, Soc
     let shared = Arc::new(shared);
     let checked = Arc::clone(&shared);
     let check = move |socket: SocketRef, auth: TryData<Value>| {
-        let identified = identify(&checked, auth.0.ok().as_ref());
-        // Before the client is told that it is connected: its first events must find somebody who listens.
-        let refusal = identified.map(|_| listen(&socket)).err();
-        async move { refusal.map_or(Ok(()), Err) }
+        let shared = Arc::clone(&checked);
+        async move {
+            let first = identify(&shared, auth.0.ok().as_ref()).await?;
+            socket.extensions.insert(First(first));
+            // Before the client is told that it is connected: its first events must find somebody who listens.
+            listen(&socket);
+            Ok::<(), Refusal>(())
+        }
     };
     let closer = Arc::clone(&engine);
     let accept = move |socket: SocketRef, auth: TryData<Value>| {
@@ -96,7 +102,7 @@ pub(super) fn engine(shared: Shared, flusher: Arc<Flusher>) -> (Arc<Engine>, Soc
 }
 
 /// Who the handshake says the client is; `None` where it has to say so later.
-fn identify(shared: &Shared, auth: Option<&Value>) -> Result<Option<(Identity, Credentials)>, Refusal> {
+async fn identify(shared: &Shared, auth: Option<&Value>) -> Result<Option<(Identity, Credentials)>, Refusal> {
     if shared.room.auth.is_trusted() {
         return Ok(None);
     }
@@ -110,12 +116,17 @@ fn identify(shared: &Shared, auth: Option<&Value>) -> Result<Option<(Identity, C
             Handshake::Optional => Ok(None),
         };
     };
-    match shared.room.auth.verify(token) {
+    match shared.room.auth.verify(token).await {
         Ok(identity) => Ok(Some((identity, credentials))),
         Err(AuthError::Invalid) => Err(Refusal::Failed),
         Err(AuthError::UserId) => Err(Refusal::UserId),
+        Err(AuthError::Unavailable) => Err(Refusal::Unavailable),
     }
 }
+
+/// Who the handshake said the client is.
+#[derive(Clone)]
+struct First(Option<(Identity, Credentials)>);
 
 /// A socket's events on their way to its connection.
 #[derive(Clone)]
@@ -208,7 +219,7 @@ fn connected(shared: &Arc<Shared>, engine: &Arc<Engine>, socket: &SocketRef, aut
         link.wire.close(&link.outbox);
         inbound.close();
     }
-    let first = identify(shared, auth.as_ref()).ok().flatten();
+    let first = socket.extensions.remove::<First>().and_then(|First(first)| first);
     let must_sign_on = !shared.room.auth.is_trusted() && first.is_none();
     // A wrong declaration of a client that is not authenticated yet counts for nothing.
     let declared =
@@ -302,6 +313,10 @@ impl Link for SocketIoLink {
         if !self.wire.cut() {
             self.engine.close(self.socket.id.as_str());
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.outbox.lock().is_empty()
     }
 
     fn is_full(&self) -> bool {

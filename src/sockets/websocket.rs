@@ -26,7 +26,7 @@ use super::lane::Lane;
 use super::outbox::{Bounds, Dialect, Out, Outbox};
 use super::wire::{self, Wire};
 use super::{Cut, Link, Packet};
-use crate::auth::Identity;
+use crate::auth::{AuthError, Identity};
 
 const PING: Duration = Duration::from_secs(25);
 /// A client that answers no ping for this long is gone.
@@ -58,15 +58,18 @@ struct Frame {
 }
 
 /// Upgrades a request, or says why not.
-pub(super) fn upgrade(shared: Shared, mut request: Request<Body>) -> Response {
+pub(super) async fn upgrade(shared: Shared, mut request: Request<Body>) -> Response {
     let headers = request.headers();
     let Some(accept) = handshake::accept(headers) else {
         return refusal(StatusCode::UPGRADE_REQUIRED, "a WebSocket handshake is expected");
     };
     let first = match crate::auth::bearer(headers).filter(|_| !shared.room.auth.is_trusted()) {
         None => None,
-        Some(token) => match shared.room.auth.verify(token) {
+        Some(token) => match shared.room.auth.verify(token).await {
             Ok(identity) => Some((identity, Credentials::default())),
+            Err(error @ AuthError::Unavailable) => {
+                return refusal(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
+            }
             Err(error) => return refusal(StatusCode::UNAUTHORIZED, &error.to_string()),
         },
     };
@@ -140,6 +143,10 @@ impl Link for WsLink {
                 self.wire.cut();
             }
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.outbox.lock().is_empty()
     }
 
     fn is_full(&self) -> bool {

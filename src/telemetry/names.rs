@@ -43,6 +43,7 @@ pub(super) const METRICS: &[Metric] = &[
     ("bridge_sockets", Gauge, &[], "sockets, connected or lingering"),
     ("bridge_sockets_cut_total", Counter, &[("reason", Of(&["slow", "resumed", "unauthenticated"]))], "connections that the bridge ended: slow, resumed, unauthenticated"),
     ("bridge_client_events_refused_total", Counter, &[], "events of clients that were refused"),
+    ("bridge_jwks_fetches_total", Counter, &[("outcome", Of(&["ok", "failed"]))], "questions to the issuer for its keys, by how they ended"),
     ("bridge_typing_relayed_total", Counter, &[], "typing events handed to other sockets"),
     ("bridge_audience_incomplete_total", Counter, &[("cause", Of(&["late", "unknown"]))], "broadcasts that left before Chat3 said who the members are: it said so later, or not at all"),
     ("bridge_copies_total", Counter, &[("path", Of(&["legacy", "rabbitmq"])), ("outcome", Of(&["emitted", "swallowed"]))], "copies of each path at the gate, by user: emitted, or swallowed because the other path delivers"),

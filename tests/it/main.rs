@@ -29,6 +29,7 @@ mod stages;
 mod tabs;
 mod telemetry;
 mod tls;
+mod tokens;
 mod topologies;
 mod upgrades;
 mod web_client;

@@ -95,6 +95,9 @@ impl Link for Far {
 
     fn cut(&self, _why: Cut) {}
 
+    fn is_idle(&self) -> bool {
+        true
+    }
     fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
     }
@@ -121,7 +124,7 @@ async fn until(so: impl Fn() -> bool) {
 
 fn connect() -> (Arc<Pending>, Arc<Far>, mpsc::Sender<Incoming>, tokio::task::JoinHandle<()>) {
     let (front, link) = (Arc::<Pending>::default(), Arc::<Far>::default());
-    let auth = Authenticator::new(&Auth { mode: AuthMode::Trusted, ..Auth::default() });
+    let auth = Authenticator::new(&Auth { mode: AuthMode::Trusted, ..Auth::default() }, "tnt_default").unwrap();
     let room = Room::new(Arc::clone(&front) as Arc<dyn Front>, Arc::new(auth), TaskTracker::new());
     let (sender, events) = mpsc::channel(WAITING);
     let connection = Connection::new(room, Arc::clone(&link) as Arc<dyn Link>, false, Credentials::default());

@@ -24,6 +24,7 @@ pub(crate) struct Bridge {
 pub(crate) struct Setup {
     env: Vec<(String, String)>,
     state: Option<tempfile::TempDir>,
+    config: Option<std::path::PathBuf>,
 }
 
 impl Setup {
@@ -48,7 +49,11 @@ impl Setup {
             ("BRIDGE_ADMIN__LISTEN", "127.0.0.1:0"),
             ("BRIDGE_SHADOW__WINDOW", "2s"),
         ];
-        Self { env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), state: None }
+        Self {
+            env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            state: None,
+            config: None,
+        }
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -71,10 +76,17 @@ impl Setup {
         self
     }
 
+    /// With files of settings.
+    pub(crate) fn config_dir(mut self, dir: &std::path::Path) -> Self {
+        self.config = Some(dir.to_owned());
+        self
+    }
+
     pub(crate) fn start(self) -> Bridge {
         let state = self.state.unwrap_or_else(|| tempfile::tempdir().expect("a directory"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_updates-bridge"))
             .arg("serve")
+            .args(self.config.iter().flat_map(|dir| [std::ffi::OsStr::new("--config-dir"), dir.as_os_str()]))
             .env_clear()
             .envs(std::env::var("PATH").map(|path| ("PATH", path)))
             .envs(self.env)
