@@ -1,8 +1,10 @@
 //! The admin side: its own listener, a bearer token, JSON.
 
+mod concerns;
 mod flag;
 mod fleet;
 mod listener;
+mod live;
 mod pages;
 mod shadow;
 mod status;
@@ -68,9 +70,12 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/fleet", get(fleet::get))
         .route("/admin/fleet/flag", put(fleet::put))
         .route("/admin/fleet/rollback", post(fleet::rollback))
+        .route("/admin/flag/concerns", get(concerns::get))
+        .route("/admin/live", get(live::get))
         .route("/admin/preflight", get(flag::preflight))
         .route("/admin/audit", get(flag::audit))
         .route("/admin/shadow/summary", get(shadow::summary))
+        .route("/admin/shadow/timeline", get(shadow::timeline))
         .route("/admin/shadow/records", get(shadow::records))
         .route("/admin/shadow/stream", get(shadow::stream))
         .route("/admin/shadow/reset", post(shadow::reset))

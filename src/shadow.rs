@@ -10,6 +10,7 @@ mod recorder;
 mod sampling;
 mod series;
 mod shelf;
+mod timeline;
 mod view;
 mod writer;
 
@@ -19,4 +20,5 @@ pub use fault::DrillReport;
 pub use filter::{Filter, Unfit, moment, since_or_ago};
 pub use recorder::{Recorder, RecorderLimits};
 pub use shelf::{Order, Page};
+pub use timeline::{BUCKETS, TimelineView};
 pub use view::SummaryView;

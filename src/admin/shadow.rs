@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Query, RawQuery, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval_at};
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
 use super::{Admin, failure};
-use crate::shadow::{DrillError, Filter, Order, SummaryView, Unfit, drill as run_drill};
+use crate::shadow::{BUCKETS, DrillError, Filter, Order, SummaryView, TimelineView, Unfit, drill as run_drill};
 
 /// Records on a page, where nothing else is asked for, and at most.
 const PAGE: usize = 100;
@@ -26,6 +26,16 @@ const ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) async fn summary(State(admin): State<Arc<Admin>>) -> Json<SummaryView> {
     Json(admin.desk.summary())
+}
+
+#[derive(Deserialize)]
+pub(super) struct Span {
+    minutes: Option<usize>,
+}
+
+/// Classes over time: the last `minutes`, a day at most and unless another number is asked for.
+pub(super) async fn timeline(State(admin): State<Arc<Admin>>, Query(span): Query<Span>) -> Json<TimelineView> {
+    Json(admin.desk.timeline(span.minutes.unwrap_or(BUCKETS)))
 }
 
 /// What a query of records asks for.

@@ -32,10 +32,15 @@ pub trait Sight: Send + Sync + 'static {
 }
 
 pub(super) async fn get(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    Json(now(&admin))
+}
+
+/// The status of this moment.
+pub(super) fn now(admin: &Admin) -> Value {
     let flag = admin.control.view();
     let session = admin.broker.as_ref().map(|broker| broker.session().borrow().clone()).unwrap_or_default();
     let About { instance, environment, started_at, nodes } = &admin.about;
-    Json(json!({
+    json!({
         "instance": instance,
         "version": crate::VERSION,
         "build": crate::BUILD,
@@ -49,5 +54,5 @@ pub(super) async fn get(State(admin): State<Arc<Admin>>) -> Json<Value> {
         "verdict": admin.desk.verdict(),
         "started_at": started_at,
         "nodes": nodes,
-    }))
+    })
 }

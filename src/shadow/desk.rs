@@ -21,6 +21,7 @@ use super::filter::Filter;
 use super::log::{Lost, ShadowLog};
 use super::sampling::Sampling;
 use super::shelf::{Order, Page, Shelf};
+use super::timeline::{Timeline, TimelineView};
 use super::view::{Skew, SummaryView, numbers, shown};
 use super::writer::Writer;
 use crate::clock::{Clock, iso};
@@ -75,6 +76,7 @@ struct Inner {
     comparator: Comparator,
     evidence: Gathered,
     shelf: Shelf,
+    timeline: Timeline,
     /// Skews by sign: the histogram takes no negative numbers.
     ahead: Histogram<u64>,
     behind: Histogram<u64>,
@@ -149,6 +151,7 @@ impl Desk {
             comparator,
             evidence,
             shelf: Shelf::default(),
+            timeline: Timeline::default(),
             ahead: histogram()?,
             behind: histogram()?,
             closed: HashMap::new(),
@@ -262,7 +265,7 @@ impl Desk {
             inner.drill_units.entry(record.user.clone()).or_default().push(kind);
         } else {
             inner.evidence.closed(closed, now);
-            count(inner, closed);
+            count(inner, closed, now);
             if let Some(skew) = closed.skew_ms() {
                 let side = if skew < 0 { &mut inner.ahead } else { &mut inner.behind };
                 side.saturating_record(skew.unsigned_abs());
@@ -316,6 +319,12 @@ impl Desk {
     #[must_use]
     pub fn missing(&self) -> (u64, u64) {
         self.glance.load().totals
+    }
+
+    /// What closed in each of the last `minutes`, a day at most.
+    #[must_use]
+    pub fn timeline(&self, minutes: usize) -> TimelineView {
+        self.inner.lock().timeline.view(self.clock.now(), minutes)
     }
 
     /// Records in memory.
@@ -394,11 +403,12 @@ impl Inner {
     }
 }
 
-fn count(inner: &mut Inner, closed: &Closed) {
+fn count(inner: &mut Inner, closed: &Closed, now: Millis) {
     if let Some(from) = closed.amends {
         counter!("bridge_shadow_amended_total", "from" => from.name(), "to" => closed.class.name()).increment(1);
         return;
     }
+    inner.timeline.closed(now, closed.class, closed.skew_ms());
     let cause = closed.cause.map(bridge_core::compare::Cause::name);
     let kind = inner.closed.entry((closed.class, cause)).or_insert_with(
         || counter!("bridge_shadow_closed_total", "class" => closed.class.name(), "cause" => cause.unwrap_or("")),

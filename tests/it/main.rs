@@ -6,6 +6,7 @@ mod audience;
 mod bad_input;
 mod bodies;
 mod connections;
+mod console;
 mod control;
 mod ending;
 mod fleets;

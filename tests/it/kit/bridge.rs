@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{eventually, runtime, s};
 
 pub(crate) const SECRET: &str = "a secret of at least thirty-two bytes";
-const TOKEN: &str = "an admin token of some length";
+pub(crate) const TOKEN: &str = "an admin token of some length";
 
 pub(crate) struct Bridge {
     child: Child,
