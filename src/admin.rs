@@ -8,11 +8,13 @@ mod live;
 mod pages;
 mod shadow;
 mod status;
+mod token;
 
 pub use fleet::Membership;
 pub use listener::serve;
 pub(crate) use pages::file as page;
 pub use status::{About, Sight};
+pub use token::Tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +27,6 @@ use axum::{Json, Router};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::broker::Broker;
 use crate::delivery::Hub;
@@ -44,12 +45,10 @@ pub struct Admin {
     pub desk: Arc<Desk>,
     /// What was counted.
     pub metrics: PrometheusHandle,
-    /// Bearer token; empty: none is needed.
-    pub token: String,
+    /// Who may call.
+    pub tokens: Tokens,
     /// The fleet.
     pub membership: Membership,
-    /// Bearer token with which the fleet's instances ask, beside `token`; empty: they use that.
-    pub fleet_token: String,
     /// `/metrics` needs no token.
     pub open_metrics: bool,
     /// `shadow.window`, for a drill.
@@ -92,19 +91,24 @@ pub fn router(admin: Arc<Admin>) -> Router {
     Router::new().merge(pages::router()).merge(guarded)
 }
 
-/// 401 for a missing or wrong token. Hashes are compared, so that the time it takes tells nothing of the token.
-async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    if admin.token.is_empty() && !is_own(request.headers()) {
-        let message = "without admin.token only pages of this address may ask; set admin.token for others";
-        return failure(403, json!({"error": "forbidden", "message": message}));
+/// 401 for a missing or wrong token, 403 for what its role may not do.
+async fn authorize(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+    let forbidden = |message: &str| failure(403, json!({"error": "forbidden", "message": message}));
+    if admin.tokens.is_empty() && !is_own(request.headers()) {
+        return forbidden("without admin.token only pages of this address may ask; set admin.token for others");
     }
-    let open = admin.token.is_empty() || (admin.open_metrics && request.uri().path() == "/metrics");
-    let given = crate::auth::bearer(request.headers()).unwrap_or_default();
-    let is = |token: &str| Sha256::digest(given) == Sha256::digest(token);
-    if open || is(&admin.token) || (!admin.fleet_token.is_empty() && is(&admin.fleet_token)) {
+    if admin.open_metrics && request.uri().path() == "/metrics" {
         return next.run(request).await;
     }
-    (StatusCode::UNAUTHORIZED, Json(json!({"error": "unauthorized"}))).into_response()
+    let given = crate::auth::bearer(request.headers()).unwrap_or_default();
+    let Some(caller) = admin.tokens.caller(given) else {
+        return (StatusCode::UNAUTHORIZED, Json(json!({"error": "unauthorized"}))).into_response();
+    };
+    if !caller.may(request.method()) {
+        return forbidden("this token may only read (GET)");
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
 }
 
 /// Whether a request without a token may be believed: any page in a browser on this machine can send one here. It must

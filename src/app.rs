@@ -26,7 +26,7 @@ use crate::chat3::{Chat3, Membership};
 use crate::clock::Clock;
 use crate::config::{Faults, Loaded, Sources};
 use crate::delivery::{Hub, Members, Tap};
-use crate::flag::{Configured, Control, ControlSettings, Preflight, Store, StoreError};
+use crate::flag::{Actor, Configured, Control, ControlSettings, Preflight, Store, StoreError};
 use crate::http::{self, Api};
 use crate::notice::Notifier;
 use crate::shadow::{Desk, DeskSettings, Recorder, RecorderLimits};
@@ -193,9 +193,8 @@ impl App {
             broker: broker.clone(),
             desk: Arc::clone(&desk),
             metrics: metrics.clone(),
-            token: settings.admin.token.clone(),
+            tokens: admin::Tokens::new(&settings.admin, &settings.fleet.token),
             membership: parts::membership(settings, admin_listener.local_addr().map_err(other)?).map_err(other)?,
-            fleet_token: settings.fleet.token.clone(),
             open_metrics: settings.admin.open_metrics,
             window: settings.shadow.window,
             tenant: settings.chat3.tenant_id.clone(),
@@ -273,7 +272,7 @@ impl App {
                     signals::Signal::Reload => reading.ask(&self.sources),
                     signals::Signal::Rollback => {
                         warn!("SIGUSR1: rolling back to legacy");
-                        self.control.rollback("signal", "SIGUSR1", "signal", false).await;
+                        self.control.rollback(Actor::own("signal"), "SIGUSR1", "signal", false).await;
                     }
                 },
                 loaded = reading.next(&self.sources) => self.reload(loaded),

@@ -325,6 +325,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Bearer token.
     pub token: String,
+    /// Further tokens, each with the name under which its calls are audited.
+    pub tokens: Vec<AdminToken>,
     /// Serve `/metrics` without token.
     pub open_metrics: bool,
 }
@@ -338,6 +340,28 @@ pub struct Fleet {
     pub nodes: Vec<String>,
     /// Bearer token of their admin sides; empty: `admin.token`.
     pub token: String,
+}
+
+/// One of `admin.tokens`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminToken {
+    /// Who holds it: the audit's actor.
+    pub name: String,
+    /// Bearer token.
+    pub token: String,
+    /// What it may do.
+    pub role: AdminRole,
+}
+
+/// What an admin token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminRole {
+    /// GET only.
+    Read,
+    /// Everything.
+    Operate,
 }
 
 /// `shadow.*`

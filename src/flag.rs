@@ -10,7 +10,7 @@ mod store;
 mod view;
 
 pub use audit::{Audit, AuditEntry, Head, Reading, Verification, verify};
-pub use change::{Action, ChangeRequest, Plan, Refusal};
+pub use change::{Action, Actor, ChangeRequest, Plan, Refusal};
 pub use control::{Control, ControlSettings};
 pub use pooled::Pooled;
 pub use preflight::{Preflight, PreflightReport};

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use bridge_core::Stage;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::token::{By, Caller};
 use super::{Admin, failure};
 use crate::flag::{ChangeRequest, FlagView, Outcome, Refusal};
 
@@ -21,8 +22,12 @@ pub(super) async fn get(State(admin): State<Arc<Admin>>) -> Json<FlagView> {
     Json(admin.control.view())
 }
 
-pub(super) async fn put(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
-    let changed = match ChangeRequest::read(&body) {
+pub(super) async fn put(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Response {
+    let changed = match ChangeRequest::read(&body).map(|request| caller.makes(request)) {
         Ok(request) => admin.control.set(request, "admin").await,
         Err(refusal) => Err(refusal),
     };
@@ -37,13 +42,17 @@ pub(super) async fn put(State(admin): State<Arc<Admin>>, body: Bytes) -> Respons
 }
 
 /// A rollback is never refused for its body: what can't be read of it is left out.
-pub(super) async fn rollback(State(admin): State<Arc<Admin>>, body: Body) -> Json<FlagView> {
-    let (actor, reason) = who(body).await;
-    Json(admin.control.rollback(&actor, &reason, "admin", false).await)
+pub(super) async fn rollback(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Json<FlagView> {
+    let (by, reason) = who(&caller, body).await;
+    Json(admin.control.rollback(by.actor(), &reason, "admin", false).await)
 }
 
 /// Who rolls back, and why, as far as it can be read.
-pub(super) async fn who(body: Body) -> (String, String) {
+pub(super) async fn who(caller: &Caller, body: Body) -> (By, String) {
     let read = tokio::time::timeout(BODY, to_bytes(body, 64 * 1024)).await;
     let body = read.ok().and_then(Result::ok).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -51,7 +60,7 @@ pub(super) async fn who(body: Body) -> (String, String) {
         let text = body.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
         text.unwrap_or(default).chars().take(1_000).collect::<String>()
     };
-    (text("actor", "unknown"), text("reason", "rollback"))
+    (caller.by(text("actor", ""), text("on_behalf_of", "")), text("reason", "rollback"))
 }
 
 #[derive(Deserialize)]

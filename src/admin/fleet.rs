@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use serde_json::{Map, Value, json};
 
 use super::flag::who;
+use super::token::Caller;
 use super::{Admin, failure};
 use crate::flag::Refusal;
 use crate::fleet::{Event, Fleet, FleetView, Move, Node, NodeReport, NodeView, rollback as roll_back};
@@ -90,9 +91,17 @@ fn read(body: &[u8]) -> Result<Move, Refusal> {
     Ok(Move { body, percent, dry_run, force, partial })
 }
 
-pub(super) async fn put(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
+pub(super) async fn put(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Response {
     let wanted = match read(&body) {
-        Ok(wanted) => wanted,
+        Ok(mut wanted) => {
+            // The instances are asked by the fleet's token: whose call it is has to be said.
+            caller.signs(&mut wanted.body);
+            wanted
+        }
         Err(refusal) => {
             let (status, body) = refusal.answer();
             return failure(status, body);
@@ -128,12 +137,16 @@ fn log(event: Event<'_>) {
 }
 
 /// This instance first, without asking anybody, then all that answer.
-pub(super) async fn rollback(State(admin): State<Arc<Admin>>, body: Body) -> Response {
-    let (actor, reason) = who(body).await;
+pub(super) async fn rollback(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Response {
+    let (by, reason) = who(&caller, body).await;
     let rolled = tokio::spawn(async move {
-        let own = admin.control.rollback(&actor, &reason, "admin", false).await;
+        let own = admin.control.rollback(by.actor(), &reason, "admin", false).await;
         let nodes = admin.membership.fleet.nodes().await;
-        let mut report = roll_back(&nodes, &actor, &reason, &log).await;
+        let mut report = roll_back(&nodes, by.actor(), &reason, &log).await;
         let answered: Vec<Node> =
             nodes.iter().zip(&report.nodes).filter(|(_, one)| one.ok).map(|(node, _)| node.clone()).collect();
         let view = FleetView::of(&answered).await;

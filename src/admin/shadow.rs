@@ -4,17 +4,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, RawQuery, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, interval_at};
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
+use super::token::Caller;
 use super::{Admin, failure};
 use crate::shadow::{BUCKETS, DrillError, Filter, Order, SummaryView, TimelineView, Unfit, drill as run_drill};
 
@@ -113,7 +114,11 @@ pub(super) struct Reset {
     reason: String,
 }
 
-pub(super) async fn reset(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
+pub(super) async fn reset(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Response {
     let invalid = |field: &str, message: &str| {
         failure(422, json!({"error": "invalid", "message": format!("{field}: {message}"), "field": field}))
     };
@@ -130,7 +135,10 @@ pub(super) async fn reset(State(admin): State<Arc<Admin>>, body: Bytes) -> Respo
             return invalid(field, "must be 1 to 1,000 characters");
         }
     }
-    let persisted = admin.control.audit("shadow_reset", (&actor, &reason), || admin.desk.reset()).await;
+    let persisted = admin
+        .control
+        .audit("shadow_reset", (caller.by(actor.clone(), String::new()).actor(), &reason), || admin.desk.reset())
+        .await;
     let verdict = admin.desk.summary().verdict;
     Json(json!({"verdict": verdict, "actor": actor, "reason": reason, "persisted": persisted})).into_response()
 }

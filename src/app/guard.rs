@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, GuardMode};
 use crate::delivery::Hub;
-use crate::flag::Control;
+use crate::flag::{Actor, Control};
 use crate::notice::{Notice, Notifier};
 use crate::shadow::Desk;
 
@@ -106,7 +106,7 @@ impl Guard {
             match self.mode {
                 GuardMode::Act => {
                     tracing::error!(%reason, "THE GUARD ROLLS BACK TO LEGACY");
-                    self.control.rollback("guard", &reason, "guard", true).await;
+                    self.control.rollback(Actor::own("guard"), &reason, "guard", true).await;
                 }
                 GuardMode::Off | GuardMode::Observe => {
                     tracing::warn!(%reason, "the guard would roll back to legacy (guard.mode = \"observe\")");

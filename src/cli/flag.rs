@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::node::NodeArgs;
 use super::{Failure, print};
+use crate::flag::Actor;
 use crate::fleet::{ASK, Answer, Node, NodeReport, Report, ask, rollback, said};
 
 use self::shown::{finish, told};
@@ -92,7 +93,7 @@ pub(super) async fn run(command: Flag) -> Result<(), Failure> {
                 let body = json!({"actor": actor, "reason": reason});
                 by_fleet(&nodes, Method::POST, "/admin/fleet/rollback", body).await?
             } else {
-                rollback(&nodes, &actor, &reason, &told).await
+                rollback(&nodes, Actor::own(&actor), &reason, &told).await
             };
             hint(&shown, &nodes).await;
             finish(&report, shown.json)

@@ -7,8 +7,8 @@ use bytesize::ByteSize;
 use super::amqp_url::AmqpUrl;
 use super::public_key::PublicKey;
 use super::{
-    Auth, AuthMode, Environment, Fault, MembershipMode, NodeAddress, Origin, OriginPattern, PostTo, Settings,
-    masked,
+    AdminToken, Auth, AuthMode, Environment, Fault, MembershipMode, NodeAddress, Origin, OriginPattern, PostTo,
+    Settings, masked,
 };
 
 /// Signatures that can be verified.
@@ -27,6 +27,7 @@ pub(super) fn contradictions(
     check.chat3(settings);
     check.broker(settings);
     check.auth(settings, environment);
+    check.admin_tokens(settings);
     check.secrets(settings);
     check.fleet(settings);
     check.numbers(settings);
@@ -57,6 +58,10 @@ pub(super) fn warnings(settings: &Settings, environment: Environment) -> Vec<Str
     }
     if !settings.admin.token.is_empty() && settings.admin.token.len() < 16 {
         warnings.push("admin.token is shorter than 16 bytes".into());
+    }
+    for AdminToken { name, token, .. } in settings.admin.tokens.iter().filter(|own| own.token.len() < 16) {
+        let bytes = token.len();
+        warnings.push(format!("admin.tokens: the token of {name} has {bytes} bytes, which is fewer than 16"));
     }
     if settings.membership.mode == Some(MembershipMode::Off) {
         warnings.push("membership.mode is off: anybody may join any dialog".into());
@@ -149,12 +154,42 @@ impl Check<'_> {
             self.say("auth.mode", "trusted", "is refused in production unless auth.allow_trusted = true");
         }
         let local = environment == Environment::Development && settings.admin.listen.ip().is_loopback();
-        if settings.admin.token.is_empty() && !local {
-            let must = "is needed unless admin.listen is a loopback address in development";
+        if settings.admin.token.is_empty() && settings.admin.tokens.is_empty() && !local {
+            let must =
+                "is needed, or one of admin.tokens, unless admin.listen is a loopback address in development";
             self.say("admin.token", "", must);
         }
         if settings.admin.listen == settings.http.listen && settings.admin.listen.port() != 0 {
             self.say("admin.listen", &settings.admin.listen.to_string(), "must not be http.listen");
+        }
+    }
+
+    fn admin_tokens(&mut self, settings: &Settings) {
+        let admin = &settings.admin;
+        let is_fleet = !settings.fleet.nodes.is_empty();
+        if is_fleet && settings.fleet.token.is_empty() && admin.token.is_empty() && !admin.tokens.is_empty() {
+            self.say("fleet.token", "", "is needed with fleet.nodes where there is no admin.token");
+        }
+        let mut seen = vec![("", admin.token.as_str())];
+        for AdminToken { name, token, .. } in &admin.tokens {
+            let say = |check: &mut Self, must: &str| check.say("admin.tokens", "****", &format!("{name}: {must}"));
+            if name.is_empty() || name.len() > 60 || !name.chars().all(|c: char| c.is_ascii_graphic()) {
+                say(self, "must each have a name of 1 to 60 printable characters without spaces");
+            }
+            let is_header = token.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && token.trim() == token;
+            if token.is_empty() || !is_header {
+                say(
+                    self,
+                    "must each have a token of printable ASCII, without spaces around it: it goes into a header",
+                );
+            }
+            if seen.iter().any(|(_, other)| other == token) {
+                say(self, "must each have a token of its own: it says who calls");
+            }
+            if seen.iter().any(|(other, _)| other == name) {
+                say(self, "must each have a name of its own");
+            }
+            seen.push((name, token));
         }
     }
 

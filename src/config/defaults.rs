@@ -137,7 +137,12 @@ impl Default for Client {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3002)), token: String::new(), open_metrics: false }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3002)),
+            token: String::new(),
+            tokens: Vec::new(),
+            open_metrics: false,
+        }
     }
 }
 

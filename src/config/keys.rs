@@ -111,6 +111,10 @@ impl Keys {
             PORT => "a port, 0 to 65535",
             "flag.rollout.percent" => "a number from 0 to 100",
             "chat3.message_type_map" => "a table of texts, such as {\"text\":\"internal.text\"}",
+            "admin.tokens" => {
+                "a list of tables with name, token, and role (read or operate); in a variable as JSON: \
+                 [{\"name\":\"…\",\"token\":\"…\",\"role\":\"read\"}]"
+            }
             "shadow.ignore" => "a list of tables with name, path, owner, reason, expires",
             _ => match self.0.get(key) {
                 Some(Value::Bool(_)) => "true or false",

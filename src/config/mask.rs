@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
+/// A list of tables with a secret in each.
+const TOKENS: &str = "admin.tokens";
 /// Keys whose value is a secret.
-pub(super) const SECRETS: [&str; 5] =
-    ["chat3.api_key", "auth.jwt_secret", "auth.jwt_secrets", "admin.token", "fleet.token"];
+pub(super) const SECRETS: [&str; 6] =
+    ["chat3.api_key", "auth.jwt_secret", "auth.jwt_secrets", "admin.token", TOKENS, "fleet.token"];
 /// Keys whose value may carry a password.
 const URLS: [&str; 4] = ["rabbitmq.url", "chat3.url", "upstream.backend_url", "auth.jwks_url"];
 /// A URL of which all behind the host is a secret, as hooks of chat services have it.
@@ -34,11 +36,24 @@ pub(super) fn masked_value(key: &str, value: &Value) -> Value {
     match value {
         Value::Null => Value::Null,
         Value::String(text) => masked(key, text).into(),
-        _ if SECRETS.contains(&key) || key == HOOK => MASK.into(),
+        Value::Array(items) if key == TOKENS && items.iter().all(Value::is_object) => {
+            items.iter().map(masked_token).collect()
+        }
+        _ if SECRETS.contains(&key) => MASK.into(),
         Value::Array(items) => items.iter().map(|item| masked_value(key, item)).collect(),
-        Value::Object(_) if URLS.contains(&key) => MASK.into(),
+        Value::Object(_) if URLS.contains(&key) || key == HOOK => MASK.into(),
         other => other.clone(),
     }
+}
+
+/// One of `admin.tokens`: whose it is and what it may do is no secret.
+fn masked_token(item: &Value) -> Value {
+    let Value::Object(fields) = item else { return MASK.into() };
+    let shown = |(name, value): (&String, &Value)| {
+        let is_open = matches!(name.as_str(), "name" | "role") && value.is_string();
+        (name.clone(), if is_open { value.clone() } else { MASK.into() })
+    };
+    Value::Object(fields.iter().map(shown).collect())
 }
 
 /// The value of a key that does not exist: a secret where its name, or the key that was meant, sounds like one.
@@ -121,6 +136,11 @@ mod tests {
         assert_eq!(masked("state_dir", "a:b@c"), "a:b@c");
         assert_eq!(masked_value("auth.jwt_secret", &json!(12_345_678)), json!("****"));
         assert_eq!(masked_value("admin.token", &json!(["s3cret"])), json!("****"));
+        let token = json!([{"name": "qa", "token": "s3cret", "role": "read", "extra": {"x": "s3cret"}}]);
+        let shown = json!([{"name": "qa", "token": "****", "role": "read", "extra": "****"}]);
+        assert_eq!(masked_value("admin.tokens", &token), shown);
+        assert_eq!(masked_value("admin.tokens", &json!([{"name": "qa"}, "s3cret"])), json!("****"));
+        assert_eq!(masked_value("auth.jwt_secrets", &json!(["s3cret", "s3cret"])), json!("****"));
         assert_eq!(masked_value("rabbitmq.url", &json!(["amqp://u:p@h"])), json!(["amqp://u:****@h"]));
         assert_eq!(masked_value("http.max_body", &json!(5)), json!(5));
         for secret in ["rabbitmq.Password", "rabbitmq.pwd", "JWT", "chat3.apikey"] {

@@ -29,8 +29,11 @@ const SHOWN: usize = 10_000;
 pub struct AuditEntry {
     /// When, ISO-8601.
     pub at: String,
-    /// Who.
+    /// Who: the name of an admin token, where the call came with one that has a name.
     pub actor: String,
+    /// Whom the call named, where the actor is a token's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
     /// Why.
     pub reason: String,
     /// How.
@@ -272,6 +275,7 @@ mod tests {
         AuditEntry {
             at: "2026-01-01T00:00:00.000Z".into(),
             actor: "ops".into(),
+            on_behalf_of: None,
             reason: reason.into(),
             source: "admin".into(),
             from: Stage::Legacy,

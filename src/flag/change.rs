@@ -16,8 +16,10 @@ pub struct ChangeRequest {
     pub shadow_mode: Option<bool>,
     /// `rollout`: replaces the whole.
     pub rollout: Option<Rollout>,
-    /// Who.
+    /// Who: the name of a token where it has one, else what the body says.
     pub actor: String,
+    /// What the body says, where the token's name is the actor.
+    pub on_behalf_of: Option<String>,
     /// Why.
     pub reason: String,
     /// Only say what would be done.
@@ -28,6 +30,23 @@ pub struct ChangeRequest {
     pub evidence: Option<Pooled>,
     /// The change is for the flag of this version: with another nothing is done.
     pub expected_version: Option<u64>,
+}
+
+/// Who makes a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actor<'a> {
+    /// The name that the audit notes.
+    pub name: &'a str,
+    /// For whom, where the name is that of a token.
+    pub on_behalf_of: Option<&'a str>,
+}
+
+impl<'a> Actor<'a> {
+    /// Somebody who acts for nobody else.
+    #[must_use]
+    pub const fn own(name: &'a str) -> Self {
+        Self { name, on_behalf_of: None }
+    }
 }
 
 /// One thing that a change does, in order.
@@ -192,6 +211,18 @@ impl Refusal {
 }
 
 impl ChangeRequest {
+    /// Who makes it.
+    #[must_use]
+    pub fn actor(&self) -> Actor<'_> {
+        Actor { name: &self.actor, on_behalf_of: self.on_behalf_of.as_deref() }
+    }
+
+    /// The holder of the token `name` makes it, for whom the body named.
+    #[must_use]
+    pub fn by_token(self, name: &str) -> Self {
+        Self { on_behalf_of: Some(self.actor), actor: name.into(), ..self }
+    }
+
     /// Reads the body of `PUT /admin/flag`.
     ///
     /// # Errors
@@ -216,6 +247,11 @@ impl ChangeRequest {
             Some(_) => Err(Refusal::invalid(name, "must be a text")),
         };
         let (actor, reason) = (text("actor")?, text("reason")?);
+        let on_behalf_of = match fields.shift_remove("on_behalf_of") {
+            Some(Value::String(whom)) if whom.len() <= 1_000 => Some(whom),
+            Some(_) => return Err(Refusal::invalid("on_behalf_of", "must be a text of at most 1000 bytes")),
+            None => None,
+        };
         let rollout = fields.shift_remove("rollout").map(rollout).transpose()?;
         let evidence = match fields.shift_remove("evidence") {
             None => None,
@@ -238,6 +274,7 @@ impl ChangeRequest {
             shadow_mode,
             rollout,
             actor,
+            on_behalf_of,
             reason,
             dry_run,
             force,

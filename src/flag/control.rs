@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::record::note_configuration;
 use super::audit::{Audit, Verification};
-use super::change::{Action, ChangeRequest, Plan, Refusal};
+use super::change::{Action, Actor, ChangeRequest, Plan, Refusal};
 use super::disk::{Disk, Files};
 use super::preflight::Preflight;
 use super::store::{Configured, Store};
@@ -280,7 +280,7 @@ impl Control {
             return Ok(planned(plan, Vec::new()));
         }
         let change = self.begin(request, to, towards_legacy)?;
-        let by = (request.actor.as_str(), request.reason.as_str(), source);
+        let by = (request.actor(), request.reason.as_str(), source);
         let claimed = Some((&change, from, &before));
         let view = self.go_back(by, claimed, (to, rollout), (request.force, false), started).await?;
         Ok(view.map(|view| Outcome::Done(Box::new(view))))
@@ -311,6 +311,7 @@ impl Control {
             shadow_mode: Some(configured.stage.shadow_mode()),
             rollout: Some(configured.rollout.clone()),
             actor: "configuration".into(),
+            on_behalf_of: None,
             reason: format!("the configured value changed from {} to {}", before.stage, configured.stage),
             dry_run: false,
             force: false,
@@ -389,13 +390,19 @@ impl Control {
     }
 
     /// The new flag, in memory.
-    fn take(&self, state: &mut State, to: Stage, rollout: &Rollout, (actor, reason, source): (&str, &str, &str)) {
+    fn take(
+        &self,
+        state: &mut State,
+        to: Stage,
+        rollout: &Rollout,
+        (actor, reason, source): (Actor<'_>, &str, &str),
+    ) {
         show(to, rollout);
         state.stage = to;
         state.rollout = rollout.clone();
         state.version += 1;
         state.source = source.into();
-        state.actor = Some(actor.into());
+        state.actor = Some(actor.name.into());
         state.reason = Some(reason.into());
         state.changed_at = crate::clock::iso(self.hub.now());
     }

@@ -1,6 +1,7 @@
 //! End to end: the real binary, a real RabbitMQ, the official socket.io clients.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures and logs of a failed test")]
 
+mod admins;
 mod alarms;
 mod audience;
 mod bad_input;

@@ -59,7 +59,7 @@ fn all_errors_are_reported_at_once_and_no_secret_is_shown() {
         "flag.rollout.percent = \"101\" (variable BRIDGE_FLAG__ROLLOUT__PERCENT): must be 0 to 100",
         "rabitmq.url = \"amqp://u:****@h\" (variable BRIDGE_RABITMQ__URL): unknown key; did you mean rabbitmq.url?",
         "auth.jwt_secrt = \"****\" (variable BRIDGE_AUTH__JWT_SECRT): unknown key; did you mean auth.jwt_secret?",
-        "admin.tokens = \"****\" (variable BRIDGE_ADMIN__TOKENS): unknown key; did you mean admin.token?",
+        "admin.tokens = \"****\" (variable BRIDGE_ADMIN__TOKENS): must be a list of tables with name, token, and role",
         "shadow.sampel = \"0.5\" (variable BRIDGE_SHADOW__SAMPEL): unknown key; did you mean shadow.sample?",
         "port = \"99999\" (variable PORT)",
         "chat3.url = \"http://u:****@chat3/v1\" (variable CHAT3_API_URL): must be an http or https URL that ends in /api",
@@ -346,4 +346,33 @@ fn a_check_names_the_files_that_it_read() {
     let (_, out, err) = run(&["config", "check", "--config-dir", dir], &GOOD);
     assert!(out.contains(&format!("from {dir}/default.toml, {dir}/development.toml")), "{out}");
     assert!(!err.contains("no configuration file"), "{err}");
+}
+
+#[test]
+fn admin_tokens_come_from_a_variable_as_json_and_no_token_is_shown() {
+    let check = |tokens: &str| run(&["config", "check"], &with(&[("BRIDGE_ADMIN__TOKENS", tokens)]));
+    let good = r#"[{"name":"qa","token":"hush hush","role":"read"}]"#.to_owned();
+    assert_eq!(check(&good).0, Some(0), "{}", check(&good).2);
+    let env = [("BRIDGE_ADMIN__TOKENS", good.as_str())];
+    let (code, out, _) = run(&["config", "explain", "admin.tokens", "--json"], &with(&env));
+    assert!(code == Some(0) && out.contains("\"qa\"") && out.contains("****") && !out.contains("hush"), "{out}");
+    let twice = |a: &str, b: &str| {
+        format!(
+            r#"[{{"name":"{a}","token":"hush1","role":"read"}},{{"name":"b","token":"{b}","role":"operate"}}]"#
+        )
+    };
+    for (tokens, must) in [
+        ("hush".to_owned(), "must be a list of tables with name, token, and role"),
+        (r#"[{"name":"qa","token":"hush"}"#.to_owned(), "as JSON"),
+        (r#"[{"name":"qa","token":"hush","role":"admin"}]"#.to_owned(), "role (read or operate)"),
+        (r#"[{"name":"qa","token":"hush","role":"read","more":1}]"#.to_owned(), "role (read or operate)"),
+        (twice("a", "hush1"), "must each have a token of its own"),
+        (twice("b", "hush2"), "must each have a name of its own"),
+        (twice("", "hush2"), "must each have a name of 1 to 60"),
+        (twice("a", "hush2 "), "must each have a token of printable ASCII"),
+    ] {
+        let (code, out, err) = check(&tokens);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{tokens}");
+        assert!(err.contains("admin.tokens") && err.contains(must) && !err.contains("hush"), "{tokens}: {err}");
+    }
 }

@@ -28,7 +28,10 @@ pub(super) async fn show(shown: &Shown, verified: bool) -> Result<(), Failure> {
                 let action = entry.get("action").and_then(serde_json::Value::as_str);
                 let notes: Vec<&str> = action.into_iter().chain(flags).chain(refused).collect();
                 let cells = ["at", "from", "to"].map(|key| text(&entry[key]));
-                let rest = ["source", "actor", "reason"].map(|key| text(&entry[key]));
+                let mut rest = ["source", "actor", "reason"].map(|key| text(&entry[key]));
+                if let Some(whom) = entry.get("on_behalf_of").and_then(serde_json::Value::as_str) {
+                    rest[1] = format!("{} for {whom}", rest[1]);
+                }
                 let percent = text(&entry["rollout"]["percent"]);
                 table.add_row(cells.into_iter().chain([percent]).chain(rest).chain([notes.join(", ")]));
             }

@@ -5,13 +5,19 @@ use std::time::Instant;
 
 use bridge_core::{Rollout, Stage};
 
-use super::{Control, FlagView, InProgress, Refusal};
+use super::{Actor, Control, FlagView, InProgress, Refusal};
 
 impl Control {
     /// To `legacy` at once, whatever is broken.
-    pub async fn rollback(self: &Arc<Self>, actor: &str, reason: &str, source: &str, automatic: bool) -> FlagView {
+    pub async fn rollback(
+        self: &Arc<Self>,
+        actor: Actor<'_>,
+        reason: &str,
+        source: &str,
+        automatic: bool,
+    ) -> FlagView {
         let started = Instant::now();
-        let superseded = self.supersede(&format!("a rollback by {actor}"));
+        let superseded = self.supersede(&format!("a rollback by {}", actor.name));
         let by = (actor, reason, source);
         let (stage, rollout, pinned) = {
             let mut state = self.state.lock();
@@ -48,7 +54,7 @@ impl Control {
     /// When `claimed` was superseded meanwhile.
     pub(super) async fn go_back(
         self: &Arc<Self>,
-        by: (&str, &str, &str),
+        by: (Actor<'_>, &str, &str),
         claimed: Option<(&InProgress, Stage, &Rollout)>,
         (to, rollout): (Stage, Rollout),
         (forced, automatic): (bool, bool),
@@ -65,7 +71,7 @@ impl Control {
                     return Ok(None);
                 }
             } else if let Some(other) = state.change.take() {
-                *other.by.lock() = format!("a rollback by {}", by.0);
+                *other.by.lock() = format!("a rollback by {}", by.0.name);
                 other.superseded.cancel();
                 state.transition = None;
             }

@@ -89,7 +89,7 @@ impl Control {
             self.warm(change, plan).await?;
         }
         // What could not be remembered would be undone by a restart: a move forward is stored before it happens.
-        if let Err(error) = self.store_ahead(plan.to, rollout, (&request.actor, &request.reason, source)).await {
+        if let Err(error) = self.store_ahead(plan.to, rollout, (request.actor(), &request.reason, source)).await {
             // A write that was only late must not stand there after a restart.
             self.retry_disk().await;
             if plan.warms() && !change.superseded.is_cancelled() {
@@ -110,7 +110,7 @@ impl Control {
                 // What drains is wanted again.
                 state.drain.cancel();
                 self.hub.flip(plan.to, rollout);
-                self.take(&mut state, plan.to, rollout, (&request.actor, &request.reason, source));
+                self.take(&mut state, plan.to, rollout, (request.actor(), &request.reason, source));
                 state.transition = None;
                 state.change = None;
             }
@@ -122,7 +122,7 @@ impl Control {
             return Err(superseded());
         }
         let mut entry =
-            self.entry(plan.from, (&request.actor, &request.reason, source), (request.force, false), started);
+            self.entry(plan.from, (request.actor(), &request.reason, source), (request.force, false), started);
         if let Some(pooled) = &request.evidence {
             entry.evidence = serde_json::to_value(pooled).unwrap_or_default();
         }

@@ -8,13 +8,13 @@ use bridge_core::{Rollout, Stage};
 use super::super::audit::AuditEntry;
 use super::super::disk::Files;
 use super::super::store::{Override, Stored};
-use super::{Control, DISK, Refusal, State};
+use super::{Actor, Control, DISK, Refusal, State};
 
 impl Control {
     pub(super) fn entry(
         &self,
         from: Stage,
-        (actor, reason, source): (&str, &str, &str),
+        (actor, reason, source): (Actor<'_>, &str, &str),
         (forced, automatic): (bool, bool),
         started: Instant,
     ) -> AuditEntry {
@@ -24,7 +24,8 @@ impl Control {
         };
         AuditEntry {
             at: crate::clock::iso(self.hub.now()),
-            actor: actor.into(),
+            actor: actor.name.into(),
+            on_behalf_of: actor.on_behalf_of.map(Into::into),
             reason: reason.into(),
             source: source.into(),
             from,
@@ -62,14 +63,14 @@ impl Control {
         self: &Arc<Self>,
         stage: Stage,
         rollout: &Rollout,
-        (actor, reason, source): (&str, &str, &str),
+        (actor, reason, source): (Actor<'_>, &str, &str),
     ) -> Result<(), String> {
         let ahead = {
             let state = self.state.lock();
             let over = Override {
                 stage,
                 rollout: rollout.clone(),
-                actor: actor.into(),
+                actor: actor.name.into(),
                 reason: reason.into(),
                 source: source.into(),
                 changed_at: crate::clock::iso(self.hub.now()),
@@ -93,15 +94,16 @@ impl Control {
                 return;
             }
             let (to, rollout) = (state.stage, state.rollout.clone());
-            self.take(&mut state, to, &rollout, ("configuration", reason, origin));
+            self.take(&mut state, to, &rollout, (Actor::own("configuration"), reason, origin));
         }
-        let entry = self.entry(from, ("configuration", reason, origin), (false, true), Instant::now());
+        let entry = self.entry(from, (Actor::own("configuration"), reason, origin), (false, true), Instant::now());
         self.persist(entry).await;
     }
 
     pub(super) async fn note_refused(self: &Arc<Self>, from: Stage, to: Stage, origin: &str, refusal: &Refusal) {
         let reason = format!("the configured value changed to {to}");
-        let mut entry = self.entry(from, ("configuration", &reason, origin), (false, true), Instant::now());
+        let mut entry =
+            self.entry(from, (Actor::own("configuration"), &reason, origin), (false, true), Instant::now());
         entry.to = from;
         entry.refused = Some(refusal.message());
         // With it the store learns of the configured value: to a restart it is no news, and an override stays.
@@ -110,7 +112,12 @@ impl Control {
 
     /// Audits what is no move; `act` does it, after the entry has noted the evidence as it was. `false` when the disk did
     /// not take the entry in time.
-    pub async fn audit(self: &Arc<Self>, action: &str, (actor, reason): (&str, &str), act: impl FnOnce()) -> bool {
+    pub async fn audit(
+        self: &Arc<Self>,
+        action: &str,
+        (actor, reason): (Actor<'_>, &str),
+        act: impl FnOnce(),
+    ) -> bool {
         let mut entry = self.entry(self.stage(), (actor, reason, "admin"), (false, false), Instant::now());
         entry.action = Some(action.into());
         act();
@@ -148,6 +155,7 @@ pub(super) fn note_configuration(
     let entry = AuditEntry {
         at: state.changed_at.clone(),
         actor: "configuration".into(),
+        on_behalf_of: None,
         reason: "the configured value changed while the instance was down".into(),
         source: state.source.clone(),
         from,
