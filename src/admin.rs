@@ -113,7 +113,7 @@ async fn authorize(State(admin): State<Arc<Admin>>, mut request: Request, next: 
 
 /// Whether a request without a token may be believed: any page in a browser on this machine can send one here. It must
 /// not come from a page of another address, nor by a name that somebody's DNS points at loopback.
-fn is_own(headers: &HeaderMap) -> bool {
+pub(crate) fn is_own(headers: &HeaderMap) -> bool {
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let host = text(header::HOST).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });

@@ -2,20 +2,22 @@
 
 pub mod chat3;
 mod conversation;
+mod page;
+mod rehearsal;
 
 pub use chat3::{Chat3StandIn, Publisher, StandInOptions, Version};
+pub use rehearsal::Rehearsal;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
-use axum::routing::get;
 use serde_json::json;
 
 use crate::app::{App, Options, Signals};
 use crate::config::Sources;
+use conversation::Talker;
 
 /// A demo to run.
 pub struct Demo {
@@ -56,12 +58,11 @@ impl Demo {
         crate::telemetry::log(&loaded.settings.log);
         let metrics = crate::telemetry::metrics().context("the metrics could not be started")?;
         let people = users.iter().map(|(id, name)| json!({"id": id, "name": name})).collect::<Vec<_>>();
-        let about = json!({"dialog": dialog, "users": people});
-        let routes = Router::new()
-            .route("/", get(|| async { crate::admin::page("chat.html") }))
-            .route("/demo.json", get(move || async move { axum::Json(about) }));
+        let admin = Arc::<OnceLock<std::net::SocketAddr>>::default();
+        let routes = page::router(&dialog, &people, Arc::clone(&admin))?;
         let options = Options { routes, embedded: self.amqp_url.is_none() };
         let app = App::start(loaded, sources, options, metrics).await?;
+        let _first = admin.set(app.admin);
         match (&app.embedded, &self.amqp_url) {
             (Some(embedded), _) => publisher.set(Arc::new(chat3::EmbeddedPublisher(Arc::clone(embedded)))),
             (None, Some(url)) => {
@@ -74,10 +75,11 @@ impl Demo {
         say(&format!("console  http://{}/console", app.admin));
         say(&format!("gateway  http://{}  (stage shadow, no token needed)", app.http));
         say(&format!("chat3    {}  (stand-in for Chat3 of {})", stand_in.url(), self.version));
-        let words: Vec<&str> = chat3::Plant::ALL.iter().map(|plant| plant.word()).collect();
-        say(&format!("Plant a fault by a word in a message, and see the console name it: {}", words.join(" ")));
-        say("A conversation goes on until you press Ctrl-C. What was delivered:");
-        let talk = tokio::spawn(conversation::run(app.http, dialog, users, say));
+        say("Ctrl-C ends it. What came of the conversation so far:");
+        let gateway = format!("http://{}", app.http);
+        let talker = |(id, _): &(String, String)| Talker { gateway: gateway.clone(), id: id.clone(), token: None };
+        let talkers = users.iter().map(talker).collect();
+        let talk = tokio::spawn(conversation::run(dialog, talkers, PACE, REPORT, say));
         app.run(signals).await;
         talk.abort();
         Ok(())
@@ -95,6 +97,9 @@ impl Demo {
             ("state_dir", state.display().to_string()),
             ("rabbitmq.declare_exchange", "true".to_owned()),
             ("shadow.sample", "1".to_owned()),
+            // Nobody's text, and a verdict while somebody looks.
+            ("shadow.reveal_content", "true".to_owned()),
+            ("shadow.target_rate", "0.05".to_owned()),
             ("log.level", "warn".to_owned()),
             ("rabbitmq.url", self.amqp_url.clone().unwrap_or_else(|| "amqp://embedded".into())),
         ]);
@@ -121,5 +126,7 @@ fn free_port(usual: u16) -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", usual)).map_or(0, |_| usual)
 }
 
-/// Messages come this often.
-pub(crate) const PACE: Duration = Duration::from_millis(1_500);
+/// Messages come this often: about a hundred have to match, and nobody waits for two minutes.
+const PACE: Duration = Duration::from_millis(700);
+/// Between two lines on stdout.
+const REPORT: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! `serve`, `demo`.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::{ConfigArgs, Failure, load, print, threads};
 use crate::app::{App, Options, Signals};
@@ -9,7 +9,10 @@ use crate::demo;
 
 /// Runs everything on one machine.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct DemoArgs {
+    #[command(subcommand)]
+    command: Option<DemoCommand>,
     /// Use this RabbitMQ instead of the embedded broker.
     #[arg(long, value_name = "URL")]
     amqp_url: Option<String>,
@@ -19,6 +22,32 @@ pub(super) struct DemoArgs {
     /// Users in the conversation.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=20))]
     users: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum DemoCommand {
+    /// Runs the stand-in for Chat3 alone, to rehearse a move of several instances without Chat3. Prints its key, a dialog
+    /// and tokens of its members, as a shell reads them.
+    Chat3(Chat3Args),
+}
+
+#[derive(Debug, Args)]
+struct Chat3Args {
+    /// The RabbitMQ that it publishes to.
+    #[arg(long, value_name = "URL", env = "RABBITMQ_URL", hide_env_values = true)]
+    amqp_url: String,
+    /// The Chat3 version that it answers as: 2025-11-05, 2025-11-26 or 2026-06.
+    #[arg(long, value_name = "VERSION", default_value = "2025-11-26")]
+    chat3: demo::Version,
+    /// Members of the dialog.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(2..=20))]
+    users: u8,
+    /// Port of its API, on loopback [default: any that is free].
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    port: u16,
+    /// Base URL of a gateway over which members talk, as soon as it is there; several: in turn. Can be repeated.
+    #[arg(long, value_name = "URL")]
+    talk: Vec<String>,
 }
 
 pub(super) async fn serve(args: ConfigArgs) -> Result<(), Failure> {
@@ -55,6 +84,10 @@ pub(super) async fn serve(args: ConfigArgs) -> Result<(), Failure> {
 
 pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let signals = Signals::listen()?;
+    if let Some(DemoCommand::Chat3(Chat3Args { amqp_url, chat3, users, port, talk })) = args.command {
+        let rehearsal = demo::Rehearsal { amqp_url, version: chat3, users, port, talk };
+        return rehearsal.run(signals, print::data, print::say).await.map_err(Failure::Other);
+    }
     let demo = demo::Demo { amqp_url: args.amqp_url, version: args.chat3, users: args.users };
     demo.run(signals, print::data).await.map_err(|error| match error.downcast::<Faults>() {
         Ok(faults) => Failure::Settings(faults),

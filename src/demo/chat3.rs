@@ -148,7 +148,19 @@ impl Chat3StandIn {
     /// # Errors
     /// When there is none.
     pub async fn start(options: StandInOptions, publisher: Arc<dyn Publisher>) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::start_on(0, options, publisher).await
+    }
+
+    /// Listens on this port.
+    ///
+    /// # Errors
+    /// When it is taken.
+    pub async fn start_on(
+        port: u16,
+        options: StandInOptions,
+        publisher: Arc<dyn Publisher>,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
             options,
@@ -220,6 +232,11 @@ impl Chat3StandIn {
 fn pick(letters: &[u8], count: usize) -> String {
     let mut rng = rand::rng();
     (0..count).map(|_| char::from(letters[rng.random_range(0..letters.len())])).collect()
+}
+
+/// A key or secret that nobody guesses.
+pub(super) fn secret() -> String {
+    letters(40)
 }
 
 fn letters(count: usize) -> String {

@@ -1,71 +1,129 @@
 //! A generated conversation: each user sits behind a plain WebSocket, and posts over HTTP.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use super::PACE;
-
+/// What they say is true in every stage.
 const LINES: [&str; 8] = [
-    "Hello!",
-    "Hi, how is the move going?",
-    "Both paths run, and the room still delivers.",
-    "And the queues?",
-    "Each of us has one; the bridge compares what would be delivered.",
-    "So nobody notices anything?",
-    "Nobody. Have a look at the console.",
-    "I see only matches. Nice.",
+    "Hello! I am generated, and post a line now and then.",
+    "So am I. Each line is a POST to the gateway, which hands it to Chat3.",
+    "And how does it come back?",
+    "By the room, or by the queue that each of us has. It is written beside each line.",
+    "Who compares the two?",
+    "The gateway, where both run: in shadow and in live. The console has every pair.",
+    "What if an update is lost, or another text comes?",
+    "Plant it, and look what the console calls it a few seconds later.",
 ];
 
-/// Talks until it is aborted; `say` prints what was delivered.
-pub(super) async fn run(gateway: SocketAddr, dialog: String, users: Vec<(String, String)>, say: fn(&str)) {
-    for (id, name) in &users {
-        tokio::spawn(listen(gateway, dialog.clone(), id.clone(), name.clone(), say));
-    }
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    let Ok(http) = reqwest::Client::builder().no_proxy().build() else { return };
-    for (turn, line) in LINES.iter().cycle().enumerate() {
-        let (sender, _) = &users[turn % users.len()];
-        let url = format!("http://{gateway}/api/messages/dialog/{dialog}");
-        let body = json!({"senderId": sender, "content": line, "meta": {"channelType": "demo"}});
-        match http.post(url).json(&body).send().await {
-            Ok(answer) if answer.status().is_success() => {}
-            Ok(answer) => say(&format!("not sent: {}", answer.status())),
-            Err(error) => say(&format!("not sent: {}", error.without_url())),
+/// One who talks.
+#[derive(Clone, Debug)]
+pub(super) struct Talker {
+    /// Base URL of the gateway.
+    pub(super) gateway: String,
+    /// User id.
+    pub(super) id: String,
+    /// A token; none where clients are trusted.
+    pub(super) token: Option<String>,
+}
+
+/// What was sent and delivered so far.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    sent: AtomicU64,
+    refused: AtomicU64,
+    rooms: AtomicU64,
+    queues: AtomicU64,
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [sent, refused, rooms, queues] =
+            [&self.sent, &self.refused, &self.rooms, &self.queues].map(|count| count.load(Ordering::Relaxed));
+        write!(f, "{sent} lines sent, {rooms} copies came by message:new (room), {queues} by update (queue)")?;
+        if refused > 0 {
+            write!(f, "; {refused} lines were not taken")?;
         }
-        tokio::time::sleep(PACE).await;
+        Ok(())
     }
 }
 
-async fn listen(gateway: SocketAddr, dialog: String, id: String, name: String, say: fn(&str)) {
-    let Ok((socket, _)) = connect_async(format!("ws://{gateway}/ws")).await else {
-        return say(&format!("{name} could not connect"));
-    };
+/// Talks until it is aborted, one line each `pace`; `say` tells each `report` what came of it.
+pub(super) async fn run(dialog: String, talkers: Vec<Talker>, pace: Duration, report: Duration, say: fn(&str)) {
+    let counts = Arc::<Counts>::default();
+    let mut listening = tokio::task::JoinSet::new();
+    for talker in &talkers {
+        listening.spawn(listen(talker.clone(), dialog.clone(), Arc::clone(&counts)));
+    }
+    let mut told = tokio::time::interval_at(tokio::time::Instant::now() + report, report);
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + Duration::from_secs(1), pace);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let Ok(http) = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build() else { return };
+    let mut turns = talkers.iter().cycle().zip(LINES.iter().cycle());
+    loop {
+        tokio::select! {
+            _ = told.tick() => say(&counts.to_string()),
+            _ = ticks.tick() => if let Some((talker, line)) = turns.next() {
+                let count = if post(&http, talker, &dialog, line).await { &counts.sent } else { &counts.refused };
+                count.fetch_add(1, Ordering::Relaxed);
+            },
+        }
+    }
+}
+
+async fn post(http: &reqwest::Client, talker: &Talker, dialog: &str, line: &str) -> bool {
+    let Talker { gateway, id, token } = talker;
+    let url = format!("{gateway}/api/messages/dialog/{dialog}");
+    let mut request =
+        http.post(url).json(&json!({"senderId": id, "content": line, "meta": {"channelType": "demo"}}));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    request.send().await.is_ok_and(|answer| answer.status().is_success())
+}
+
+/// Stays connected, as a client does.
+async fn listen(talker: Talker, dialog: String, counts: Arc<Counts>) {
+    loop {
+        let _it_comes_back = connection(&talker, &dialog, &counts).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn connection(
+    talker: &Talker,
+    dialog: &str,
+    counts: &Counts,
+) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+    let url = format!("{}/ws", talker.gateway.replacen("http", "ws", 1));
+    let (socket, _) = connect_async(url.into_client_request()?).await?;
     let (mut sink, mut source) = socket.split();
-    let frames = [
-        json!({"event": "authenticate", "data": {"userId": id, "accepts": ["update"]}, "id": 1}),
+    let identity = match &talker.token {
+        Some(token) => json!({"token": token, "accepts": ["update"]}),
+        None => json!({"userId": talker.id, "accepts": ["update"]}),
+    };
+    for frame in [
+        json!({"event": "authenticate", "data": identity, "id": 1}),
         json!({"event": "dialog:join", "data": dialog, "id": 2}),
-    ];
-    for frame in frames {
-        if sink.send(Message::text(frame.to_string())).await.is_err() {
-            return;
-        }
+    ] {
+        sink.send(Message::text(frame.to_string())).await?;
     }
-    while let Some(Ok(message)) = source.next().await {
-        let Ok(text) = message.into_text() else { continue };
+    while let Some(message) = source.next().await {
+        let Ok(text) = message?.into_text() else { continue };
         let frame: Value = serde_json::from_str(&text).unwrap_or_default();
-        let event = frame["event"].as_str().unwrap_or_default();
-        let shown = match event {
-            "message:new" => &frame["data"],
-            "update" => frame.pointer("/data/data/message").unwrap_or(&frame["data"]["data"]),
-            _ => continue,
+        let is_itself =
+            frame.pointer("/data/updateType").is_none_or(|kind| kind.as_str() == Some("update.message"));
+        match frame["event"].as_str() {
+            Some("message:new") => counts.rooms.fetch_add(1, Ordering::Relaxed),
+            Some("update") if is_itself => counts.queues.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
         };
-        if let (Some(content), Some(sender)) = (shown["content"].as_str(), shown["senderId"].as_str()) {
-            say(&format!("  {name} ← {event}: {sender}: {content}"));
-        }
     }
+    Ok(())
 }

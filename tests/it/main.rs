@@ -9,6 +9,7 @@ mod bodies;
 mod connections;
 mod console;
 mod control;
+mod demo;
 mod ending;
 mod fleets;
 mod flips;

@@ -60,6 +60,22 @@ impl Plant {
         }
     }
 
+    /// What it does, in words for people.
+    #[must_use]
+    pub const fn does(self) -> &'static str {
+        match self {
+            Self::Altered => "one update has another text",
+            Self::LostForOne => "one member gets no update",
+            Self::Lost => "nobody gets an update",
+            Self::Unreadable => "one update can't be read",
+            Self::Twice => "one update comes twice",
+            Self::Leaked => "one member gets another's update too",
+            Self::SlowAnswer => "the POST is answered late",
+            Self::Late => "one update comes late",
+            Self::Unanswered => "accepted, and answered with 500",
+        }
+    }
+
     /// The one that `content` asks for.
     #[must_use]
     pub fn of(content: &str) -> Option<Self> {
