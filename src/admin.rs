@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 use crate::broker::Broker;
 use crate::delivery::Hub;
 use crate::flag::Control;
+use crate::fleet::Inbox;
 use crate::shadow::Desk;
 
 /// What the handlers need.
@@ -49,6 +50,8 @@ pub struct Admin {
     pub tokens: Tokens,
     /// The fleet.
     pub membership: Membership,
+    /// What other instances hand over.
+    pub inbox: Arc<Inbox>,
     /// `/metrics` needs no token.
     pub open_metrics: bool,
     /// `shadow.window`, for a drill.
@@ -71,6 +74,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/fleet/rollback", post(fleet::rollback))
         .route("/admin/flag/concerns", get(concerns::get))
         .route("/admin/live", get(live::get))
+        .route("/admin/fleet/relay", post(fleet::relay).layer(DefaultBodyLimit::max(fleet::LARGEST_BATCH)))
         .route("/admin/preflight", get(flag::preflight))
         .route("/admin/audit", get(flag::audit))
         .route("/admin/shadow/summary", get(shadow::summary))

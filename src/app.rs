@@ -25,8 +25,9 @@ use crate::broker::{Broker, EmbeddedBroker};
 use crate::chat3::{Chat3, Membership};
 use crate::clock::Clock;
 use crate::config::{Faults, Loaded, Sources};
-use crate::delivery::{Hub, Members, Tap};
+use crate::delivery::{Hub, Members, Relay, Tap};
 use crate::flag::{Actor, Configured, Control, ControlSettings, Preflight, Store, StoreError};
+use crate::fleet::{FleetRelay, Identity, Inbox};
 use crate::http::{self, Api};
 use crate::notice::Notifier;
 use crate::shadow::{Desk, DeskSettings, Recorder, RecorderLimits};
@@ -38,6 +39,9 @@ use self::reading::Reading;
 
 /// The HTTP answer to a client that was waiting, and acks, may take this long to leave after SIGTERM.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Broadcasts for other instances may take this long to be handed over after SIGTERM.
+const HANDED_OVER: Duration = Duration::from_secs(1);
 
 /// What differs between `serve` and `demo`.
 #[derive(Default)]
@@ -91,6 +95,7 @@ pub struct App {
     broker: Option<Arc<dyn Broker>>,
     server: Arc<Server>,
     auth: Arc<Authenticator>,
+    relay: Option<Arc<FleetRelay>>,
     posts: TaskTracker,
     draining: Arc<std::sync::atomic::AtomicBool>,
     /// Ends the background tasks.
@@ -187,6 +192,14 @@ impl App {
             &server_settings,
         ));
         let guard = Arc::new(ArcSwap::from_pointee(guard::GuardView::new(settings.guard.mode)));
+        let membership =
+            parts::membership(settings, admin_listener.local_addr().map_err(other)?).map_err(other)?;
+        let identity = Identity::new(&settings.instance_id);
+        let relay = (!settings.fleet.nodes.is_empty())
+            .then(|| FleetRelay::new(membership.fleet.clone(), identity.clone(), clock, settings.legacy.relay));
+        if let Some(relay) = &relay {
+            hub.set_relay(Arc::clone(relay) as Arc<dyn Relay>);
+        }
         let admin_state = Arc::new(Admin {
             control: Arc::clone(&control),
             hub: Arc::clone(&hub),
@@ -194,7 +207,8 @@ impl App {
             desk: Arc::clone(&desk),
             metrics: metrics.clone(),
             tokens: admin::Tokens::new(&settings.admin, &settings.fleet.token),
-            membership: parts::membership(settings, admin_listener.local_addr().map_err(other)?).map_err(other)?,
+            membership,
+            inbox: Arc::new(Inbox::new(Arc::clone(&hub), identity)),
             open_metrics: settings.admin.open_metrics,
             window: settings.shadow.window,
             tenant: settings.chat3.tenant_id.clone(),
@@ -212,6 +226,7 @@ impl App {
             broker,
             server,
             auth,
+            relay,
             posts,
             draining,
             sources,
@@ -240,6 +255,9 @@ impl App {
         self.tasks.spawn(Arc::clone(&self.hub).run(every, stop.clone()));
         let server = Arc::clone(&self.server);
         self.tasks.spawn(async move { server.run().await });
+        if let Some(relay) = &self.relay {
+            self.tasks.spawn(Arc::clone(relay).run(stop.clone()));
+        }
         self.tasks.spawn(ready::watch(ready, chat3, stop.clone()));
         let guard = guard::Guard::new(
             settings.guard.clone(),
@@ -329,6 +347,9 @@ impl App {
         self.posts.close();
         if tokio::time::timeout(limit, self.posts.wait()).await.is_err() {
             warn!(limit_s = limit.as_secs(), "messages are still in flight: not waited for any longer");
+        }
+        if let Some(relay) = &self.relay {
+            relay.flush(HANDED_OVER).await;
         }
         tokio::time::sleep(LAST_WORDS).await;
         self.hub.cool(Duration::from_secs(3)).await;

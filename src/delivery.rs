@@ -14,6 +14,7 @@ mod packets;
 mod posts;
 mod rabbitmq;
 mod registry;
+mod relay;
 mod routes;
 mod seat;
 mod switching;
@@ -24,5 +25,6 @@ mod unreadable;
 
 pub use drill::DrillSocket;
 pub use hub::{Hub, HubSettings, Members, Served};
+pub use relay::{Peer, Relay, Relayed};
 pub use switching::{Concerned, Flipped, HubLoad, SessionInfo, SocketInfo};
 pub use tap::{NoTap, Tap};

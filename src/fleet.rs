@@ -5,6 +5,7 @@
 mod evidence;
 mod movement;
 mod node;
+mod relay;
 mod report;
 mod rollback;
 mod status;
@@ -20,6 +21,7 @@ use crate::config::NodeAddress;
 pub use evidence::{Pool, Seen, pooled};
 pub use movement::{Event, Move};
 pub use node::{Answer, Node, said};
+pub use relay::{Batch, FleetRelay, Identity, Inbox, Receipt};
 pub use report::{NodeReport, Outcome, Report};
 pub use rollback::rollback;
 pub use status::{FleetView, NodeView};

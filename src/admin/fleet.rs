@@ -12,7 +12,10 @@ use super::flag::who;
 use super::token::Caller;
 use super::{Admin, failure};
 use crate::flag::Refusal;
-use crate::fleet::{Event, Fleet, FleetView, Move, Node, NodeReport, NodeView, rollback as roll_back};
+use crate::fleet::{Batch, Event, Fleet, FleetView, Move, Node, NodeReport, NodeView, rollback as roll_back};
+
+/// The largest message is 64 MiB, before Chat3 says more of it.
+pub(super) const LARGEST_BATCH: usize = 80 * 1024 * 1024;
 
 /// The fleet that this instance is one of.
 #[derive(Debug)]
@@ -160,5 +163,18 @@ pub(super) async fn rollback(
     match rolled.await {
         Ok(report) => Json(report).into_response(),
         Err(error) => failure(500, json!({"error": "failed", "message": error.to_string()})),
+    }
+}
+
+/// Messages that another instance accepted (`legacy.relay`).
+pub(super) async fn relay(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
+    let invalid = |message: String| failure(422, json!({"error": "invalid", "message": message}));
+    let batch: Batch = match serde_json::from_slice(&body) {
+        Ok(batch) => batch,
+        Err(error) => return invalid(error.to_string()),
+    };
+    match admin.inbox.take(batch).await {
+        Ok(receipt) => Json(receipt).into_response(),
+        Err(message) => invalid(message),
     }
 }

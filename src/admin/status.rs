@@ -54,5 +54,6 @@ pub(super) fn now(admin: &Admin) -> Value {
         "verdict": admin.desk.verdict(),
         "started_at": started_at,
         "nodes": nodes,
+        "relay": admin.hub.relay().map(|relay| json!({"on": relay.is_on(), "peers": relay.peers()})),
     })
 }

@@ -63,6 +63,10 @@ pub(super) fn warnings(settings: &Settings, environment: Environment) -> Vec<Str
         let bytes = token.len();
         warnings.push(format!("admin.tokens: the token of {name} has {bytes} bytes, which is fewer than 16"));
     }
+    let fleet = &settings.fleet;
+    if !fleet.nodes.is_empty() && fleet.token.is_empty() && settings.admin.token.is_empty() {
+        warnings.push("fleet.nodes without fleet.token or admin.token: the instances can't ask each other".into());
+    }
     if settings.membership.mode == Some(MembershipMode::Off) {
         warnings.push("membership.mode is off: anybody may join any dialog".into());
     }

@@ -1,8 +1,8 @@
 //! The shell around the recipients: it looks up, applies under one lock, and does what they want done outside of it.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ use super::metrics::DeliveryMetrics;
 use super::packets;
 use super::posts::Posts;
 use super::registry::Registry;
+use super::relay::Relay;
 use super::routes::Routes;
 use super::seat::{Inner, Seat, Task};
 use super::tap::Tap;
@@ -89,6 +90,7 @@ pub struct Hub {
     pub(super) tap: Arc<dyn Tap>,
     pub(super) members: Arc<dyn Members>,
     broker: RwLock<Option<Arc<dyn Broker>>>,
+    pub(super) relay: OnceLock<Arc<dyn Relay>>,
     pub(super) registry: Registry,
     pub(super) posts: Posts,
     pub(super) timers: Timers,
@@ -146,6 +148,7 @@ impl Hub {
             tap,
             members,
             broker: RwLock::new(None),
+            relay: OnceLock::new(),
             registry: Registry::default(),
             posts: Posts::default(),
             timers: Timers::default(),

@@ -10,13 +10,13 @@ use bridge_core::recipient::{Input, LegacyArrival, LegacyCopy};
 use bridge_core::update::LegacyMessage;
 use bridge_core::{DialogId, Millis, Path, UserId};
 use serde_json::value::RawValue;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::hub::Hub;
 use super::seat::Seat;
 
 /// So long a broadcast waits for who the members are, once Chat3 has accepted the message.
-const AUDIENCE: Duration = Duration::from_secs(1);
+pub(super) const AUDIENCE: Duration = Duration::from_secs(1);
 
 impl Hub {
     /// A POST is about to be forwarded to Chat3; returns its number.
@@ -33,28 +33,42 @@ impl Hub {
     /// Chat3 accepted it. With `legacy.audience = "members"` the broadcast waits a moment for who they are; whom that
     /// answer does not include in time is reached when it comes.
     pub async fn accepted(self: &Arc<Self>, post: u64, dialog: &DialogId, sender: &UserId, data: Arc<RawValue>) {
+        let accepted = self.reach(post, dialog, sender, data, Instant::now() + AUDIENCE).await;
+        if let (Some((copy, since)), Some(relay)) = (accepted, self.relay.get()) {
+            relay.hand(&copy, since);
+        }
+    }
+
+    /// Broadcasts it to whom it is for; where that is not known at `deadline`, to the others later.
+    pub(super) async fn reach(
+        self: &Arc<Self>,
+        post: u64,
+        dialog: &DialogId,
+        sender: &UserId,
+        data: Arc<RawValue>,
+        deadline: Instant,
+    ) -> Option<(Arc<LegacyCopy>, Millis)> {
         if !self.settings.members_hear_legacy {
-            self.post_accepted(post, dialog, sender, data, None);
-            return;
+            return self.post_accepted(post, dialog, sender, data, None);
         }
         let mut asked = Box::pin(self.members.list(dialog));
-        if let Ok(members) = timeout(AUDIENCE, &mut asked).await {
+        if let Ok(members) = timeout_at(deadline, &mut asked).await {
             if members.is_none() {
                 self.metrics.audience_unknown.increment(1);
             }
-            self.post_accepted(post, dialog, sender, data, members.as_deref());
-            return;
+            return self.post_accepted(post, dialog, sender, data, members.as_deref());
         }
         self.metrics.audience_late.increment(1);
-        let Some((copy, since)) = self.post_accepted(post, dialog, sender, data, None) else { return };
+        let (copy, since) = self.post_accepted(post, dialog, sender, data, None)?;
         // The caller has its answer by now; the question has its own limit.
-        let hub = Arc::clone(self);
+        let (hub, late) = (Arc::clone(self), Arc::clone(&copy));
         tokio::spawn(async move {
-            match hub.members.list(&copy.dialog).await {
-                Some(members) => hub.reach_members(&copy, since, &members),
+            match hub.members.list(&late.dialog).await {
+                Some(members) => hub.reach_members(&late, since, &members),
                 None => hub.metrics.audience_unknown.increment(1),
             }
         });
+        Some((copy, since))
     }
 
     /// Chat3 accepted it: the broadcast leaves before this returns. Returns it with the moment at which its POST began.
@@ -149,7 +163,7 @@ impl Hub {
     }
 
     /// Those of `members` who are here.
-    fn connected(&self, members: &HashSet<String>) -> Vec<Arc<Seat>> {
+    pub(super) fn connected(&self, members: &HashSet<String>) -> Vec<Arc<Seat>> {
         members.iter().filter_map(|member| self.registry.named(member)).collect()
     }
 

@@ -80,6 +80,7 @@ impl Preflight {
             "free space on the disk of state_dir, or correct its permissions",
         ));
         checks.push(self.rooms());
+        checks.extend(self.relay());
         if to.use_rabbitmq_updates() {
             checks.extend([self.queues_live(), lag, self.updates_flowing(), self.headroom()]);
             checks.extend([self.clients(), self.verdict_check(evidence)]);
@@ -204,6 +205,20 @@ impl Preflight {
         let deaf = load.in_no_room > 0 && !self.hub.members_hear_legacy();
         let warning = "in legacy and after a rollback they hear nothing: set legacy.audience = \"members\" where front ends do not join";
         warn("rooms", detail, deaf.then_some(warning))
+    }
+
+    /// In a fleet: who is connected to another instance than the poster hears legacy only by the relay.
+    fn relay(&self) -> Option<Check> {
+        let relay = self.hub.relay()?;
+        if !relay.is_on() {
+            let detail = "off: in legacy, and after a rollback, who is connected to another instance than the poster hears nothing, and messages posted elsewhere are not compared";
+            return Some(warn("relay", detail.into(), Some("set legacy.relay = true on every instance")));
+        }
+        let peers = relay.peers();
+        let away: Vec<&str> = peers.iter().filter(|peer| !peer.up).map(|peer| peer.node.as_str()).collect();
+        let detail = format!("{} of {} other instances take broadcasts", peers.len() - away.len(), peers.len());
+        let remedy = format!("see why these do not, under `relay` of GET /admin/status: {}", away.join(", "));
+        Some(warn("relay", detail, (!away.is_empty()).then_some(&remedy)))
     }
 
     fn verdict_check(&self, evidence: Option<&Pooled>) -> Check {

@@ -49,6 +49,11 @@ impl Node {
         self
     }
 
+    /// It has no address at the moment.
+    pub(super) const fn is_nameless(&self) -> bool {
+        self.fault.is_some()
+    }
+
     /// Another instance, with the same token.
     #[must_use]
     pub fn beside(&self, url: &str) -> Self {

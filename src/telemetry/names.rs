@@ -47,11 +47,14 @@ pub(super) const METRICS: &[Metric] = &[
     ("bridge_typing_relayed_total", Counter, &[], "typing events handed to other sockets"),
     ("bridge_audience_incomplete_total", Counter, &[("cause", Of(&["late", "unknown"]))], "broadcasts that left before Chat3 said who the members are: it said so later, or not at all"),
     ("bridge_copies_total", Counter, &[("path", Of(&["legacy", "rabbitmq"])), ("outcome", Of(&["emitted", "swallowed"]))], "copies of each path at the gate, by user: emitted, or swallowed because the other path delivers"),
+    ("bridge_relay_copies_total", Counter, &[("outcome", Of(&["handed", "away", "lost", "off"]))], "broadcasts for other instances, by instance: handed over, not because it was not running, lost (who is concerned is told), or, once each, not handed over because `legacy.relay` is off"),
+    ("bridge_relay_received_total", Counter, &[], "broadcasts that other instances handed over"),
+    ("bridge_relay_waiting", Gauge, &[], "broadcasts that wait for other instances"),
     ("bridge_copies_deduplicated_total", Counter, &[], "copies that the ledger dropped because every socket had them"),
     ("bridge_copies_released_total", Counter, &[("why", Of(&["flushed", "rescued"]))], "held copies that went out after all: flushed by a flip, or rescued"),
     ("bridge_delivery_arrival_seconds", Histogram, &[("path", Of(&["legacy", "rabbitmq"]))], "from Chat3's own time to the arrival here, of one copy in 64; clocks of two machines differ"),
     ("bridge_delivery_handover_seconds", Histogram, &[("path", Of(&["legacy", "rabbitmq"]))], "from the arrival here until the client's transport took it whole, of one copy in 64"),
-    ("bridge_resync_total", Counter, &[("reason", Of(&["broker_lost", "queue_lost", "late_queue", "slow_client", "resume_failed"]))], "`bridge:resync` by reason"),
+    ("bridge_resync_total", Counter, &[("reason", Of(&["broker_lost", "queue_lost", "late_queue", "slow_client", "resume_failed", "relay_lost"]))], "`bridge:resync` by reason"),
     ("bridge_forwards_refused_total", Counter, &[("share", Of(&["user", "all"]))], "messages refused with 503 because too many wait for Chat3: of their user, or of all"),
     ("bridge_membership_refusals_total", Counter, &[("act", Of(&["join", "post", "removal"])), ("mode", Of(&["enforce", "report"]))], "joins, messages and places in rooms of users who are no members: refused (`enforce`), or only counted (`report`)"),
     ("bridge_membership_unknown_total", Counter, &[], "questions about members that Chat3 did not answer"),
@@ -184,8 +187,11 @@ mod tests {
     fn the_page_is_the_table() {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations-docs/08-metrics.md");
         let page = std::fs::read_to_string(page).unwrap();
-        let shown: String =
-            page.lines().filter(|line| line.starts_with("| `")).map(|line| line.to_owned() + "\n").collect();
+        let shown: String = page
+            .lines()
+            .filter(|line| line.starts_with("| `bridge_"))
+            .map(|line| line.to_owned() + "\n")
+            .collect();
         let table: String = METRICS.iter().map(row).collect();
         assert_eq!(shown, table, "migrations-docs/08-metrics.md has to have these rows:\n{table}");
     }

@@ -90,6 +90,9 @@ impl Recipient {
             Input::Subscribed { socket, types } => return self.select(&mut turn, socket, types, true),
             Input::Unsubscribed { socket, types } => return self.select(&mut turn, socket, types, false),
             Input::Legacy(arrival) => self.legacy_arrives(&mut turn, arrival),
+            Input::Unrelayed { dialog, everywhere, since } => {
+                self.misses(&mut turn, dialog.as_ref(), everywhere, since);
+            }
             Input::Update(arrival) => self.update_arrives(&mut turn, &arrival),
             Input::Leak(arrival) => self.leaks(&mut turn, &arrival),
             Input::Flip { to, session_lost } => return self.flip(&mut turn, to, session_lost),

@@ -1,11 +1,13 @@
-//! One user with very many sockets holds nobody up.
+//! One user: with very many sockets it holds nobody up, and it is told what another instance could not hand over.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bridge_core::form::Form;
 use bridge_core::gate::Limits;
-use bridge_core::recipient::{Answer, Effect, Input, LinkId, Recipient, Rules, SignOn, World};
+use bridge_core::recipient::{
+    Answer, Effect, Input, LinkId, Parcel, Reason, Recipient, Resync, Rules, SignOn, World,
+};
 use bridge_core::update::Update;
 use bridge_core::{DialogId, Millis, SocketId, Stage, UserId};
 
@@ -80,4 +82,44 @@ fn ten_thousand_sockets_in_a_hundred_rooms_end_in_time_that_grows_with_them_and_
     let best = |count| (0..5).map(|_| seconds_to_end(count)).fold(f64::INFINITY, f64::min);
     let (few, many) = (best(1_000), best(10_000));
     assert!(many < few * 50.0, "{few} s for 1,000, {many} s for 10,000");
+}
+
+#[test]
+fn what_another_instance_could_not_hand_over_is_told_to_those_concerned_where_legacy_delivers() {
+    let rules = Rules { tenant: "t".into(), gate: Limits::default(), linger: 5_000, replay_age: 65_000 };
+    let mut recipient = Recipient::new(UserId::new("u").unwrap(), Arc::new(rules), Stage::Legacy);
+    let mut effects = Vec::new();
+    let dialog = DialogId::new("dlg_a").unwrap();
+    for n in 1..=2 {
+        let sign_on = SignOn {
+            socket: SocketId(n),
+            link: LinkId(n),
+            name: None,
+            accepts: None,
+            undeclared: Form::Update,
+            selection: None,
+            claim: None,
+        };
+        recipient.apply(Millis(0), Input::SignedOn(sign_on), &Nothing, &mut effects);
+    }
+    let joined = Input::Joined { socket: SocketId(1), dialog: dialog.clone() };
+    recipient.apply(Millis(0), joined, &Nothing, &mut effects);
+    let told = |recipient: &mut Recipient, dialog: Option<DialogId>, everywhere| {
+        let mut effects = Vec::new();
+        let input = Input::Unrelayed { dialog, everywhere, since: Millis(5) };
+        recipient.apply(Millis(9), input, &Nothing, &mut effects);
+        let gap = Resync { reason: Reason::RelayLost, since: Millis(5) };
+        let link = |effect: &Effect| match effect {
+            Effect::Send { link, parcel: Parcel::Resync(own), .. } if *own == gap => Some(link.0),
+            _ => None,
+        };
+        effects.iter().filter_map(link).collect::<Vec<u64>>()
+    };
+    assert_eq!(told(&mut recipient, Some(dialog.clone()), false), [1], "who is in the room");
+    assert_eq!(told(&mut recipient, Some(dialog.clone()), true), [1, 2], "a member");
+    assert_eq!(told(&mut recipient, None, false), [1, 2], "nobody knows of which dialog");
+    assert_eq!(told(&mut recipient, DialogId::new("dlg_b").ok(), false), [0_u64; 0]);
+    let flip = Input::Flip { to: Stage::Live, session_lost: None };
+    recipient.apply(Millis(10), flip, &Nothing, &mut effects);
+    assert_eq!(told(&mut recipient, Some(dialog), true), [0_u64; 0], "its update comes from the broker");
 }

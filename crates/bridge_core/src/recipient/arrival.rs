@@ -6,7 +6,10 @@ use crate::compare::{Event, Fact};
 use crate::gate::{Arrival, Decision, Sockets, Why};
 use crate::stage::Path;
 
-use super::{Copy, Count, Effect, LegacyArrival, Recipient, Socket, Turn, UpdateArrival};
+use super::{
+    Copy, Count, Effect, LegacyArrival, Parcel, Reason, Recipient, Resync, Socket, Turn, UpdateArrival, is_legacy,
+};
+use crate::{DialogId, Millis};
 
 impl Recipient {
     pub(super) fn legacy_arrives(&mut self, turn: &mut Turn<'_>, legacy: LegacyArrival<'_>) {
@@ -29,6 +32,32 @@ impl Recipient {
             let seen = self.legacy_seen(turn, stage, copy, arrival.sockets);
             turn.push(Effect::Observe(Event::Seen(Box::new(seen))));
         }
+    }
+
+    /// What another instance accepted did not come. Where rabbitmq delivers, its update comes from the broker.
+    pub(super) fn misses(
+        &mut self,
+        turn: &mut Turn<'_>,
+        dialog: Option<&DialogId>,
+        everywhere: bool,
+        since: Millis,
+    ) {
+        if !is_legacy(self.stage()) {
+            return;
+        }
+        let concerned = match dialog {
+            Some(dialog) if !everywhere => self.joined(dialog),
+            _ => self.present(),
+        };
+        if concerned.is_empty() {
+            return;
+        }
+        let gap = Resync { reason: Reason::RelayLost, since };
+        let (now, limit) = (turn.now, turn.world.replay_limit());
+        for socket in self.sockets.iter_mut().filter(|socket| concerned.contains(&socket.id)) {
+            socket.send(&self.rules, limit, now, Parcel::Resync(gap), turn.effects);
+        }
+        turn.count(Count::Resync(gap.reason));
     }
 
     pub(super) fn update_arrives(&mut self, turn: &mut Turn<'_>, came: &UpdateArrival<'_>) {

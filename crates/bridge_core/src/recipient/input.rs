@@ -84,6 +84,15 @@ pub enum Input<'a> {
     },
     /// Chat3 accepted a message.
     Legacy(LegacyArrival<'a>),
+    /// Messages that another instance had accepted could not be handed over.
+    Unrelayed {
+        /// Of this dialog; `None`: nobody knows of which.
+        dialog: Option<DialogId>,
+        /// It is for all sockets, in the room or not.
+        everywhere: bool,
+        /// The last moment known whole.
+        since: Millis,
+    },
     /// An update came for the user.
     Update(UpdateArrival<'a>),
     /// An update came that names somebody else.

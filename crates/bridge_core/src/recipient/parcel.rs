@@ -74,6 +74,8 @@ pub enum Reason {
     SlowClient,
     /// What was to be resumed is not known, or not kept any more.
     ResumeFailed,
+    /// What another instance had accepted could not be handed over.
+    RelayLost,
 }
 
 impl Reason {
@@ -86,6 +88,7 @@ impl Reason {
             Self::LateQueue => "late_queue",
             Self::SlowClient => "slow_client",
             Self::ResumeFailed => "resume_failed",
+            Self::RelayLost => "relay_lost",
         }
     }
 }

@@ -1,0 +1,332 @@
+//! `legacy.relay`: who is connected to another instance than the poster hears legacy too.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::{SinkExt as _, StreamExt as _};
+use parking_lot::Mutex;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+use updates_bridge::demo::StandInOptions;
+
+use crate::kit::bridge::{Bridge, Setup, token};
+use crate::kit::js::Js;
+use crate::kit::rabbit::Rabbit;
+use crate::kit::world::World;
+use crate::kit::{Turn, eventually, runtime, s};
+
+/// So many instances that know each other, and themselves.
+fn fleet(count: usize, relay: bool, setup: impl Fn() -> Setup) -> Vec<Bridge> {
+    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses: Vec<String> =
+        listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    drop(listeners);
+    let start = |address: &String| {
+        let setup = setup().env("BRIDGE_ADMIN__LISTEN", address.as_str());
+        let setup = setup.env("BRIDGE_FLEET__NODES", addresses.join(","));
+        setup.env("BRIDGE_LEGACY__RELAY", relay.to_string()).start()
+    };
+    let bridges: Vec<Bridge> = addresses.iter().map(start).collect();
+    if relay {
+        bridges.iter().for_each(|bridge| met(bridge, count - 1));
+    }
+    bridges
+}
+
+fn peers(bridge: &Bridge) -> Vec<Value> {
+    let (_, status) = bridge.admin(Method::GET, "/admin/status", None);
+    status["relay"]["peers"].as_array().cloned().unwrap_or_default()
+}
+
+/// Waits until it hands broadcasts to `count` others.
+fn met(bridge: &Bridge, count: usize) {
+    eventually("the others are met", s(20), || {
+        let peers = peers(bridge);
+        (peers.len() == count && peers.iter().all(|peer| peer["up"] == true)).then_some(())
+    });
+}
+
+fn relayed(bridge: &Bridge, outcome: &str) -> u64 {
+    let (_, metrics) = bridge.admin(Method::GET, "/metrics", None);
+    let name = format!("bridge_relay_copies_total{{outcome=\"{outcome}\"}} ");
+    let found = metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix(&name)?.parse().ok());
+    found.unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// Message ids in the order in which they came.
+type Got = Arc<Mutex<Vec<String>>>;
+
+async fn client(url: String, user: String, dialog: String, got: Got, up: Arc<AtomicUsize>) {
+    let (socket, _) = connect_async(url).await.expect("a connection");
+    let (mut sink, mut source) = socket.split();
+    for frame in [
+        json!({"event": "authenticate", "data": {"token": token(&user)}, "id": 1}),
+        json!({"event": "dialog:join", "data": dialog, "id": 2}),
+    ] {
+        sink.send(Message::text(frame.to_string())).await.expect("sent");
+    }
+    while let Some(Ok(message)) = source.next().await {
+        let Message::Text(text) = message else { continue };
+        let frame: Value = serde_json::from_str(&text).expect("JSON");
+        let id = match frame["event"].as_str().unwrap_or_default() {
+            "message:new" => frame["data"]["messageId"].as_str(),
+            "update" => frame["data"]["entityId"].as_str(),
+            "ack" if frame["id"] == 2 => {
+                assert_eq!(frame["data"]["ok"], true, "{frame}");
+                up.fetch_add(1, Ordering::AcqRel);
+                None
+            }
+            _ => None,
+        };
+        got.lock().extend(id.map(ToOwned::to_owned));
+    }
+}
+
+/// Posts in one dialog, on one instance after the other, until it is told to stop; the ids in order.
+async fn post(
+    urls: Vec<String>,
+    (dialog, user): (String, String),
+    every: Duration,
+    stop: Arc<AtomicBool>,
+    posted: Got,
+) {
+    let http = reqwest::Client::new();
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut number = 0;
+    while !stop.load(Ordering::Acquire) {
+        ticks.tick().await;
+        // Some on each instance, so that an order is kept within them.
+        let url = format!("{}/api/messages/dialog/{dialog}", urls[number / 5 % urls.len()]);
+        let body = json!({"content": format!("{dialog} {number}")});
+        let answer = http.post(&url).bearer_auth(token(&user)).json(&body).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 201);
+        let answer: Value = answer.json().await.expect("JSON");
+        posted.lock().push(answer["data"]["messageId"].as_str().expect("an id").to_owned());
+        number += 1;
+    }
+}
+
+fn of_env(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+/// `RELAY_USERS` (default 60) over three instances, `RELAY_RATE` (default 30) messages a second.
+#[test]
+fn a_dead_broker_and_a_rollback_of_a_fleet_lose_and_double_nothing() {
+    let Incident { bridges, posted, missing } = incident(true);
+    assert_eq!(missing, 0);
+    let count = |outcome| bridges.iter().map(|bridge| relayed(bridge, outcome)).sum::<u64>();
+    let counts = ["handed", "lost", "away", "off"].map(count);
+    assert_eq!(counts, [2 * posted, 0, 0, 0], "to each of the others, and not to itself");
+    println!("{posted} messages on three instances, {} handed over", counts[0]);
+}
+
+#[test]
+fn without_the_relay_the_same_incident_says_what_is_lost() {
+    let Incident { bridges, posted, missing } = incident(false);
+    let off: u64 = bridges.iter().map(|bridge| relayed(bridge, "off")).sum();
+    assert!(missing > 0, "or nobody needs the relay");
+    assert_eq!(off, posted, "each of them reached nobody elsewhere");
+    println!("{posted} messages on three instances, {missing} deliveries missing");
+    let (_, report) = bridges[0].admin(Method::GET, "/admin/preflight?to=shadow", None);
+    let relay = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "relay").unwrap();
+    assert_eq!(relay["ok"], true);
+    assert!(relay["remedy"].as_str().unwrap().contains("legacy.relay = true"), "{relay}");
+}
+
+struct Incident {
+    bridges: Vec<Bridge>,
+    posted: u64,
+    /// Deliveries to members that did not come.
+    missing: usize,
+}
+
+/// Three instances in `live` under steady traffic; the broker dies, and all are rolled back. Nothing comes twice.
+fn incident(relay: bool) -> Incident {
+    const MEMBERS: usize = 10;
+    let (users, rate) = (of_env("RELAY_USERS", 60), of_env("RELAY_RATE", 30));
+    let rabbit = Rabbit::start();
+    let world = World::on(rabbit.url(), StandInOptions::default(), Turn::alone());
+    let bridges = fleet(3, relay, || world.setup("live"));
+    let bridges: Vec<Bridge> = bridges.into_iter().map(Bridge::ready).collect();
+    let dialogs = usize::try_from(users).unwrap() / MEMBERS;
+    let (up, stop) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let urls: Vec<String> = bridges.iter().map(|bridge| bridge.http.clone()).collect();
+    let every = Duration::from_micros(1_000_000 * dialogs as u64 / rate);
+    let (mut all, mut tasks) = (Vec::new(), Vec::new());
+    for number in 0..dialogs {
+        let members: Vec<String> = (0..MEMBERS).map(|n| format!("relay_{relay}_{number}_{n}")).collect();
+        let names: Vec<&str> = members.iter().map(String::as_str).collect();
+        let dialog = world.chat3.add_dialog(&names);
+        let mut got = Vec::new();
+        for (n, user) in members.iter().enumerate() {
+            let url = urls[n % urls.len()].replace("http://", "ws://") + "/ws";
+            let own = Got::default();
+            runtime().spawn(client(url, user.clone(), dialog.clone(), Arc::clone(&own), Arc::clone(&up)));
+            got.push(own);
+        }
+        all.push((dialog, members[0].clone(), Got::default(), got));
+    }
+    eventually("all joined", s(60), || (up.load(Ordering::Acquire) == dialogs * MEMBERS).then_some(()));
+    for (dialog, user, posted, _) in &all {
+        let whom = (dialog.clone(), user.clone());
+        tasks.push(runtime().spawn(post(urls.clone(), whom, every, Arc::clone(&stop), Arc::clone(posted))));
+    }
+    let more = |count: usize| {
+        let before: Vec<usize> = all.iter().map(|(_, _, posted, _)| posted.lock().len()).collect();
+        eventually("posted", s(30), || {
+            let enough =
+                |((_, _, posted, _), before): (&(_, _, Got, _), &usize)| posted.lock().len() >= before + count;
+            all.iter().zip(&before).all(enough).then_some(())
+        });
+    };
+    more(10);
+    rabbit.kill();
+    more(10);
+    let nodes = bridges.iter().flat_map(|bridge| ["--node", &bridge.admin]);
+    let rolled = Command::new(env!("CARGO_BIN_EXE_updates-bridge"))
+        .args(["flag", "rollback", "--actor", "ops"])
+        .args(nodes)
+        .env("BRIDGE_ADMIN__TOKEN", "an admin token of some length")
+        .output()
+        .unwrap();
+    assert!(rolled.status.success(), "{}", String::from_utf8_lossy(&rolled.stderr));
+    let after: Vec<usize> = all.iter().map(|(_, _, posted, _)| posted.lock().len() + 1).collect();
+    more(15);
+    stop.store(true, Ordering::Release);
+    runtime().block_on(async {
+        for task in tasks {
+            task.await.expect("every message is accepted");
+        }
+    });
+    let posted: usize = all.iter().map(|(_, _, posted, _)| posted.lock().len()).sum();
+    if relay {
+        eventually("all delivered", s(30), || {
+            let whole = |(_, _, posted, got): &(_, _, Got, Vec<Got>)| {
+                let count = posted.lock().len();
+                got.iter().all(|got| got.lock().len() >= count)
+            };
+            all.iter().all(whole).then_some(())
+        });
+    }
+    // Another copy would come now.
+    std::thread::sleep(s(3));
+    let mut missing = 0;
+    for ((dialog, _, posted, got), after) in all.iter().zip(&after) {
+        let posted = posted.lock();
+        for (n, got) in got.iter().enumerate() {
+            let got = got.lock();
+            let mut counts = HashMap::<&str, u32>::new();
+            got.iter().for_each(|id| *counts.entry(id).or_default() += 1);
+            let twice: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
+            assert!(twice.is_empty(), "{dialog} member {n}: {twice:?}");
+            missing += posted.iter().filter(|id| !counts.contains_key(id.as_str())).count();
+            // In legacy those of one instance come in its order.
+            let places: Vec<_> =
+                posted[*after..].iter().map(|id| got.iter().position(|other| other == id)).collect();
+            for (m, pair) in places.windows(2).enumerate() {
+                let one_instance = !(after + m + 1).is_multiple_of(5);
+                let apart = pair.contains(&None) || !one_instance;
+                assert!(apart || pair[0] < pair[1], "{dialog} member {n}: {places:?}");
+            }
+        }
+    }
+    Incident { bridges, posted: posted as u64, missing }
+}
+
+fn contents(js: &Js, id: &str, event: &str) -> Vec<Value> {
+    js.got(id, event).iter().map(|data| data["content"].clone()).collect()
+}
+
+#[test]
+fn messages_posted_elsewhere_are_compared_and_reach_members_who_never_joined() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["elsewhere_a", "elsewhere_b", "elsewhere_c"]);
+    let setup = || world.setup("shadow").env("BRIDGE_LEGACY__AUDIENCE", "members");
+    let bridges: Vec<Bridge> = fleet(2, true, setup).into_iter().map(Bridge::ready).collect();
+    let mut js = Js::start();
+    js.sign_on("a", &bridges[0], "elsewhere_a");
+    js.sign_on("b", &bridges[1], "elsewhere_b");
+    js.join("b", &dialog);
+    js.sign_on("c", &bridges[1], "elsewhere_c");
+    for n in 0..10 {
+        bridges[0].say("elsewhere_a", &dialog, &format!("message {n}"));
+    }
+    let expected: Vec<Value> = (0..10).map(|n| json!(format!("message {n}"))).collect();
+    for id in ["a", "b", "c"] {
+        js.wait_count(id, "message:new", 10, s(20));
+        assert_eq!(contents(&js, id, "message:new"), expected, "{id}");
+    }
+    let summary = eventually("compared", s(30), || {
+        let summary = bridges[1].summary();
+        (summary["closed"] == 20).then_some(summary)
+    });
+    assert_eq!(summary["classes"]["match"], 20, "{}", summary["causes"]);
+    assert_eq!(bridges[1].counted("bridge_relay_received_total"), 10);
+    assert_eq!(bridges[0].counted("bridge_relay_received_total"), 0, "nothing comes back");
+    assert_eq!(peers(&bridges[0]).len(), 1, "it is not one of its own peers");
+}
+
+#[test]
+fn what_could_not_be_handed_over_is_counted_and_told() {
+    let world = World::alone(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["lost_a", "lost_b"]);
+    let other = world.chat3.add_dialog(&["lost_c"]);
+    let bridges = fleet(2, true, || world.setup("legacy").rabbit(""));
+    let [a, b] = bridges.as_slice() else { panic!("two") };
+    let mut js = Js::start();
+    for (user, bridge, dialog) in [("lost_a", a, &dialog), ("lost_b", b, &dialog), ("lost_c", b, &other)] {
+        js.sign_on(user, bridge, user);
+        js.join(user, dialog);
+    }
+    a.say("lost_a", &dialog, "before");
+    js.wait_count("lost_b", "message:new", 1, s(20));
+    b.signal("-STOP");
+    for n in 0..5 {
+        a.say("lost_a", &dialog, &format!("meanwhile {n}"));
+    }
+    assert_eq!(relayed(a, "lost"), 0);
+    eventually("given up", s(60), || (relayed(a, "lost") >= 4).then_some(()));
+    b.signal("-CONT");
+    let gap = js.wait_for("lost_b", "bridge:resync", s(30))[0].clone();
+    assert_eq!(gap["reason"], "relay_lost", "{gap}");
+    met(a, 1);
+    a.say("lost_a", &dialog, "after");
+    eventually("it goes on", s(20), || {
+        contents(&js, "lost_b", "message:new").contains(&json!("after")).then_some(())
+    });
+    assert!(js.got("lost_c", "bridge:resync").is_empty(), "it concerns nobody else");
+    assert!(js.got("lost_a", "bridge:resync").is_empty());
+}
+
+#[test]
+fn an_instance_that_was_not_running_misses_nothing() {
+    let world = World::alone(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["away_a", "away_b"]);
+    let mut bridges = fleet(2, true, || world.setup("legacy").rabbit(""));
+    let b = bridges.pop().unwrap();
+    let a = bridges.pop().unwrap();
+    let address = b.admin.trim_start_matches("http://").to_owned();
+    let nodes = format!("{},{address}", a.admin.trim_start_matches("http://"));
+    let state = b.stop();
+    a.say("away_a", &dialog, "nobody is there");
+    let setup = world.setup("legacy").rabbit("").state(state).env("BRIDGE_ADMIN__LISTEN", address);
+    std::thread::sleep(s(2));
+    let b = setup.env("BRIDGE_FLEET__NODES", nodes).env("BRIDGE_LEGACY__RELAY", "true").start();
+    met(&a, 1);
+    let mut js = Js::start();
+    js.sign_on("b", &b, "away_b");
+    js.join("b", &dialog);
+    a.say("away_a", &dialog, "somebody is");
+    js.wait_count("b", "message:new", 1, s(20));
+    assert_eq!(contents(&js, "b", "message:new"), [json!("somebody is")]);
+    assert_eq!((relayed(&a, "lost"), relayed(&a, "away")), (0, 1), "{}", a.log());
+    assert!(js.got("b", "bridge:resync").is_empty());
+}
