@@ -73,6 +73,9 @@ export function nodes() {
 
 export const isFleet = () => (state.fleet?.nodes?.length ?? 0) > 1;
 
+/** Said where a page is of one instance of several. */
+export const ofThisInstance = (what = "") => (isFleet() ? `Of this instance, ${state.now?.status.instance ?? ""}. ${what}` : "");
+
 /** The verdict of all nodes together. */
 export const verdict = () => (isFleet() && state.fleet.verdict) || state.now?.summary.verdict || null;
 

@@ -1,5 +1,6 @@
 //! The shell around the comparator: recorder, log, records to look at, verdict, drill.
 
+mod archive;
 mod desk;
 mod drill;
 mod evidence;
@@ -14,6 +15,7 @@ mod timeline;
 mod view;
 mod writer;
 
+pub use archive::Archive;
 pub use desk::{Desk, DeskSettings};
 pub use drill::{DrillError, drill};
 pub use fault::DrillReport;

@@ -2,6 +2,7 @@
 
 import { get } from "../api.js";
 import { dateTime, fill, h } from "../dom.js";
+import { ofThisInstance } from "../state.js";
 import { describeRollout } from "./now.js";
 
 function entry(item) {
@@ -29,7 +30,7 @@ export function audit(main) {
       try {
         const { entries, verification } = await get("audit");
         const { ok, problem, line, lines } = verification;
-        fill(chain, h("p", h(ok ? "strong.good" : "strong.bad", ok ? "✓ Verified" : "✗ Not verified"), ": ",
+        fill(chain, h("p.muted", ofThisInstance()), h("p", h(ok ? "strong.good" : "strong.bad", ok ? "✓ Verified" : "✗ Not verified"), ": ",
           ok ? `${lines} entries, each follows from the one before it.` : `${problem ?? "the chain is broken"}${line == null ? "" : `, line ${line}`}.`));
         const names = ["when", "what", "who", "why", "evidence", "rollout", "took", "hash"];
         fill(list, entries.length

@@ -4,7 +4,7 @@ import { get, query as path } from "../api.js";
 import { chart } from "../chart.js";
 import { ALL, BAD, kind, mark, NEUTRAL } from "../classes.js";
 import { count, dateTime, fill, h } from "../dom.js";
-import { state, watch } from "../state.js";
+import { ofThisInstance, state, watch } from "../state.js";
 
 const PAGE = 50;
 /** Records of which the differing fields are counted. */
@@ -88,7 +88,7 @@ export function compare(main, { query }) {
   const table = () => {
     const names = ["closed", "class", "user", "dialog", "event", "differs, or rules", "skew"];
     const cause = wanted.cause ? `, cause ${wanted.cause}` : "";
-    found.textContent = `${count(rows.length)} shown${cause}. The latest 1,000 and some of each class are kept in memory; the log has more (updates-bridge shadow records).`;
+    found.textContent = `${count(rows.length)} shown${cause}. The latest 1,000 and some of each class are kept in memory; the log has more (updates-bridge shadow records), and a link finds its record there.`;
     found.className = "muted";
     fill(records, rows.length === 0 ? h("p", "No record fits.")
       : h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Records" },
@@ -117,7 +117,7 @@ export function compare(main, { query }) {
   }
   fields.addEventListener("click", ({ target }) => target.dataset.field && set({ class: "payload_mismatch", field: target.dataset.field }));
 
-  const overview = ({ summary }) => fill(classes, h("table", h("tbody", ALL.map((name) => {
+  const overview = ({ summary }) => fill(classes, h("p.muted", ofThisInstance()), h("table", h("tbody", ALL.map((name) => {
     const own = Object.entries(summary.causes).filter(([key, units]) => units > 0 && key.startsWith(`${name}/`));
     return h(summary.classes[name] ? "tr" : "tr.zero",
       h("td", h(`button.link.${kind(name)}`, { type: "button", "data-class": name }, `${mark(name)} ${name}`)),

@@ -2,7 +2,7 @@
 
 import { ApiError, call, get, query } from "../api.js";
 import { $, byPress, count, fill, h } from "../dom.js";
-import { actor, isFleet, nextStage, STAGES, state, tell, watch } from "../state.js";
+import { actor, isFleet, nextStage, ofThisInstance, STAGES, state, tell, watch } from "../state.js";
 import { describeRollout } from "./now.js";
 
 const FLAGS = (to) => ({
@@ -97,7 +97,7 @@ export function flip(main) {
     fill(preflight, h("p.muted", "asking …"));
     try {
       const report = await get("preflight");
-      fill(preflight, h("p", h(report.ok ? "strong.good" : "strong.bad", report.ok ? "Passes" : "Fails"), ` towards ${report.to}`),
+      fill(preflight, h("p", h(report.ok ? "strong.good" : "strong.bad", report.ok ? "Passes" : "Fails"), ` towards ${report.to}. `, h("small", ofThisInstance("A dry run asks all of them."))),
         checks(report.checks));
     } catch (error) {
       fill(preflight, h("p.bad", error.message));
@@ -180,6 +180,7 @@ function concerned({ users, sockets, to_rabbitmq, to_legacy, named }) {
   const more = to_rabbitmq + to_legacy - named.length;
   return [
     h("h3", "Whom it concerns, of those who are connected here"),
+    h("p", h("small", ofThisInstance())),
     h("p", `${count(users)} users with ${count(sockets)} sockets: ${count(to_rabbitmq)} would get their messages from RabbitMQ, ${count(to_legacy)} from rooms again, ${count(users - to_rabbitmq - to_legacy)} as now.`),
     named.length > 0 && h("details", h("summary", "Who"), h("ul", named.map(name), more > 0 && h("li", `and ${count(more)} more`))),
   ];

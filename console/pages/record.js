@@ -79,6 +79,6 @@ export function record(main, { rest: [id = ""] }) {
   main.append(h("p", h("a", { href: "#/compare" }, "← Compare")), h("h1", "Record"), place);
   get(query("shadow/records", { id, order: "desc" })).then(({ records }) => {
     if (records.length) fill(place, records.map((found, index) => one(found, index === 0)));
-    else fill(place, h("p", `Record ${id} is no longer in memory. `, h("code", `updates-bridge shadow records LOG --id ${id}`), " looks for it in the log."));
+    else fill(place, h("p", `Record ${id} is neither in memory nor in the log of this instance. `, h("code", `updates-bridge shadow records LOG --id ${id}`), " looks for it in other files."));
   }, (error) => fill(place, h("p.bad", error.message)));
 }

@@ -2,6 +2,7 @@
 
 import { get } from "../api.js";
 import { count, fill, h } from "../dom.js";
+import { ofThisInstance } from "../state.js";
 
 /** Rows that are shown at most; a search narrows them. */
 const MOST = 200;
@@ -23,7 +24,7 @@ export function sessions(main, { query }) {
   const show = () => {
     const wanted = search.value.trim().toLowerCase();
     const found = wanted ? all.filter(({ text }) => text.includes(wanted)) : all;
-    total.textContent = `${count(found.length)} of ${count(all.length)} users${found.length > MOST ? `, the first ${MOST} shown` : ""}`;
+    total.textContent = `${count(found.length)} of ${count(all.length)} users${found.length > MOST ? `, the first ${MOST} shown` : ""}. ${ofThisInstance()}`;
     const names = ["user", "tenant", "stage", "sockets", "queue", "lag"];
     fill(list, found.length === 0 ? h("p", all.length ? "Nobody fits." : "Nobody is connected.")
       : h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Users" },

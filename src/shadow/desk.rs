@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
+use super::archive::Archive;
 use super::evidence::{Gathered, adopt};
 use super::fault::DrillReport;
 use super::filter::Filter;
@@ -55,6 +56,7 @@ pub struct Desk {
     since: Millis,
     inner: Mutex<Inner>,
     writer: Writer,
+    archive: Archive,
     /// What the guard and an audit entry want to know, of the latest look: neither waits for the comparison.
     glance: ArcSwap<Glance>,
     drilling: AtomicBool,
@@ -167,6 +169,7 @@ impl Desk {
         Ok(Arc::new(Self {
             clock,
             since: clock.now(),
+            archive: Archive::new(&settings.dir),
             settings,
             glance: ArcSwap::from_pointee(inner.glance(clock.now())),
             inner: Mutex::new(inner),
@@ -331,6 +334,12 @@ impl Desk {
     #[must_use]
     pub fn records(&self, filter: &Filter, order: Order, after: Option<u64>, limit: usize) -> Page {
         self.inner.lock().shelf.page(filter, order, after, limit)
+    }
+
+    /// Records that are no longer in memory.
+    #[must_use]
+    pub const fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// Every record from now on.

@@ -42,6 +42,11 @@ pub(super) fn prune(own: &Path, keep: u32) {
     }
 }
 
+/// Whether this is a file of a shadow log, rotated or not.
+pub(super) fn is_log(path: &Path) -> bool {
+    current_of(path).is_some()
+}
+
 /// The file that the series of `path` is written to, if it is a shadow log.
 fn current_of(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;

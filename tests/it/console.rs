@@ -94,28 +94,48 @@ fn forward_takes_a_typed_name_and_a_press_and_enter_never_flips() {
 }
 
 #[test]
-fn a_dead_broker_is_said_and_everything_is_rolled_back_by_one_press() {
+fn a_dead_broker_is_said_and_the_fleet_is_rolled_back_by_one_press() {
     if !has_browser() {
         return;
     }
     let rabbit = Rabbit::start();
     let world = World::on(rabbit.url(), StandInOptions::default(), Turn::beside());
-    let bridge = world.setup("live").start().ready();
+    let other = world.setup("live").start().ready();
+    let bridge = world.setup("live").env("BRIDGE_FLEET__NODES", &other.admin).start().ready();
     let mut js = Js::start();
     js.sign_on("a", &bridge, "con_inc_a");
     let settings = settings(&bridge);
     let end = person("console.mjs", "incident", &settings, |what| match what {
         "kill the broker" => rabbit.kill(),
         "stop the server" => {
-            assert_eq!(bridge.flag()["stage"], "legacy");
+            assert_eq!([&bridge, &other].map(|one| one.flag()["stage"].clone()), ["legacy", "legacy"]);
             bridge.signal("-STOP");
         }
-        other => panic!("asked for {other}"),
+        unknown => panic!("asked for {unknown}"),
     });
     bridge.signal("-CONT");
     nothing_found(&end);
     println!("banner after {} ms, rollback answered after {} ms", end["banner_ms"], end["rollback_ms"]);
     let pace = u64::try_from(bridge.at_its_pace(s(5)).as_millis()).unwrap_or(u64::MAX);
     assert!(end["banner_ms"].as_u64() <= Some(pace), "{end}");
-    assert_eq!(end["rails"], json!(["legacy"]));
+    assert_eq!(end["rails"], json!(["legacy", "legacy"]), "the whole fleet");
+}
+
+#[test]
+fn a_record_is_found_by_its_id_when_only_the_log_has_it() {
+    let (world, bridge, js) = planted("log");
+    let get = |bridge: &Bridge, query: &str| {
+        let (status, page) = bridge.admin(reqwest::Method::GET, &format!("/admin/shadow/records?{query}"), None);
+        assert_eq!(status, 200, "{page}");
+        page["records"].as_array().cloned().unwrap_or_default()
+    };
+    let bad = get(&bridge, "bad=true").remove(0);
+    let id = bad["id"].as_str().expect("an id").to_owned();
+    drop(js);
+    let state = bridge.stop();
+    let again = world.setup("shadow").env("BRIDGE_SHADOW__SAMPLE", "1").state(state).start();
+    assert!(get(&again, "bad=true").is_empty(), "nothing of before is in memory");
+    assert_eq!(get(&again, &format!("id={id}")), [bad]);
+    assert!(get(&again, "id=00000000000000000000000000000000").is_empty());
+    assert!(get(&again, &format!("id={id}&class=leak")).is_empty());
 }
