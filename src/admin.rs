@@ -82,6 +82,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/shadow/records", get(shadow::records))
         .route("/admin/shadow/stream", get(shadow::stream))
         .route("/admin/shadow/reset", post(shadow::reset))
+        .route("/admin/shadow/reveal", post(shadow::reveal))
         .route("/admin/drill", post(shadow::drill))
         .route("/admin/status", get(status::get))
         .route("/admin/sessions", get(sessions))

@@ -30,7 +30,7 @@ use crate::flag::{Actor, Configured, Control, ControlSettings, Preflight, Store,
 use crate::fleet::{FleetRelay, Identity, Inbox};
 use crate::http::{self, Api};
 use crate::notice::Notifier;
-use crate::shadow::{Desk, DeskSettings, Recorder, RecorderLimits};
+use crate::shadow::{Desk, DeskSettings, Note, Recorder, RecorderLimits};
 use crate::sockets::{Server, ServerSettings};
 
 pub use signals::Signals;
@@ -297,6 +297,9 @@ impl App {
                 () = watcher.changed() => reading.ask(&self.sources),
                 _ = retry.tick() => {
                     self.control.retry_disk().await;
+                    for Note { action, actor, reason } in self.desk.take_notes() {
+                        self.control.audit(action, (Actor::own(&actor), &reason), || ()).await;
+                    }
                 }
             }
         }

@@ -375,8 +375,11 @@ pub struct Shadow {
     pub dir: Option<PathBuf>,
     /// Share of good and neutral records that is written, 0–1.
     pub sample: f64,
-    /// Write content instead of its length and hash.
+    /// Write content instead of its length and hash, and both copies of bad units, for `reveal_for` from the start.
     pub reveal_content: bool,
+    /// How long content is revealed at most, however that was asked for.
+    #[serde(with = "humantime_serde")]
+    pub reveal_for: Duration,
     /// Memory of the comparator, in bytes.
     pub max_memory: ByteSize,
     /// Size at which the log rotates, in bytes.

@@ -17,7 +17,9 @@ use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
 use super::token::Caller;
 use super::{Admin, failure};
-use crate::shadow::{BUCKETS, DrillError, Filter, Order, SummaryView, TimelineView, Unfit, drill as run_drill};
+use crate::shadow::{
+    BUCKETS, DrillError, Filter, Order, Reveal, SummaryView, TimelineView, Unfit, drill as run_drill,
+};
 
 /// Records on a page, where nothing else is asked for, and at most.
 const PAGE: usize = 100;
@@ -135,21 +137,12 @@ pub(super) async fn reset(
     Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Response {
-    let invalid = |field: &str, message: &str| {
-        failure(422, json!({"error": "invalid", "message": format!("{field}: {message}"), "field": field}))
-    };
-    let Reset { actor, reason } = match serde_json::from_slice(&body) {
+    let Reset { actor, reason } = match read(&body) {
         Ok(reset) => reset,
-        Err(error) => {
-            let text = error.to_string();
-            let field = text.split('`').nth(1).unwrap_or("body").to_owned();
-            return invalid(&field, &text);
-        }
+        Err((field, message)) => return invalid(&field, &message),
     };
-    for (field, text) in [("actor", &actor), ("reason", &reason)] {
-        if text.trim().is_empty() || text.chars().count() > 1_000 {
-            return invalid(field, "must be 1 to 1,000 characters");
-        }
+    if let Some(field) = unnamed(&actor, &reason) {
+        return invalid(field, "must be 1 to 1,000 characters");
     }
     let persisted = admin
         .control
@@ -157,6 +150,66 @@ pub(super) async fn reset(
         .await;
     let verdict = admin.desk.summary().verdict;
     Json(json!({"verdict": verdict, "actor": actor, "reason": reason, "persisted": persisted})).into_response()
+}
+
+/// Who wants to see what people wrote, why, and for how long.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RevealAsked {
+    actor: String,
+    reason: String,
+    #[serde(rename = "for")]
+    time: Option<String>,
+}
+
+pub(super) async fn reveal(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Response {
+    let RevealAsked { actor, reason, time } = match read(&body) {
+        Ok(asked) => asked,
+        Err((field, message)) => return invalid(&field, &message),
+    };
+    if let Some(field) = unnamed(&actor, &reason) {
+        return invalid(field, "must be 1 to 1,000 characters");
+    }
+    let most = admin.desk.reveal_most();
+    let time = match time.as_deref().map_or(Ok(most), humantime::parse_duration) {
+        Ok(time) if time <= most => time,
+        Ok(_) => {
+            let most = humantime::format_duration(most);
+            return invalid("for", &format!("must be at most shadow.reveal_for ({most})"));
+        }
+        Err(_) => return invalid("for", "must be a duration such as 30m; 0s ends it"),
+    };
+    let by = caller.by(actor, String::new());
+    let reveal = (!time.is_zero()).then(|| Reveal::new(by.actor().name, &reason, admin.hub.now(), time));
+    let view = reveal.as_ref().map(Reveal::view);
+    let (action, why) = match &reveal {
+        Some(_) => ("shadow_reveal", format!("{reason} (for {})", humantime::format_duration(time))),
+        None => ("shadow_reveal_ended", reason),
+    };
+    let persisted = admin.control.audit(action, (by.actor(), &why), || admin.desk.reveal(reveal)).await;
+    Json(json!({"reveal": view, "persisted": persisted})).into_response()
+}
+
+fn invalid(field: &str, message: &str) -> Response {
+    failure(422, json!({"error": "invalid", "message": format!("{field}: {message}"), "field": field}))
+}
+
+/// `Err`: the member that is wrong, and how.
+fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, (String, String)> {
+    serde_json::from_slice(body).map_err(|error| {
+        let text = error.to_string();
+        (text.split('`').nth(1).unwrap_or("body").to_owned(), text)
+    })
+}
+
+/// The member that does not say who or why.
+fn unnamed(actor: &str, reason: &str) -> Option<&'static str> {
+    let says = |text: &str| !text.trim().is_empty() && text.chars().count() <= 1_000;
+    [("actor", actor), ("reason", reason)].into_iter().find(|(_, text)| !says(text)).map(|(field, _)| field)
 }
 
 pub(super) async fn drill(State(admin): State<Arc<Admin>>) -> Response {

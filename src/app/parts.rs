@@ -105,7 +105,7 @@ pub(super) fn broker(settings: &Settings, embedded: bool, hub: &Arc<Hub>, clock:
 
 /// Keys that changed and take effect only at a start. The flag and the comparison's rules are taken as they come.
 pub(super) fn restart_keys(old: &Settings, new: &Settings) -> Vec<String> {
-    const LIVE: [&str; 25] = [
+    const LIVE: [&str; 26] = [
         "auth.jwt_secret",
         "auth.jwt_secrets",
         "auth.public_keys",
@@ -125,6 +125,7 @@ pub(super) fn restart_keys(old: &Settings, new: &Settings) -> Vec<String> {
         "shadow.ignore",
         "shadow.sample",
         "shadow.reveal_content",
+        "shadow.reveal_for",
         "shadow.indeterminate_max",
         "shadow.target_rate",
         "shadow.confidence",

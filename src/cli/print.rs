@@ -34,6 +34,23 @@ pub(super) fn table(head: &[&str]) -> Table {
     table
 }
 
+/// Rows as CSV.
+pub(super) fn csv<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> Result<(), super::Failure> {
+    let failed = |error: &dyn std::error::Error| super::Failure::Code(1, error.to_string());
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.write_record(&row).map_err(|error| failed(&error))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| failed(&error))?;
+    let _the_reader_may_be_gone = std::io::stdout().write_all(&bytes);
+    Ok(())
+}
+
+/// Whether colours are seen: on a terminal, unless `NO_COLOR` is set.
+pub(super) fn is_coloured() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// The completions of `shell`.
 pub(super) fn completions(command: &mut clap::Command, shell: clap_complete::Shell) -> Result<(), super::Failure> {
     let mut script = Vec::new();

@@ -1,6 +1,9 @@
-//! `shadow report`, `shadow records`, `shadow tail`, `shadow diff`, `shadow wait`, `shadow reset`.
+//! `shadow report`, `shadow records`, `shadow tail`, `shadow diff`, `shadow wait`, `shadow reset`, `shadow reveal`.
 
+mod diff;
 mod report;
+mod reveal;
+mod show;
 mod source;
 mod tally;
 mod verdict;
@@ -35,7 +38,9 @@ pub(super) enum Shadow {
     #[command(after_help = EXIT_CODES)]
     Report {
         #[command(flatten)]
-        shown: Shown,
+        nodes: NodeArgs,
+        #[command(flatten)]
+        format: Format,
         /// Log files (`shadow-*.jsonl`) instead of running instances. They hold every bad and indeterminate record, and
         /// a share of the others.
         files: Vec<PathBuf>,
@@ -43,7 +48,9 @@ pub(super) enum Shadow {
     /// Single records, newest first.
     Records {
         #[command(flatten)]
-        shown: Shown,
+        nodes: NodeArgs,
+        #[command(flatten)]
+        format: Format,
         #[command(flatten)]
         filter: FilterArgs,
         /// At most so many.
@@ -73,15 +80,16 @@ pub(super) enum Shadow {
         #[arg(long)]
         reason: String,
     },
+    /// Shows what people wrote in records, and both copies of bad ones, for some time. It is audited.
+    Reveal(reveal::RevealArgs),
     /// What got better and what got worse between two reports (`shadow report --json`) or log files.
     Diff {
         /// Before.
         a: PathBuf,
         /// After.
         b: PathBuf,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: Format,
     },
 }
 
@@ -93,6 +101,17 @@ pub(super) struct Shown {
     /// As JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// How a table is written.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Format {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    /// As CSV, with a head.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
 }
 
 /// What to look for.
@@ -142,10 +161,12 @@ impl FilterArgs {
 pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
     let mut unread = Unread::default();
     match command {
-        Shadow::Report { shown, files } => {
-            let report = tally::report_of(&source(&shown, files).await?, &mut unread).await?;
-            if shown.json {
+        Shadow::Report { nodes, format, files } => {
+            let report = tally::report_of(&source(&nodes, files).await?, &mut unread).await?;
+            if format.json {
                 print::json(&report);
+            } else if format.csv {
+                print::csv(report.rows())?;
             } else {
                 report.print();
             }
@@ -156,26 +177,31 @@ pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
                 code => Err(Failure::Code(code, String::new())),
             }
         }
-        Shadow::Records { shown, filter, limit, files } => {
+        Shadow::Records { nodes, format, filter, limit, files } => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let records = records_of(&source(&shown, files).await?, &filter.filter(), limit, &mut unread).await?;
-            records.iter().for_each(|record| show(record, shown.json));
+            let records = records_of(&source(&nodes, files).await?, &filter.filter(), limit, &mut unread).await?;
+            if format.csv {
+                print::csv(std::iter::once(show::HEAD.map(str::to_owned)).chain(records.iter().map(show::row)))?;
+            } else {
+                records.iter().for_each(|record| show(record, format.json));
+            }
             unread.said()
         }
         Shadow::Tail { shown, filter } => tail(&shown, &filter.filter()).await,
         Shadow::Wait(args) => wait::run(args).await,
         Shadow::Reset { shown, actor, reason } => reset(&shown, &actor, &reason).await,
-        Shadow::Diff { a, b, json } => {
+        Shadow::Reveal(args) => reveal::run(args).await,
+        Shadow::Diff { a, b, format } => {
             let (before, after) = (tally::read(&a, &mut unread)?, tally::read(&b, &mut unread)?);
-            report::diff(&before, &after, json);
+            diff::diff(&before, &after, format)?;
             unread.said()
         }
     }
 }
 
-async fn source(shown: &Shown, files: Vec<PathBuf>) -> Result<Source, Failure> {
+async fn source(nodes: &NodeArgs, files: Vec<PathBuf>) -> Result<Source, Failure> {
     if files.is_empty() {
-        return Ok(Source::Nodes(shown.nodes.resolve().await?));
+        return Ok(Source::Nodes(nodes.resolve().await?));
     }
     // A pattern of the shell may name one file twice.
     let mut known = std::collections::HashSet::new();
@@ -183,27 +209,13 @@ async fn source(shown: &Shown, files: Vec<PathBuf>) -> Result<Source, Failure> {
     Ok(Source::Files(files.into_iter().filter(first).collect()))
 }
 
-/// One record: a line of JSON, or a line for people.
+/// One record: a line of JSON, or for people.
 fn show(record: &Value, json: bool) {
     if json {
         print::data(&record.to_string());
-        return;
+    } else {
+        print::data(&show::block(record, print::is_coloured()));
     }
-    let text = |key: &str| record[key].as_str().unwrap_or("–").to_owned();
-    let cause = record["cause"].as_str().map_or_else(String::new, |cause| format!("/{cause}"));
-    let skew = record["skew_ms"].as_i64().map_or_else(String::new, |skew| format!(" skew {skew} ms"));
-    let paths = record["diff"].as_array().into_iter().flatten().filter_map(|item| item["path"].as_str());
-    let paths: Vec<&str> = paths.collect();
-    let diff = if paths.is_empty() { String::new() } else { format!(" differs at {}", paths.join(", ")) };
-    let modifiers: Vec<&str> =
-        record["modifiers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let notes = if modifiers.is_empty() { String::new() } else { format!(" ({})", modifiers.join(", ")) };
-    let (at, class) = (text("at"), text("class"));
-    let (user, dialog, message) = (text("user"), text("dialog"), text("message"));
-    print::data(&format!(
-        "{at} {class}{cause}{notes} user {user} dialog {dialog} message {message}{skew}{diff} id {}",
-        text("id")
-    ));
 }
 
 async fn reset(shown: &Shown, actor: &str, reason: &str) -> Result<(), Failure> {

@@ -314,6 +314,7 @@ impl Check<'_> {
             ("auth.jwks_interval", settings.auth.jwks_interval, 600),
             ("http.keep_alive", settings.http.keep_alive, 3_600),
             ("shadow.window", settings.shadow.window, 300),
+            ("shadow.reveal_for", settings.shadow.reveal_for, DAY),
             ("shadow.stale_after", settings.shadow.stale_after, 90 * DAY),
             ("guard.period", settings.guard.period, DAY),
         ];

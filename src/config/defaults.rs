@@ -153,6 +153,7 @@ impl Default for Shadow {
             dir: None,
             sample: 0.01,
             reveal_content: false,
+            reveal_for: Duration::from_secs(3_600),
             max_memory: ByteSize::mib(64),
             rotate: ByteSize::mib(64),
             keep: 10,

@@ -138,6 +138,7 @@ fn is_duration(key: &str) -> bool {
         "flag.flip_timeout"
             | "flag.remember"
             | "rabbitmq.ready_timeout"
+            | "shadow.reveal_for"
             | "rabbitmq.linger"
             | "rabbitmq.heartbeat"
             | "chat3.timeout"

@@ -48,7 +48,7 @@ pub struct AuditEntry {
     pub forced: bool,
     /// Nobody asked for it at that moment: guard, or configuration.
     pub automatic: bool,
-    /// What it was, where it was no move: `shadow_reset`.
+    /// What it was, where it was no move: `shadow_reset`, `shadow_reveal`, `shadow_reveal_ended`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
     /// Why it did not happen; absent when it did.
@@ -68,6 +68,12 @@ impl AuditEntry {
         let percent = self.rollout.percent;
         let (event, what) = match (&self.action, &self.refused) {
             (Some(action), _) if action == "shadow_reset" => ("reset", "the evidence begins anew".into()),
+            (Some(action), _) if action == "shadow_reveal" => {
+                ("reveal", "what people wrote is shown in records".into())
+            }
+            (Some(action), _) if action == "shadow_reveal_ended" => {
+                ("reveal", "what people wrote is not shown in records any more".into())
+            }
             (Some(action), _) => ("action", action.replace('_', " ")),
             (None, Some(refused)) => ("refused", format!("{from} stays: {refused}")),
             (None, None) if to < from => ("rollback", format!("rolled back, {from} → {to}")),

@@ -20,6 +20,7 @@ use super::evidence::{Gathered, adopt};
 use super::fault::DrillReport;
 use super::filter::Filter;
 use super::log::{Lost, ShadowLog};
+use super::reveal::{Note, Reveal};
 use super::sampling::Sampling;
 use super::shelf::{Order, Page, Shelf};
 use super::timeline::{Timeline, TimelineView};
@@ -86,7 +87,9 @@ struct Inner {
     drill: Option<DrillReport>,
     drill_units: HashMap<String, Vec<String>>,
     seen_opened: u64,
-    reveal: bool,
+    reveal: Option<Reveal>,
+    /// What is to be audited.
+    notes: Vec<Note>,
     sampling: Sampling,
     indeterminate_max: f64,
     /// `shadow.*` as it was read last.
@@ -160,13 +163,14 @@ impl Desk {
             drill: None,
             drill_units: HashMap::new(),
             seen_opened: 0,
-            reveal: shadow.reveal_content,
+            reveal: None,
+            notes: Vec::new(),
             sampling: Sampling::new(shadow.sample),
             indeterminate_max: shadow.indeterminate_max,
             rules: shadow.clone(),
             held,
         };
-        Ok(Arc::new(Self {
+        let desk = Self {
             clock,
             since: clock.now(),
             archive: Archive::new(&settings.dir),
@@ -182,7 +186,41 @@ impl Desk {
             forgotten: counter!("bridge_shadow_forgotten_total"),
             verdicts: verdict::Value::ALL
                 .map(|value| (value, gauge!("bridge_verdict", "verdict" => value.name()))),
-        }))
+        };
+        if desk.settings.shadow.reveal_content {
+            desk.reveal_as_configured(&desk.settings.shadow);
+        }
+        Ok(Arc::new(desk))
+    }
+
+    /// Shows what people wrote, and both copies of bad units, until the reveal is over; `None` ends it at once.
+    pub fn reveal(&self, reveal: Option<Reveal>) {
+        match &reveal {
+            Some(Reveal { actor, reason, until, .. }) => {
+                tracing::warn!(actor, reason, until = iso(*until), "what people wrote is shown in records");
+            }
+            None => tracing::info!("what people wrote is not shown in records any more"),
+        }
+        let mut inner = self.inner.lock();
+        inner.comparator.keep_payloads(reveal.is_some());
+        inner.reveal = reveal;
+    }
+
+    fn reveal_as_configured(&self, shadow: &Shadow) {
+        let reveal =
+            Reveal::new("configuration", "shadow.reveal_content = true", self.clock.now(), shadow.reveal_for);
+        self.inner.lock().notes.push(reveal.note());
+        self.reveal(Some(reveal));
+    }
+
+    /// How long content may be revealed at once.
+    pub fn reveal_most(&self) -> Duration {
+        self.inner.lock().rules.reveal_for
+    }
+
+    /// What happened by itself since the last call, and is to be audited.
+    pub fn take_notes(&self) -> Vec<Note> {
+        std::mem::take(&mut self.inner.lock().notes)
     }
 
     /// Rules of the settings have changed. Another window takes effect at the next start.
@@ -190,10 +228,17 @@ impl Desk {
         let mut inner = self.inner.lock();
         inner.comparator.set_ignore(ignore(shadow));
         inner.evidence.renew(target(shadow), &fingerprint(shadow, self.settings.shadow.window));
-        inner.reveal = shadow.reveal_content;
         inner.sampling.set(shadow.sample);
         inner.indeterminate_max = shadow.indeterminate_max;
+        let begins = shadow.reveal_content && !inner.rules.reveal_content;
+        let ends = !shadow.reveal_content && inner.rules.reveal_content;
         inner.rules = shadow.clone();
+        drop(inner);
+        if begins {
+            self.reveal_as_configured(shadow);
+        } else if ends {
+            self.reveal(None);
+        }
     }
 
     /// Begins the evidence anew; records and counters stay.
@@ -220,6 +265,12 @@ impl Desk {
         let mut records = Vec::new();
         let (evidence, changed) = {
             let mut inner = self.inner.lock();
+            if inner.reveal.as_ref().is_some_and(|reveal| reveal.until <= now) {
+                inner.comparator.keep_payloads(false);
+                let over = inner.reveal.take().map(|reveal| reveal.over());
+                inner.notes.extend(over);
+                tracing::info!("what people wrote is not shown in records any more: its time is over");
+            }
             // What the gates release when a window closes is noted before the unit is judged.
             let closed = inner.comparator.expire(Millis(now.0.saturating_sub(GRACE)));
             records.extend(closed.iter().filter_map(|closed| self.record(&mut inner, closed, now)));
@@ -258,7 +309,7 @@ impl Desk {
 
     /// Notes a closed unit; what is to be written of it is returned.
     fn record(&self, inner: &mut Inner, closed: &Closed, now: Millis) -> Option<Record> {
-        let record = Arc::new(closed.record(&self.settings.instance, iso, inner.reveal));
+        let record = Arc::new(closed.record(&self.settings.instance, iso, inner.reveal.is_some()));
         let drill = closed.modifiers.contains(&bridge_core::compare::Modifier::Drill);
         if drill {
             let kind = closed.cause.map_or_else(
@@ -285,10 +336,10 @@ impl Desk {
     #[must_use]
     pub fn summary(&self) -> SummaryView {
         let now = self.clock.now();
-        let (summary, skew_ms, drill, (evidence, target), indeterminate_max) = {
+        let (summary, skew_ms, drill, (evidence, target), indeterminate_max, reveal) = {
             let inner = self.inner.lock();
             let (summary, evidence) = (inner.comparator.summary(), inner.evidence.copy());
-            (summary, inner.skew(), inner.drill.clone(), evidence, inner.indeterminate_max)
+            (summary, inner.skew(), inner.drill.clone(), evidence, inner.indeterminate_max, inner.reveal.clone())
         };
         let indeterminate = summary.classes.get(Class::Indeterminate.name()).copied().unwrap_or(0);
         SummaryView {
@@ -300,6 +351,7 @@ impl Desk {
             target,
             drill: drill.map_or(Value::Null, |report| json!({"last": report, "units": summary.drill})),
             log_lost: self.writer.lost(),
+            reveal: reveal.map(|reveal| reveal.view()),
             indeterminate_share: gauge_value(indeterminate) / gauge_value(summary.closed.max(1)),
             indeterminate_max,
             summary: numbers(summary),

@@ -241,6 +241,7 @@ mod tests {
             rules: Vec::new(),
             diff: Vec::new(),
             redacted: false,
+            payloads: Vec::new(),
             routing_key: None,
             key,
             creation: true,

@@ -91,6 +91,7 @@ mod tests {
             rules: vec![rule.into()],
             diff: Vec::new(),
             redacted: false,
+            payloads: Vec::new(),
             routing_key: None,
             key,
             creation: true,

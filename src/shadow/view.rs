@@ -7,6 +7,8 @@ use bridge_core::verdict::{Evidence, Target, Verdict};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::reveal::RevealView;
+
 /// `GET /admin/shadow/summary`.
 #[derive(Clone, Debug, Serialize)]
 pub struct SummaryView {
@@ -26,6 +28,8 @@ pub struct SummaryView {
     pub target: Target,
     /// Closed records that the disk did not take: they are counted, and in no file.
     pub log_lost: u64,
+    /// Who shows what people wrote, why, and until when; `null` while it is redacted.
+    pub reveal: Option<RevealView>,
     /// The latest drill.
     pub drill: Value,
     /// Share of closed units that are indeterminate.

@@ -21,6 +21,7 @@ mod notices;
 mod outage;
 mod planted;
 mod qa;
+mod records;
 mod relays;
 mod routes;
 mod samples;

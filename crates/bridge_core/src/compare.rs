@@ -18,7 +18,7 @@ mod unit;
 pub use class::{Cause, Class, Modifier};
 pub use comparator::{Comparator, Limits};
 pub use event::{Event, Fact, Payload, Seen};
-pub use record::{Closed, Record, SideRecord};
+pub use record::{Closed, Payloads, Record, SideRecord};
 pub use summary::Summary;
 
 pub use crate::message::IgnoreRule;

@@ -92,7 +92,14 @@ fn a_unit_that_is_not_opened_for_want_of_memory_spoils_its_twin_and_no_other() {
 
 #[test]
 fn what_a_difference_holds_is_counted_and_can_be_let_go() {
-    let mut comparator = comparator(4 << 20);
+    for keeps in [false, true] {
+        let mut comparator = comparator(4 << 20);
+        comparator.keep_payloads(keeps);
+        differ(&mut comparator);
+    }
+}
+
+fn differ(comparator: &mut Comparator) {
     let mut most = 0;
     for n in 0..100 {
         comparator.observe(see(of_content(n, &format!("{}a", "x".repeat(300 << 10))).1));
@@ -125,4 +132,35 @@ fn an_event_that_was_shed_on_its_way_still_spoils_all_that_was_open() {
     }
     let closed = comparator.expire(Millis(10_000));
     assert_eq!((closed[0].class, closed[0].cause), (Class::Indeterminate, Some(Cause::Shed)));
+}
+
+#[test]
+fn payloads_are_kept_of_bad_units_only_and_only_where_that_is_asked_for() {
+    for keeps in [false, true] {
+        let mut comparator = comparator(1 << 20);
+        comparator.keep_payloads(keeps);
+        let leak = Seen { user: user("other"), ..rabbitmq(10, 5) };
+        let altered = of_content(2, "altered").1;
+        for event in
+            [see(legacy(10, 1)), see(rabbitmq(11, 1)), see(altered), see(rabbitmq(11, 2)), see(legacy(10, 3))]
+        {
+            comparator.observe(event);
+        }
+        comparator.observe(Event::Leak(Box::new(leak)));
+        let closed = comparator.expire(Millis(10_000));
+        let shown = |message: &str| {
+            let closed = closed.iter().find(|closed| closed.message.as_deref() == Some(message)).unwrap();
+            let record = closed.record("a", |_| String::new(), keeps);
+            let payloads = record.payloads.unwrap_or_default();
+            (closed.class, payloads.legacy.is_some(), payloads.rabbitmq.is_some())
+        };
+        assert_eq!(shown("msg_1"), (Class::Match, false, false));
+        assert_eq!(shown("msg_2"), (Class::PayloadMismatch, keeps, keeps));
+        assert_eq!(shown("msg_3"), (Class::MissingInRabbitmq, keeps, false));
+        assert_eq!(shown("msg_5"), (Class::Leak, false, keeps));
+        let mismatch = closed.iter().find(|closed| closed.class == Class::PayloadMismatch).unwrap();
+        assert_eq!(mismatch.record("a", |_| String::new(), false).payloads, None, "not revealed, not shown");
+        comparator.expire(Millis(200_000));
+        assert_eq!(comparator.bytes(), 0);
+    }
 }

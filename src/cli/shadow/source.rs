@@ -58,18 +58,20 @@ pub(super) async fn records_of(
         }
         Source::Nodes(nodes) => {
             for node in nodes {
-                records.extend(records_of_node(node, filter, limit).await?);
+                let newest_first = records_of_node(node, filter, limit).await?;
+                records.extend(newest_first.into_iter().rev());
             }
         }
     }
     newest(&mut records, limit);
+    records.reverse();
     Ok(records)
 }
 
-/// Puts the newest first, and lets go what is beyond `limit`.
+/// Puts the newest last, those of one moment as they came, and lets go what is beyond `limit`.
 fn newest(records: &mut Vec<Value>, limit: usize) {
-    records.sort_by(|a, b| b["at"].as_str().cmp(&a["at"].as_str()));
-    records.truncate(limit);
+    records.sort_by(|a, b| a["at"].as_str().cmp(&b["at"].as_str()));
+    records.drain(..records.len().saturating_sub(limit));
 }
 
 async fn records_of_node(node: &Node, filter: &Filter, limit: usize) -> Result<Vec<Value>, Failure> {

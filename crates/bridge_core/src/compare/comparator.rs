@@ -36,6 +36,8 @@ pub struct Limits {
 pub struct Comparator {
     limits: Limits,
     ignore: Vec<IgnoreRule>,
+    /// Both copies are kept until the unit closes, to be shown where it is bad.
+    keeps: bool,
     units: HashMap<u64, Unit>,
     /// Units by recipient and each of the key's ids.
     by_id: HashMap<(UserId, u128), u64>,
@@ -66,6 +68,7 @@ impl Comparator {
         Self {
             limits,
             ignore: Vec::new(),
+            keeps: false,
             units: HashMap::new(),
             by_id: HashMap::new(),
             open: VecDeque::new(),
@@ -87,6 +90,11 @@ impl Comparator {
     /// Differences that somebody answers for, from now on.
     pub fn set_ignore(&mut self, rules: Vec<IgnoreRule>) {
         self.ignore = rules;
+    }
+
+    /// Whether bad units show their payloads, from now on.
+    pub const fn keep_payloads(&mut self, keeps: bool) {
+        self.keeps = keeps;
     }
 
     /// What was counted so far.
@@ -234,7 +242,10 @@ impl Comparator {
             *own = Some(Side::of(seen, sequence));
             let waited = unit.payload.take();
             Self::meet(unit, waited.as_ref(), seen, &mut self.order, &self.ignore);
-            unit.payload.iter().for_each(|payload| self.payloads.hold(payload));
+            if self.keeps && unit.payload.is_none() {
+                unit.kept.extend(waited.iter().chain([&seen.payload]).cloned());
+            }
+            unit.payload.iter().chain(&unit.kept).for_each(|payload| self.payloads.hold(payload));
             waited.iter().for_each(|payload| self.payloads.release(payload));
             if memory::is_large(unit) {
                 self.large.push_back(number);
@@ -287,6 +298,10 @@ impl Comparator {
             let before = unit.weight();
             unit.rabbitmq = Some(Side::of(seen, sequence));
             self.bytes += unit.weight() - before;
+            if self.keeps {
+                unit.kept.push(seen.payload.clone());
+                unit.kept.iter().for_each(|payload| self.payloads.hold(payload));
+            }
         }
     }
 
@@ -332,7 +347,10 @@ impl Comparator {
         if self.known.churned(&unit.user, near) {
             unit.modifiers.insert(Modifier::InChurn);
         }
-        let closed = describe(number, unit, &self.known, window, now);
+        let mut closed = describe(number, unit, &self.known, window, now);
+        if self.keeps && closed.class.is_bad() {
+            closed.payloads = unit.kept.iter().chain(&unit.payload).cloned().collect();
+        }
         unit.closed = Some((closed.class, closed.cause, closed.modifiers.clone()));
         let awaits = unit.awaits(closed.class);
         if unit.drill {
@@ -374,6 +392,9 @@ impl Comparator {
             return;
         }
         after.amends = Some(class);
+        if self.keeps && after.class.is_bad() {
+            after.payloads = unit.kept.iter().chain(&unit.payload).cloned().collect();
+        }
         unit.closed = Some((after.class, after.cause, after.modifiers.clone()));
         if !unit.drill {
             // One side alone needs no rules, and counted none.

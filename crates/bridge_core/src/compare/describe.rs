@@ -41,6 +41,7 @@ pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now
         rules: rules.collect(),
         diff: compared.map(|compared| compared.diff.clone()).unwrap_or_default(),
         redacted: unit.redacted,
+        payloads: Vec::new(),
         routing_key: unit.routing_key.clone(),
         // Whatever its recipients know of its names, they are one message.
         key: accepted.map_or_else(|| unit.key.first(), |accepted| accepted.first),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::class::{Cause, Class, Modifier};
+use super::event::Payload;
 use crate::message::{Difference, redact};
 use crate::{Millis, Stage};
 
@@ -59,6 +60,8 @@ pub struct Closed {
     pub diff: Vec<Difference>,
     /// It was redacted already, for want of memory.
     pub redacted: bool,
+    /// Its copies, where they are shown: of bad units, while content is revealed.
+    pub payloads: Vec<Payload>,
     /// AMQP routing key.
     pub routing_key: Option<Arc<str>>,
     /// The message's key, for sampling and for the verdict.
@@ -69,7 +72,7 @@ pub struct Closed {
 
 /// One line of the shadow log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "CONTRACT §9 names the fields")]
+#[expect(missing_docs, reason = "the page about the shadow log names the fields")]
 pub struct Record {
     pub v: u8,
     pub id: String,
@@ -93,6 +96,9 @@ pub struct Record {
     pub rules: Vec<String>,
     pub diff: Vec<Difference>,
     pub routing_key: Option<String>,
+    /// The copies of a bad unit while content is revealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payloads: Option<Payloads>,
     /// Only in a log that does not hold every unit: the share of good and neutral ones that it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<f64>,
@@ -101,9 +107,37 @@ pub struct Record {
     pub weight: Option<u64>,
 }
 
+/// Copies as they came; one is absent that did not come, or that is larger than [`SHOWN`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Payloads {
+    /// Chat3's createMessage `data`.
+    pub legacy: Option<Value>,
+    /// The update.
+    pub rabbitmq: Option<Value>,
+}
+
+/// The largest copy that a record shows, in bytes.
+const SHOWN: usize = 16 * 1_024;
+
+impl Payloads {
+    fn of(payloads: &[Payload]) -> Option<Self> {
+        let mut own = Self::default();
+        for payload in payloads {
+            let (place, body) = match payload {
+                Payload::Legacy(data) => (&mut own.legacy, data),
+                Payload::Update(update) => (&mut own.rabbitmq, &update.body),
+            };
+            *place = Some(body.get())
+                .filter(|body| body.len() <= SHOWN)
+                .and_then(|body| serde_json::from_str(body).ok());
+        }
+        (!payloads.is_empty()).then_some(own)
+    }
+}
+
 /// One side in a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "CONTRACT §9 names the fields")]
+#[expect(missing_docs, reason = "the page about the shadow log names the fields")]
 pub struct SideRecord {
     pub at: String,
     pub sockets: usize,
@@ -161,6 +195,7 @@ impl Closed {
             rules: self.rules.clone(),
             diff,
             routing_key: text(&self.routing_key),
+            payloads: Payloads::of(&self.payloads).filter(|_| reveal),
             sample: None,
             weight: None,
         }

@@ -50,6 +50,8 @@ pub(super) struct Unit {
     pub(super) rabbitmq: Option<Side>,
     /// The copy that waits for the other.
     pub(super) payload: Option<Payload>,
+    /// Copies that are kept to be shown.
+    pub(super) kept: Vec<Payload>,
     pub(super) compared: Option<Comparison>,
     /// Bytes of what differs.
     diff: usize,
@@ -89,6 +91,7 @@ impl Unit {
             legacy: None,
             rabbitmq: None,
             payload: None,
+            kept: Vec::new(),
             compared: None,
             diff: 0,
             redacted: false,

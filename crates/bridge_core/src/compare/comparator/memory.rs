@@ -46,7 +46,8 @@ impl Payloads {
 
 /// Whether its payload, or what it differs in, goes first when memory is short.
 pub(super) fn is_large(unit: &Unit) -> bool {
-    unit.payload.as_ref().is_some_and(|payload| payload.bytes() > LARGE) || (unit.shows() && unit.weight() > LARGE)
+    unit.payload.iter().chain(&unit.kept).any(|payload| payload.bytes() > LARGE)
+        || (unit.shows() && unit.weight() > LARGE)
 }
 
 impl Comparator {
@@ -80,6 +81,7 @@ impl Comparator {
         if unit.shows() {
             unit.redact();
         }
+        std::mem::take(&mut unit.kept).iter().for_each(|payload| self.payloads.release(payload));
         let payload = unit.payload.take();
         if payload.is_some() || unit.lists() > HEAVY {
             unit.strip();
@@ -93,7 +95,7 @@ impl Comparator {
     pub(super) fn forget(&mut self, number: u64) {
         if let Some(unit) = self.units.remove(&number) {
             self.bytes = self.bytes.saturating_sub(unit.weight());
-            unit.payload.iter().for_each(|payload| self.payloads.release(payload));
+            unit.payload.iter().chain(&unit.kept).for_each(|payload| self.payloads.release(payload));
             if !unit.leak {
                 for id in unit.key.ids() {
                     let name = (unit.user.clone(), *id);
