@@ -131,7 +131,7 @@ mod tests {
         ] {
             assert_eq!(masked("notify.url", url), shown);
         }
-        assert_eq!(masked_value("notify.url", &json!(["https://h/x"])), json!("****"));
+        assert_eq!(masked_value("notify.url", &json!(["https://h/x"])), json!(["https://h/****"]));
         assert_eq!(masked_value("notify.url", &json!({"x": "https://h/x"})), json!("****"));
         assert_eq!(masked("state_dir", "a:b@c"), "a:b@c");
         assert_eq!(masked_value("auth.jwt_secret", &json!(12_345_678)), json!("****"));
