@@ -8,7 +8,7 @@ import { flip } from "./pages/flip.js";
 import { now } from "./pages/now.js";
 import { record } from "./pages/record.js";
 import { sessions } from "./pages/sessions.js";
-import { isFleet, nodes, rollBack, start, state, tell, watch } from "./state.js";
+import { disagree, isFleet, nodes, rollBack, start, state, tell, watch } from "./state.js";
 
 const PAGES = { now, flip, compare, audit, sessions };
 const TITLES = { now: "Now", flip: "Flip", compare: "Compare", audit: "Audit", sessions: "Sessions" };
@@ -63,7 +63,7 @@ function banners() {
       say("warn", h("strong", `${name}Guard: ${guard.state}`), ` ${guard.why ?? ""}`);
     }
   }
-  if (isFleet() && state.fleet.agreed === false) say("warn", h("strong", "The nodes do not agree"), " on stage or rollout.");
+  if (isFleet() && disagree()) say("warn", h("strong", "The nodes do not agree"), " on stage or rollout.");
   const { notice } = state;
   if (notice) say(notice.kind, notice.text, h("button.plain", { type: "button", id: "dismiss", title: "dismiss" }, "×"));
   fill($("#banners"), found);
@@ -87,7 +87,7 @@ async function rollback() {
   try {
     const answer = await rollBack();
     const silent = (answer.nodes ?? []).filter((node) => node.ok === false || node.reachable === false);
-    const kept = answer.persisted === false ? " It could not be stored: a restart would undo it." : "";
+    const kept = (answer.nodes ?? []).some((node) => node.answer?.persisted === false) ? " It could not be stored: a restart would undo it." : "";
     if (silent.length) tell("bad", `Rolled back, but not on ${silent.map((node) => node.node).join(", ")}.${kept}`);
     else tell("good", `Rolled back to legacy.${kept}`);
   } catch (error) {
@@ -99,6 +99,11 @@ async function rollback() {
 $("#rollback").addEventListener("click", byPress(rollback));
 $("#banners").addEventListener("click", (event) => {
   if (event.target.id === "dismiss") tell(null);
+});
+// The address's fragment is the page's name.
+$(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  $("#main").focus();
 });
 onRefused(() => { $("#sign-in").hidden = false; });
 $("#sign-in").addEventListener("submit", async (event) => {

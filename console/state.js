@@ -61,7 +61,7 @@ async function fleet() {
       }
       changed();
     }
-    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    await new Promise((resolve) => setTimeout(resolve, state.now ? 2_000 : 100));
   }
 }
 
@@ -72,6 +72,12 @@ export function nodes() {
 }
 
 export const isFleet = () => (state.fleet?.nodes?.length ?? 0) > 1;
+
+/** Whether those that answer have different stages or rollouts; one that is still moving is no disagreement. */
+export function disagree() {
+  const given = nodes().filter(({ reachable }) => reachable).map(({ stage, rollout }) => JSON.stringify([stage, rollout]));
+  return new Set(given).size > 1;
+}
 
 /** Said where a page is of one instance of several. */
 export const ofThisInstance = (what = "") => (isFleet() ? `Of this instance, ${state.now?.status.instance ?? ""}. ${what}` : "");
@@ -90,5 +96,6 @@ export const actor = {
 /** To legacy, on every node that answers. */
 export function rollBack(reason) {
   const body = { actor: actor.get() || "console", reason: reason || "rollback from the console" };
-  return api.call("POST", state.fleet ? "fleet/rollback" : "rollback", body);
+  // Whether there are others is the instance's to know: this one goes first, and alone where there is none.
+  return api.call("POST", "fleet/rollback", body);
 }

@@ -78,7 +78,8 @@ export function flip(main) {
     deny: words(field("deny").value), tenants: words(field("tenants").value),
   });
   const who = () => ({ actor: field("actor").value.trim(), reason: field("reason").value.trim() });
-  const put = (body) => call("PUT", isFleet() ? "fleet/flag" : "flag", body);
+  const hasOthers = () => state.now?.status.nodes?.length > 0;
+  const put = (body) => call("PUT", hasOthers() ? "fleet/flag" : "flag", body);
 
   const said = (error) => {
     const list = error instanceof ApiError ? error.answer.checks : null;

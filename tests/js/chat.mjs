@@ -75,6 +75,11 @@ async function stages() {
   const revealed = await consolePage.innerText(".sides");
   if (!revealed.includes("(altered)")) faults.push("the content is not revealed");
   const serious = await findings(page);
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.setViewportSize({ width: 360, height: 740 });
+  serious.push(...await findings(page));
+  if (await page.evaluate("document.documentElement.scrollWidth > innerWidth + 1")) serious.push("wider than a phone");
+  if (shots) await page.screenshot({ path: `${shots}/chat-${name}-phone.png` });
   await close();
   return {
     messages: sent.length, lost, doubled, planted, found: [...faults, ...serious],

@@ -49,6 +49,13 @@ const scenarios = {
         const [serious, isWide, inView] = [await findings(page),
           await page.evaluate("document.documentElement.scrollWidth > innerWidth + 1"), await page.isVisible("#rollback")];
         await shot(page, `${view}-${name}`);
+        if (name === "now") {
+          // By keyboard alone: the first stop leads past the header, and stays on the page.
+          await page.focus(".skip");
+          await page.keyboard.press("Enter");
+          if (await page.evaluate("document.activeElement.id") !== "main") found.push(`${view}: no way past the header`);
+          if (!page.url().endsWith("#/now")) found.push(`${view}: the way past the header leaves the page`);
+        }
         found.push(...serious.map((text) => `${view} ${name}: ${text}`));
         if (isWide) found.push(`${view} ${name}: wider than the window`);
         if (!inView) found.push(`${view} ${name}: no rollback in reach`);

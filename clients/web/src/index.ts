@@ -8,7 +8,7 @@ export { BridgeError, MembershipError, TimeoutError } from "./errors.js";
 export { eventOf, isCreation, typeOf } from "./read.js";
 export type * from "./types.js";
 
-/** Connects, and goes on connecting until it is closed. */
-export function connect(options: Options = {}): Client {
-  return new Client(options);
+/** Connects, and goes on connecting until it is closed. A token alone is for a bridge at the page's own origin. */
+export function connect(options: Options | string = {}): Client {
+  return new Client(typeof options === "string" ? { token: options } : options);
 }
