@@ -132,7 +132,11 @@ impl App {
         let limits = RecorderLimits { events: 65_536, bytes: memory / 4 };
         let recorder = Recorder::start(limits, clock, Arc::clone(&desk)).map_err(other)?;
         let chat3 = Chat3::new(&settings.chat3).map_err(other)?;
-        let membership = Arc::new(Membership::new(chat3.clone(), settings.membership.cache));
+        let membership = Arc::new(Membership::new(
+            chat3.clone(),
+            settings.membership.cache,
+            settings.membership.user_questions,
+        ));
         let mode = settings.membership_mode(loaded.environment);
         let members: Arc<dyn Members> =
             Arc::new(doorkeeper::Doorkeeper::new(Arc::clone(&membership), mode, settings.membership.cache));
@@ -170,6 +174,8 @@ impl App {
             post: settings.upstream.post,
             readiness: Arc::clone(&ready) as Arc<dyn http::Readiness>,
             in_flight: posts.clone(),
+            proxied: usize::try_from(settings.upstream.in_flight).unwrap_or(usize::MAX),
+            posts: http::PostRates::new(settings.http.user_posts),
             forwards: http::Forwards::new(settings.http.user_forwards, settings.http.max_body.as_u64()),
         });
         let listener = listen("http.listen", settings.http.listen).await?;
@@ -178,7 +184,12 @@ impl App {
         let server_settings = ServerSettings {
             socket: settings.socket.clone(),
             handshake: settings.auth.handshake,
-            keep_alive: settings.http.keep_alive,
+            limits: crate::listener::Limits {
+                keep_alive: settings.http.keep_alive,
+                head: settings.http.head_timeout,
+            },
+            connections: (settings.http.max_connections, settings.http.address_connections),
+            trusted_proxies: settings.trusted_proxies(),
         };
         let routes = options.routes.merge(http::router(api));
         let front = Arc::clone(&hub) as Arc<dyn crate::sockets::Front>;

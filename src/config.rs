@@ -241,6 +241,8 @@ pub struct Membership {
     /// How long members of a dialog are believed.
     #[serde(with = "humantime_serde")]
     pub cache: Duration,
+    /// Questions about members that one user may have open at Chat3.
+    pub user_questions: u32,
 }
 
 /// What is done about membership.
@@ -294,6 +296,17 @@ pub struct Http {
     /// How long a connection may idle between requests, on either listener.
     #[serde(with = "humantime_serde")]
     pub keep_alive: Duration,
+    /// Connections of clients at once.
+    pub max_connections: u32,
+    /// Those from one address; an address of IPv6 counts as its /64.
+    pub address_connections: u32,
+    /// Proxies whose `X-Forwarded-For`, else `Forwarded`, is believed: addresses or networks such as `10.0.0.0/8`.
+    pub trusted_proxies: Vec<String>,
+    /// Messages of one user in a second; ten times as many at once.
+    pub user_posts: u32,
+    /// How long the head of a request may take.
+    #[serde(with = "humantime_serde")]
+    pub head_timeout: Duration,
     /// How long SIGTERM waits for what is in flight.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
@@ -307,6 +320,17 @@ pub struct SocketSettings {
     pub buffer: ByteSize,
     /// Outbound bound of all sockets together, in bytes: the fullest socket is cut when it is reached.
     pub buffer_total: ByteSize,
+    /// Connected sockets of one user.
+    pub user_sockets: u32,
+    /// Rooms of one socket.
+    pub rooms: u32,
+    /// Events of one socket in a second; ten times as many at once.
+    pub events: u32,
+    /// Largest message of a client, in bytes.
+    pub max_frame: ByteSize,
+    /// How long a client may take to authenticate.
+    #[serde(with = "humantime_serde")]
+    pub handshake_timeout: Duration,
 }
 
 /// `client.*`
@@ -454,13 +478,15 @@ pub enum GuardMode {
 }
 
 /// `upstream.*`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upstream {
     /// Where other `/api/*` calls go; empty: nowhere.
     pub backend_url: String,
     /// Who gets createMessage.
     pub post: PostTo,
+    /// Calls that are passed on at once.
+    pub in_flight: u32,
 }
 
 /// Who gets createMessage.

@@ -19,6 +19,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use bridge_core::UserId;
 use http::{HeaderMap, Method, StatusCode};
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
@@ -27,6 +28,7 @@ use crate::auth::Authenticator;
 use crate::chat3::{Chat3, Membership};
 use crate::config::{MembershipMode, OriginPattern, PostTo};
 use crate::delivery::Hub;
+use crate::rate::Rates;
 
 /// What the handlers need.
 pub struct Api {
@@ -54,13 +56,36 @@ pub struct Api {
     pub readiness: Arc<dyn Readiness>,
     /// Requests that are not answered yet.
     pub in_flight: TaskTracker,
+    /// Calls that are passed on to the backend at once.
+    pub proxied: usize,
+    /// How often one user may post.
+    pub posts: PostRates,
     /// Room for messages on their way.
     pub forwards: Arc<Forwards>,
 }
 
+/// How often each user may post.
+pub struct PostRates(Rates<UserId>);
+
+impl PostRates {
+    /// `a_second`, and ten times as many at once.
+    #[must_use]
+    pub fn new(a_second: u32) -> Self {
+        Self(Rates::new(a_second))
+    }
+
+    fn take(&self, user: &UserId) -> Result<(), Failure> {
+        if self.0.take(user) {
+            return Ok(());
+        }
+        metrics::counter!("bridge_limit_refusals_total", "limit" => "user_posts").increment(1);
+        Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too many messages"))
+    }
+}
+
 /// The routes.
 pub fn router(api: Arc<Api>) -> Router {
-    let proxy = proxy::Proxy::new(&api.backend);
+    let proxy = proxy::Proxy::new(&api.backend, api.proxied);
     Router::new()
         .route("/health", get(health::alive))
         .route("/healthz", get(health::alive))

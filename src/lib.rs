@@ -1,7 +1,7 @@
 //! `updates-bridge`: a chat gateway that moves real-time delivery from room broadcast to RabbitMQ per-user queues.
 //!
 //! Arrows go one way: cli → app → http, admin, demo → fleet → delivery, flag, shadow → broker, sockets, chat3, auth →
-//! config, metrics, notice, ration → `bridge_core`.
+//! config, metrics, notice, rate, ration → `bridge_core`.
 
 pub mod admin;
 pub mod app;
@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod http;
 pub mod listener;
 pub mod notice;
+mod rate;
 pub mod ration;
 pub mod shadow;
 pub mod sockets;

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-/// [`Limits::head`] of both listeners.
+/// [`Limits::head`] where nobody sets it.
 const HEAD: Duration = Duration::from_secs(15);
 /// Most bytes of a connection that wait to be read by a handler; a head has to fit (Node allows as much).
 const READ_BUFFER: usize = 16 * 1024;
@@ -79,7 +79,10 @@ where
         () = stop.as_mut() => {}
         over = phase.over(limits) => match over {
             Over::Idle => {}
-            Over::Slow => return Ok(()),
+            Over::Slow => {
+                metrics::counter!("bridge_limit_refusals_total", "limit" => "head").increment(1);
+                return Ok(());
+            }
         },
     }
     connection.as_mut().graceful_shutdown();

@@ -1,5 +1,6 @@
 //! Sockets of clients: Socket.IO and plain WebSocket behind one kind of link.
 
+mod admission;
 mod connection;
 mod engine;
 mod flusher;
@@ -14,7 +15,7 @@ mod socketio;
 mod websocket;
 mod wire;
 
-pub use front::{Front, Refused, Resume, SignOn, Signed};
+pub use front::{Front, Refused, Resume, SignOn, Signed, TOO_MANY_SOCKETS};
 pub use server::{Server, ServerSettings};
 
 use std::sync::Arc;

@@ -67,9 +67,9 @@ async fn judge(membership: &Membership, dialog: &DialogId, user: &UserId, enforc
 
 #[async_trait::async_trait]
 impl Members for Doorkeeper {
-    fn expect(&self, dialog: &DialogId) {
+    fn expect(&self, dialog: &DialogId, user: &UserId) {
         if self.mode == MembershipMode::Enforce {
-            self.membership.expect(dialog);
+            self.membership.expect(dialog, Some(user));
         }
     }
 
@@ -91,7 +91,7 @@ impl Members for Doorkeeper {
     }
 
     fn expect_list(&self, dialog: &DialogId) {
-        self.membership.expect(dialog);
+        self.membership.expect(dialog, None);
     }
 
     async fn list(&self, dialog: &DialogId) -> Option<Arc<HashSet<String>>> {

@@ -70,6 +70,8 @@ pub(super) fn hub_settings(settings: &Settings) -> HubSettings {
         linger: settings.linger(),
         replay_bytes: usize::try_from(settings.socket.buffer.as_u64()).unwrap_or(usize::MAX),
         replay_total: usize::try_from(settings.socket.buffer_total.as_u64()).unwrap_or(usize::MAX),
+        user_sockets: usize::try_from(settings.socket.user_sockets).unwrap_or(usize::MAX),
+        rooms: usize::try_from(settings.socket.rooms).unwrap_or(usize::MAX),
         ready_timeout: settings.rabbitmq.ready_timeout,
         undeclared: settings.client.undeclared,
         binding_keys: settings.rabbitmq.binding_keys.clone(),

@@ -64,10 +64,11 @@ struct Asker {
 }
 
 impl Membership {
-    /// Believes an answer for `cache`.
+    /// Believes an answer for `cache`; one user may have `user_questions` open.
     #[must_use]
-    pub fn new(chat3: Chat3, cache: Duration) -> Self {
-        let (known, open) = (Mutex::default(), Mutex::default());
+    pub fn new(chat3: Chat3, cache: Duration, user_questions: u32) -> Self {
+        let of_user = usize::try_from(user_questions).unwrap_or(usize::MAX);
+        let (known, open) = (Mutex::default(), Mutex::new(Open::new(of_user)));
         let asker = Asker { chat3, endpoints: Endpoints::default(), cache, known, open };
         Self { cache, asker: Arc::new(asker), refusals: Refusals::default() }
     }
@@ -86,10 +87,10 @@ impl Membership {
         Some(judge(&members, user) == MemberAnswer::Member)
     }
 
-    /// Somebody will ask about `dialog` in a moment: the question begins, unless many are open.
-    pub fn expect(&self, dialog: &DialogId) {
+    /// Somebody will ask about `dialog` in a moment: the question begins, unless many are open. It is one of `asker`'s.
+    pub fn expect(&self, dialog: &DialogId, asker: Option<&UserId>) {
         if self.asker.fresh(dialog, self.cache).is_none() && self.asker.open.lock().len() < open::MOST / 2 {
-            let _it_runs_in_its_own_task = self.question(dialog, None);
+            let _it_runs_in_its_own_task = self.question(dialog, asker);
         }
     }
 
@@ -144,7 +145,10 @@ impl Membership {
     async fn ask(&self, dialog: &DialogId, user: &UserId, asker: Option<&UserId>) -> MemberAnswer {
         let answer = match self.question(dialog, asker) {
             Some(question) => question.await,
-            None => Err("too many open questions".into()),
+            None => {
+                counter!("bridge_limit_refusals_total", "limit" => "member_questions").increment(1);
+                Err("too many open questions".into())
+            }
         };
         match answer {
             Ok(members) => judge(&members, user),

@@ -277,6 +277,7 @@ impl Check<'_> {
         }
         let sizes = [
             ("http.max_body", settings.http.max_body.as_u64(), 1),
+            ("socket.max_frame", settings.socket.max_frame.as_u64(), 1_024),
             ("socket.buffer", settings.socket.buffer.as_u64(), 1_024),
             ("socket.buffer_total", settings.socket.buffer_total.as_u64(), 1_024),
             ("shadow.max_memory", shadow.max_memory.as_u64(), 1 << 20),
@@ -285,8 +286,30 @@ impl Check<'_> {
         if settings.http.max_body > ByteSize::mib(64) {
             self.say("http.max_body", &settings.http.max_body.to_string(), "must be at most 64 MiB");
         }
-        if !(1..=4_096).contains(&settings.http.user_forwards) {
-            self.say("http.user_forwards", &settings.http.user_forwards.to_string(), "must be 1 to 4096");
+        let (http, socket) = (&settings.http, &settings.socket);
+        for (key, number, most) in [
+            ("http.user_forwards", http.user_forwards, 4_096),
+            ("http.max_connections", http.max_connections, 1_000_000),
+            ("http.address_connections", http.address_connections, 1_000_000),
+            ("http.user_posts", http.user_posts, 100_000),
+            ("socket.user_sockets", socket.user_sockets, 100_000),
+            ("socket.rooms", socket.rooms, 10_000),
+            ("socket.events", socket.events, 100_000),
+            ("membership.user_questions", settings.membership.user_questions, 1_000),
+            ("upstream.in_flight", settings.upstream.in_flight, 100_000),
+        ] {
+            if !(1..=most).contains(&number) {
+                self.say(key, &number.to_string(), &format!("must be 1 to {most}"));
+            }
+        }
+        if socket.max_frame > ByteSize::mib(16) {
+            self.say("socket.max_frame", &socket.max_frame.to_string(), "must be at most 16 MiB");
+        }
+        for proxy in &http.trusted_proxies {
+            if network(proxy).is_none() {
+                let must = "must each be an address or a network such as 10.0.0.0/8";
+                self.say("http.trusted_proxies", proxy, must);
+            }
         }
         for (key, size, least) in sizes {
             if size < least {
@@ -313,6 +336,8 @@ impl Check<'_> {
             ("auth.jwks_refresh", settings.auth.jwks_refresh, DAY),
             ("auth.jwks_interval", settings.auth.jwks_interval, 600),
             ("http.keep_alive", settings.http.keep_alive, 3_600),
+            ("http.head_timeout", settings.http.head_timeout, 600),
+            ("socket.handshake_timeout", settings.socket.handshake_timeout, 600),
             ("shadow.window", settings.shadow.window, 300),
             ("shadow.reveal_for", settings.shadow.reveal_for, DAY),
             ("shadow.stale_after", settings.shadow.stale_after, 90 * DAY),
@@ -393,6 +418,11 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// An address, or a network, as its settings have it.
+pub(super) fn network(text: &str) -> Option<ipnet::IpNet> {
+    text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(Into::into))
 }
 
 fn is_http(url: &str) -> bool {

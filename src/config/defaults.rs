@@ -105,7 +105,7 @@ impl Default for Auth {
 
 impl Default for Membership {
     fn default() -> Self {
-        Self { mode: None, cache: Duration::from_secs(30) }
+        Self { mode: None, cache: Duration::from_secs(30), user_questions: 250 }
     }
 }
 
@@ -118,6 +118,11 @@ impl Default for Http {
             ready_needs_broker: false,
             allowed_origins: None,
             keep_alive: Duration::from_secs(75),
+            max_connections: 50_000,
+            address_connections: 10_000,
+            trusted_proxies: Vec::new(),
+            user_posts: 300,
+            head_timeout: Duration::from_secs(15),
             drain_timeout: Duration::from_secs(20),
         }
     }
@@ -125,7 +130,21 @@ impl Default for Http {
 
 impl Default for SocketSettings {
     fn default() -> Self {
-        Self { buffer: ByteSize::mib(1), buffer_total: ByteSize::mib(512) }
+        Self {
+            buffer: ByteSize::mib(1),
+            buffer_total: ByteSize::mib(512),
+            user_sockets: 1_000,
+            rooms: 10_000,
+            events: 500,
+            max_frame: ByteSize::kib(256),
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self { backend_url: String::new(), post: super::PostTo::Chat3, in_flight: 1_024 }
     }
 }
 

@@ -21,6 +21,12 @@ impl Environment {
 }
 
 impl Settings {
+    /// `http.trusted_proxies` as networks.
+    #[must_use]
+    pub fn trusted_proxies(&self) -> Vec<ipnet::IpNet> {
+        self.http.trusted_proxies.iter().filter_map(|proxy| super::check::network(proxy)).collect()
+    }
+
     /// How long a user's queue outlives the last socket.
     #[must_use]
     pub fn linger(&self) -> Duration {

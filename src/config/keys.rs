@@ -148,6 +148,8 @@ fn is_duration(key: &str) -> bool {
             | "membership.cache"
             | "http.drain_timeout"
             | "http.keep_alive"
+            | "http.head_timeout"
+            | "socket.handshake_timeout"
             | "shadow.window"
             | "shadow.stale_after"
             | "guard.broker_down"
@@ -159,7 +161,12 @@ fn is_duration(key: &str) -> bool {
 pub(super) fn is_size(key: &str) -> bool {
     matches!(
         key,
-        "http.max_body" | "socket.buffer" | "socket.buffer_total" | "shadow.max_memory" | "shadow.rotate"
+        "http.max_body"
+            | "socket.max_frame"
+            | "socket.buffer"
+            | "socket.buffer_total"
+            | "shadow.max_memory"
+            | "shadow.rotate"
     )
 }
 

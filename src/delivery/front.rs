@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bridge_core::recipient::{Answer, Claim, Input, LinkId, Presence, Selection, SignOn as Declared};
 use bridge_core::{DialogId, SocketId, Stage};
+use metrics::counter;
 use tokio::time::{Instant, sleep_until};
 
 use super::hub::Hub;
@@ -12,7 +13,7 @@ use super::packets;
 use super::seat::Inner;
 use super::token;
 use crate::broker::QueueState;
-use crate::sockets::{Front, Link, Refused, Resume, SignOn, Signed};
+use crate::sockets::{Front, Link, Refused, Resume, SignOn, Signed, TOO_MANY_SOCKETS};
 
 /// How long sign-on waits in `shadow`, where nothing depends on the queue.
 const SHADOW_WAIT: Duration = Duration::from_secs(1);
@@ -24,6 +25,10 @@ impl Front for Hub {
         let user = sign_on.user.clone();
         let token = token::new(self.now());
         let signed = self.with_user(&user, |seat, inner| {
+            if inner.connections() >= self.settings.user_sockets {
+                counter!("bridge_limit_refusals_total", "limit" => "user_sockets").increment(1);
+                return Err(Refused(TOO_MANY_SOCKETS.into()));
+            }
             let link = LinkId(self.number());
             inner.connect(link, Arc::clone(&sign_on.link));
             let claim = sign_on.resume.as_ref().map(|resume| self.claim(inner, &sign_on, resume));
@@ -95,16 +100,19 @@ impl Front for Hub {
         self.settle(&seat, inner);
     }
 
-    fn expect(&self, dialog: &DialogId) {
-        self.members.expect(dialog);
+    fn expect(&self, signed: &Signed, dialog: &DialogId) {
+        self.members.expect(dialog, &signed.user);
     }
 
     async fn join(&self, signed: &Signed, dialog: &DialogId) -> Result<(), Refused> {
+        if self.has_all_rooms(signed, dialog) {
+            return Err(too_many_rooms());
+        }
         self.members.may_join(dialog, &signed.user).await?;
         let input = Input::Joined { socket: signed.socket, dialog: dialog.clone() };
         match self.tell(&signed.user, input) {
             Answer::Gone => Err(gone()),
-            Answer::TooManyRooms => Err(Refused("too many rooms".into())),
+            Answer::TooManyRooms => Err(too_many_rooms()),
             _ => Ok(()),
         }
     }
@@ -169,6 +177,14 @@ impl Front for Hub {
 }
 
 impl Hub {
+    /// Whether a socket is in as many rooms as one may be, and not in this one.
+    fn has_all_rooms(&self, signed: &Signed, dialog: &DialogId) -> bool {
+        let Some(seat) = self.registry.user(&signed.user) else { return false };
+        let inner = seat.inner.lock();
+        let own = inner.recipient.socket(signed.socket);
+        own.is_some_and(|own| own.rooms().len() >= self.settings.rooms && !own.is_in(dialog))
+    }
+
     /// What a token stands for. The connection of the socket that it names, if it has one, takes nothing any more.
     fn claim<'a>(&self, inner: &Inner, sign_on: &SignOn, resume: &'a Resume) -> Claim<'a> {
         // When it got its token it had everything; a token that says nothing is not from here.
@@ -206,6 +222,11 @@ fn selected(answer: Answer) -> Result<Vec<String>, Refused> {
         Answer::InvalidType => Err(Refused("invalid type".into())),
         _ => Err(gone()),
     }
+}
+
+fn too_many_rooms() -> Refused {
+    counter!("bridge_limit_refusals_total", "limit" => "rooms").increment(1);
+    Refused("too many rooms".into())
 }
 
 fn gone() -> Refused {

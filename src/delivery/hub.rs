@@ -36,8 +36,8 @@ use crate::sockets::{Cut, Packet, Refused};
 pub trait Members: Send + Sync + 'static {
     /// Whether the user may join; the refusal is what the client is told.
     async fn may_join(&self, dialog: &DialogId, user: &UserId) -> Result<(), Refused>;
-    /// Somebody will ask to join in a moment.
-    fn expect(&self, dialog: &DialogId);
+    /// The user will ask to join in a moment.
+    fn expect(&self, dialog: &DialogId, user: &UserId);
     /// What is known without asking.
     fn known(&self, dialog: &DialogId, user: &UserId) -> Option<bool>;
     /// Somebody will ask for the list of `dialog` in a moment.
@@ -65,6 +65,10 @@ pub struct HubSettings {
     pub replay_total: usize,
     /// How long sign-on waits for the queue in `live` and `complete`.
     pub ready_timeout: Duration,
+    /// Connected sockets of one user.
+    pub user_sockets: usize,
+    /// Rooms of one socket.
+    pub rooms: usize,
     /// Form for clients that do not declare one.
     pub undeclared: Form,
     /// Binding keys, to find the user in a routing key.

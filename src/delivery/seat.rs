@@ -105,6 +105,11 @@ impl Inner {
         self.queued
     }
 
+    /// How many connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.links.len()
+    }
+
     pub(super) fn connect(&mut self, id: LinkId, link: Arc<dyn Link>) {
         self.links.push((id, link));
     }

@@ -59,10 +59,17 @@ async fn accept(
     let (parts, body) = request.into_parts();
     let caller = caller(api, &parts.headers).await?;
     let route = route.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "dialog not found"))?;
+    if let Some(user) = &caller {
+        api.posts.take(user)?;
+    }
+    let is_named = caller.is_some();
     let place = api.forwards.place(caller.as_ref());
     let (body, place) = body::read(body, place, api.max_body).await?;
     let _in_flight = api.in_flight.token();
     let (sender, message) = message(api, caller, &body)?;
+    if !is_named {
+        api.posts.take(&sender)?;
+    }
     let place = place.belongs_to(&sender)?;
     let outgoing = match api.post {
         PostTo::Chat3 => Outgoing::Chat3(message),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
+use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, StatusCode, header};
+use tokio::sync::Semaphore;
 
 use super::Failure;
 
@@ -31,10 +33,14 @@ pub(super) struct Proxy(Option<Arc<Backend>>);
 struct Backend {
     http: reqwest::Client,
     url: url::Url,
+    /// Calls at once.
+    places: Arc<Semaphore>,
 }
 
 impl Proxy {
-    pub(super) fn new(url: &str) -> Self {
+    /// With at most `in_flight` calls at once.
+    pub(super) fn new(url: &str, in_flight: usize) -> Self {
+        let places = Arc::new(Semaphore::new(in_flight));
         let client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .read_timeout(SILENT)
@@ -42,7 +48,7 @@ impl Proxy {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never());
         let url = url::Url::parse(url).ok();
-        Self(url.zip(client.build().ok()).map(|(url, http)| Arc::new(Backend { http, url })))
+        Self(url.zip(client.build().ok()).map(|(url, http)| Arc::new(Backend { http, url, places })))
     }
 }
 
@@ -78,6 +84,11 @@ impl Proxy {
     /// Passes a request on.
     pub(super) async fn pass(&self, request: Request) -> Response {
         let Self(Some(backend)) = self else { return super::failure::no_route().into_response() };
+        let Ok(place) = Arc::clone(&backend.places).try_acquire_owned() else {
+            metrics::counter!("bridge_limit_refusals_total", "limit" => "proxied").increment(1);
+            return Failure::new(StatusCode::SERVICE_UNAVAILABLE, "too many calls wait for the backend")
+                .into_response();
+        };
         let (parts, body) = request.into_parts();
         let Some(url) = backend.locate(parts.uri.path(), parts.uri.query()) else {
             return super::failure::no_route().into_response();
@@ -95,7 +106,10 @@ impl Proxy {
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = answer.status();
                 *response.headers_mut() = end_to_end(answer.headers());
-                *response.body_mut() = Body::from_stream(answer.bytes_stream());
+                let until_its_end = answer.bytes_stream().inspect(move |_| {
+                    let _held = &place;
+                });
+                *response.body_mut() = Body::from_stream(until_its_end);
                 response
             }
             Err(error) => {
@@ -136,7 +150,7 @@ mod tests {
 
     #[test]
     fn nothing_leads_out_of_the_backends_api() {
-        let Proxy(backend) = Proxy::new("http://backend:8080/chat/");
+        let Proxy(backend) = Proxy::new("http://backend:8080/chat/", 1);
         let locate = |target: &str| {
             let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
             backend.as_ref().unwrap().locate(path, query).map(String::from)

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Cut, Front, Link, Packet, Refused, SignOn, Signed};
+use super::{Cut, Front, Link, Packet, Refused, SignOn, Signed, TOO_MANY_SOCKETS};
 use crate::auth::{AuthError, Authenticator, Identity};
 
 pub(crate) use payload::{Credentials, weight};
@@ -38,8 +38,6 @@ const LOOK: Duration = Duration::from_millis(50);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Between two looks at the clock on the wall.
 const CLOCK: Duration = Duration::from_secs(60);
-/// How long a client that has to may take to authenticate.
-const SIGN_ON: Duration = Duration::from_secs(10);
 
 /// Answers one event; called at most once.
 pub(crate) type Ack = Box<dyn FnOnce(Value) + Send>;
@@ -62,11 +60,19 @@ pub(crate) struct Room {
     pub(crate) refused: Counter,
     /// Acks that wait for Chat3; the end of the process waits for them.
     pub(crate) in_flight: TaskTracker,
+    /// How long a client that has to may take to authenticate.
+    handshake: Duration,
 }
 
 impl Room {
-    pub(crate) fn new(front: Arc<dyn Front>, auth: Arc<Authenticator>, in_flight: TaskTracker) -> Arc<Self> {
-        Arc::new(Self { front, auth, refused: counter!("bridge_client_events_refused_total"), in_flight })
+    pub(crate) fn new(
+        front: Arc<dyn Front>,
+        auth: Arc<Authenticator>,
+        in_flight: TaskTracker,
+        handshake: Duration,
+    ) -> Arc<Self> {
+        let refused = counter!("bridge_client_events_refused_total");
+        Arc::new(Self { front, auth, refused, in_flight, handshake })
     }
 }
 
@@ -78,6 +84,8 @@ pub(crate) struct Connection {
     expires: Option<SystemTime>,
     /// Until when it has to authenticate.
     sign_on_by: Option<Instant>,
+    /// There is no room for it, and it was told so.
+    is_one_too_many: bool,
     /// What the handshake declared, for an `authenticate` that does not.
     declared: Credentials,
     /// Places for answers that wait for the queue.
@@ -89,10 +97,20 @@ pub(crate) struct Connection {
 impl Connection {
     /// `must_sign_on`: it is ended when it has not authenticated in time.
     pub(crate) fn new(room: Arc<Room>, link: Arc<dyn Link>, must_sign_on: bool, declared: Credentials) -> Self {
-        let sign_on_by = must_sign_on.then(|| Instant::now() + SIGN_ON);
+        let sign_on_by = must_sign_on.then(|| Instant::now() + room.handshake);
         let answers = Arc::new(Semaphore::new(ANSWERS));
         let over = CancellationToken::new();
-        Self { room, link, signed: None, expires: None, sign_on_by, declared, answers, over }
+        Self {
+            room,
+            link,
+            signed: None,
+            expires: None,
+            sign_on_by,
+            is_one_too_many: false,
+            declared,
+            answers,
+            over,
+        }
     }
 
     /// Serves events in order until the sender is dropped, then signs off. The wait for a queue does not hold up what
@@ -125,7 +143,13 @@ impl Connection {
                 },
                 () = over => {
                     let error = if self.signed.is_some() { "token expired" } else { "Authentication token required" };
-                    self.emit("unauthorized", &failure(error));
+                    if self.signed.is_none() {
+                        let limit = if self.is_one_too_many { None } else { Some("handshake") };
+                        limit.into_iter().for_each(count);
+                    }
+                    if !self.is_one_too_many {
+                        self.emit("unauthorized", &failure(error));
+                    }
                     self.told().await;
                     self.link.cut(Cut::Unauthenticated);
                     break;
@@ -180,7 +204,9 @@ impl Connection {
         if incoming.event == "dialog:join"
             && let Ok(id) = dialog(&incoming.data)
         {
-            self.room.front.expect(&id);
+            if let Some(signed) = &self.signed {
+                self.room.front.expect(signed, &id);
+            }
         }
     }
 
@@ -336,7 +362,13 @@ impl Connection {
         };
         let signed = match signed {
             Ok(signed) => signed,
-            Err(Refused(error)) => return self.unauthorized(ack, &error),
+            Err(Refused(error)) => {
+                if self.signed.is_none() && error == TOO_MANY_SOCKETS {
+                    self.is_one_too_many = true;
+                    self.sign_on_by = Some(Instant::now());
+                }
+                return self.unauthorized(ack, &error);
+            }
         };
         self.expires = expires;
         self.sign_on_by = None;
@@ -371,6 +403,19 @@ async fn next(waiting: &mut VecDeque<Incoming>, events: &mut mpsc::Receiver<Inco
     match waiting.pop_front() {
         Some(event) => Some(event),
         None => events.recv().await,
+    }
+}
+
+fn count(limit: &'static str) {
+    counter!("bridge_limit_refusals_total", "limit" => limit).increment(1);
+}
+
+/// An event of a client that sends more of them in a second than it may (`socket.events`).
+pub(crate) fn too_often(link: &dyn Link, event: &str, ack: Option<Ack>) {
+    count("events");
+    counter!("bridge_client_events_refused_total").increment(1);
+    if !link.is_full() {
+        answer_error(link, event, ack, "too many events");
     }
 }
 

@@ -17,6 +17,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
+use super::admission::Places;
 use super::flusher::Flusher;
 use super::handshake;
 use super::lane::Lane;
@@ -122,9 +123,11 @@ impl Engine {
     fn websocket(self: Arc<Self>, mut request: Request<Body>) -> Response {
         let Some(accept) = handshake::accept(request.headers()) else { return refusal(3, "Bad request") };
         let upgraded = hyper::upgrade::on(&mut request);
+        let places = request.extensions().get::<Places>().cloned();
         tokio::spawn(async move {
             let Some((stream, ahead)) = handshake::stream(upgraded).await else { return };
             let wire = Wire::new(Arc::clone(&self.flusher));
+            wire.hold(places);
             let lane = wire.attach(stream, ahead, false);
             (self.library.serve)(lane, open_request(Transport::WebSocket, None, &wire, ()));
         });

@@ -44,6 +44,9 @@ pub struct Signed {
     pub recovered: bool,
 }
 
+/// What a user is told who has as many connected sockets as one may have (`socket.user_sockets`).
+pub const TOO_MANY_SOCKETS: &str = "too many sockets";
+
 /// A refusal that the client is told: `{ok:false,error}`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -64,7 +67,7 @@ pub trait Front: Send + Sync + 'static {
     /// The connection is gone. The socket lingers for a resume unless `for_good`.
     fn sign_off(&self, signed: &Signed, link: &Arc<dyn Link>, for_good: bool);
     /// The socket will ask to join: what takes its time may begin.
-    fn expect(&self, dialog: &DialogId);
+    fn expect(&self, signed: &Signed, dialog: &DialogId);
     /// Joins a dialog's room; checks membership.
     async fn join(&self, signed: &Signed, dialog: &DialogId) -> Result<(), Refused>;
     /// Leaves a room.

@@ -20,6 +20,7 @@ use tower_http::cors::CorsLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use super::Front;
+use super::admission::{Admission, From, admit};
 use super::connection::Room;
 use super::flusher::Flusher;
 use super::outbox::Bounds;
@@ -39,8 +40,12 @@ pub struct ServerSettings {
     pub socket: SocketSettings,
     /// Whether the handshake must carry a token.
     pub handshake: Handshake,
-    /// How long a connection may idle between requests.
-    pub keep_alive: Duration,
+    /// How long a connection may take.
+    pub limits: Limits,
+    /// Connections at once, in all and from one address.
+    pub connections: (u32, u32),
+    /// Proxies that are believed whom they speak for.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
 }
 
 /// The client side.
@@ -54,7 +59,8 @@ pub struct Server {
     /// Plain WebSockets end.
     cut: CancellationToken,
     connections: TaskTracker,
-    keep_alive: Duration,
+    limits: Limits,
+    admission: Arc<Admission>,
 }
 
 impl Server {
@@ -69,7 +75,7 @@ impl Server {
         in_flight: TaskTracker,
         settings: &ServerSettings,
     ) -> Self {
-        let room = Room::new(front, auth, in_flight);
+        let room = Room::new(front, auth, in_flight, settings.socket.handshake_timeout);
         let bounds = Bounds::new(settings.socket.buffer.as_u64(), settings.socket.buffer_total.as_u64());
         let flusher = Arc::<Flusher>::default();
         let cut = CancellationToken::new();
@@ -78,22 +84,27 @@ impl Server {
             bounds: Arc::clone(&bounds),
             flusher: Arc::clone(&flusher),
             drain: cut.clone(),
+            socket: settings.socket.clone(),
         };
-        let shared = socketio::Shared { room, bounds, handshake: settings.handshake };
+        let handshake = settings.handshake;
+        let shared = socketio::Shared { room, bounds, handshake, socket: settings.socket.clone() };
+        let (most, most_of_address) = settings.connections;
+        let admission = Admission::new(most, most_of_address, settings.trusted_proxies.clone());
         let (engine, io) = socketio::engine(shared, Arc::clone(&flusher));
         tokio::spawn(async move { flusher.run().await });
         let router = Router::new()
             .route("/ws", get(plain_websocket).with_state(plain))
             .merge(api)
-            .layer(middleware::from_fn_with_state(engine, engine::front));
+            .layer(middleware::from_fn_with_state(engine, engine::front))
+            .layer(middleware::from_fn_with_state(Arc::clone(&admission), admit));
         let bare = router.clone();
         let router = router
             .layer(cors)
             .layer(middleware::from_fn_with_state(bare, plain_options))
             .layer(RequestBodyTimeoutLayer::new(BODY));
         let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
-        let keep_alive = settings.keep_alive;
-        Self { listener: Mutex::new(Some(listener)), router, io, stop, cut, connections, keep_alive }
+        let limits = settings.limits;
+        Self { listener: Mutex::new(Some(listener)), router, io, stop, cut, connections, limits, admission }
     }
 
     /// Accepts until [`Self::stop_accepting`]; then the port is closed.
@@ -103,7 +114,10 @@ impl Server {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.serve(stream),
+                    Ok((stream, peer)) => match self.admission.connection(peer.ip()) {
+                        Ok(place) => self.serve(stream, From { peer: peer.ip(), place: Arc::new(place) }),
+                        Err(over) => self.admission.turn_away(stream, over),
+                    },
                     Err(error) => {
                         // Out of file descriptors: the next one may find a free one.
                         tracing::warn!(%error, "a connection could not be accepted");
@@ -114,14 +128,14 @@ impl Server {
         }
     }
 
-    fn serve(&self, stream: TcpStream) {
+    fn serve(&self, stream: TcpStream, from: From) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "Nagle's algorithm stays on");
         }
         let (io, receipts) = ReceiptIo::new(stream);
-        let router = self.router.clone().layer(axum::Extension(receipts));
+        let router = self.router.clone().layer(axum::Extension(receipts)).layer(axum::Extension(from));
         let stop = self.stop.clone();
-        let limits = Limits::new(self.keep_alive);
+        let limits = self.limits;
         self.connections.spawn(async move {
             if let Err(error) = crate::listener::serve(io, router, limits, stop.cancelled()).await {
                 tracing::debug!(%error, "a connection ended early");

@@ -16,17 +16,18 @@ use socketioxide::handler::ConnectHandler as _;
 use tokio::sync::{Semaphore, mpsc};
 use tower::Service as _;
 
-use super::connection::{Ack, Connection, Credentials, Incoming, Room, WAITING, WAITING_BYTES, too_many, weight};
+use super::connection::{
+    Ack, Connection, Credentials, Incoming, Room, WAITING, WAITING_BYTES, too_many, too_often, weight,
+};
 use super::engine::{Engine, Library};
 use super::flusher::Flusher;
 use super::outbox::{Bounds, Dialect, Out, Outbox};
 use super::wire::{self, Wire};
 use super::{Cut, Link, Packet};
 use crate::auth::{AuthError, Identity};
-use crate::config::Handshake;
+use crate::config::{Handshake, SocketSettings};
+use crate::rate::Rate;
 
-/// Largest message of a client, in bytes.
-const LARGEST_MESSAGE: usize = 256 * 1024;
 /// The library's own packets that may wait for one client.
 const LIBRARY_PACKETS: usize = 256;
 /// Bytes of events that wait for a client that does not take its answers.
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     pub(super) room: Arc<Room>,
     pub(super) bounds: Arc<Bounds>,
     pub(super) handshake: Handshake,
+    pub(super) socket: SocketSettings,
 }
 
 /// The reason a connection is refused, as `connect_error` shows it.
@@ -56,13 +58,15 @@ enum Refusal {
 
 /// What serves `/socket.io/`.
 pub(super) fn engine(shared: Shared, flusher: Arc<Flusher>) -> (Arc<Engine>, SocketIo) {
+    let largest = shared.socket.max_frame.as_u64();
+    let frame = usize::try_from(largest).unwrap_or(usize::MAX);
     let (service, io) = SocketIo::builder()
         .max_buffer_size(LIBRARY_PACKETS)
-        .max_payload(LARGEST_MESSAGE as u64)
-        .ws_max_message_size(LARGEST_MESSAGE)
-        .ws_max_frame_size(LARGEST_MESSAGE)
+        .max_payload(largest)
+        .ws_max_message_size(frame)
+        .ws_max_frame_size(frame)
         .ws_read_buffer_size(4_096)
-        .connect_timeout(Duration::from_secs(10))
+        .connect_timeout(shared.socket.handshake_timeout)
         .build_svc();
     let (asked, served) = (service.clone(), service);
     let ask = move |request: Request<Body>| {
@@ -88,7 +92,7 @@ pub(super) fn engine(shared: Shared, flusher: Arc<Flusher>) -> (Arc<Engine>, Soc
             let first = identify(&shared, auth.0.ok().as_ref()).await?;
             socket.extensions.insert(First(first));
             // Before the client is told that it is connected: its first events must find somebody who listens.
-            listen(&socket);
+            listen(&socket, shared.socket.events);
             Ok::<(), Refusal>(())
         }
     };
@@ -156,7 +160,8 @@ struct Ends {
     link: Option<Arc<SocketIoLink>>,
 }
 
-fn listen(socket: &SocketRef) {
+fn listen(socket: &SocketRef, events_a_second: u32) {
+    let rate = Arc::new(Rate::new(events_a_second));
     let (sender, events) = mpsc::channel(WAITING);
     let inbound = Inbound(Arc::new(Mutex::new(Ends { sender: Some(sender), events: Some(events), link: None })));
     socket.extensions.insert(inbound.clone());
@@ -166,6 +171,13 @@ fn listen(socket: &SocketRef) {
         let data = data.0.unwrap_or_default();
         let answering = inbound.clone();
         let ack = id.map(|id| Box::new(move |answer: Value| answering.acknowledge(id, &answer)) as Ack);
+        if !rate.take() {
+            let link = inbound.0.lock().link.clone();
+            if let Some(link) = link {
+                too_often(&*link, &event, ack);
+            }
+            return std::future::ready(());
+        }
         let least = WAITING_BYTES / WAITING;
         let bytes = u32::try_from((weight(&data) + event.len()).clamp(least, WAITING_BYTES)).unwrap_or(u32::MAX);
         let is_full = inbound.0.lock().link.as_ref().is_some_and(|link| link.is_full());

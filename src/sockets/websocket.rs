@@ -19,7 +19,8 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Ack, Connection, Credentials, Incoming, Room, WAITING_FEW};
+use super::admission::Places;
+use super::connection::{Ack, Connection, Credentials, Incoming, Room, WAITING_FEW, too_often};
 use super::flusher::Flusher;
 use super::handshake;
 use super::lane::Lane;
@@ -27,11 +28,12 @@ use super::outbox::{Bounds, Dialect, Out, Outbox};
 use super::wire::{self, Wire};
 use super::{Cut, Link, Packet};
 use crate::auth::{AuthError, Identity};
+use crate::config::SocketSettings;
+use crate::rate::Rate;
 
 const PING: Duration = Duration::from_secs(25);
 /// A client that answers no ping for this long is gone.
 const SILENT: Duration = Duration::from_secs(60);
-const LARGEST_MESSAGE: usize = 256 * 1024;
 /// Bad frames in a row that close a connection.
 const BAD_FRAMES: u32 = 10;
 /// How long a client that is sent away may take to take what it is told.
@@ -45,6 +47,8 @@ pub(super) struct Shared {
     pub(super) flusher: Arc<Flusher>,
     /// Ends all of them with 1012.
     pub(super) drain: CancellationToken,
+    /// Limits of sockets.
+    pub(super) socket: SocketSettings,
 }
 
 /// A frame of a client.
@@ -74,13 +78,16 @@ pub(super) async fn upgrade(shared: Shared, mut request: Request<Body>) -> Respo
         },
     };
     let upgraded = hyper::upgrade::on(&mut request);
+    let places = request.extensions().get::<Places>().cloned();
+    let largest = usize::try_from(shared.socket.max_frame.as_u64()).unwrap_or(usize::MAX);
     tokio::spawn(async move {
         let Some((stream, ahead)) = handshake::stream(upgraded).await else { return };
         let config = WebSocketConfig::default()
             .read_buffer_size(4_096)
-            .max_message_size(Some(LARGEST_MESSAGE))
-            .max_frame_size(Some(LARGEST_MESSAGE));
+            .max_message_size(Some(largest))
+            .max_frame_size(Some(largest));
         let wire = Wire::new(Arc::clone(&shared.flusher));
+        wire.hold(places);
         let lane = wire.attach(stream, ahead, false);
         let stream = WebSocketStream::from_raw_socket(lane, Role::Server, Some(config)).await;
         serve(shared, wire, stream, first).await;
@@ -178,7 +185,8 @@ async fn serve(shared: Shared, wire: Arc<Wire>, stream: Stream, first: Option<(I
     let serving = tokio::spawn(connection.run(first, events));
     let (sink, source) = stream.split();
     let heard = Arc::new(Mutex::new(Instant::now()));
-    let reading = read(source, &link, &sender, &heard);
+    let rate = Rate::new(shared.socket.events);
+    let reading = read(source, &link, &sender, &heard, &rate);
     let writing = write(sink, &link, &heard, &shared.drain);
     tokio::select! {
         () = reading => {}
@@ -194,6 +202,7 @@ async fn read(
     link: &Arc<WsLink>,
     sender: &mpsc::Sender<Incoming>,
     heard: &Mutex<Instant>,
+    rate: &Rate,
 ) {
     let mut bad = 0;
     while let Some(Ok(message)) = source.next().await {
@@ -218,6 +227,10 @@ async fn read(
         bad = 0;
         let answering = Arc::clone(link);
         let ack = id.map(|id| -> Ack { Box::new(move |answer| acknowledge(&answering, &id, &answer)) });
+        if !rate.take() {
+            too_often(&**link, &event, ack);
+            continue;
+        }
         // A client that sends faster than it is served is not read meanwhile.
         if sender.send(Incoming { event, data, ack, place: None, expected: false }).await.is_err() {
             std::future::pending::<()>().await;

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::Cut;
+use super::admission::Places;
 use super::engine::Registered;
 use super::flusher::Flusher;
 use super::frame::Header;
@@ -46,6 +47,8 @@ pub(crate) struct Wire {
     /// It waits for the flusher.
     dirty: AtomicBool,
     flusher: Arc<Flusher>,
+    /// The connection's places among those that there may be; given up with it.
+    places: Mutex<Option<Places>>,
     /// Its place among the sessions that poll; given up with it.
     pub(crate) registered: OnceLock<Registered>,
 }
@@ -115,6 +118,7 @@ impl Wire {
             cut: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             flusher,
+            places: Mutex::default(),
             registered: OnceLock::new(),
         })
     }
@@ -136,12 +140,18 @@ impl Wire {
         Lane::new(stream, Arc::clone(self), ahead)
     }
 
+    /// Keeps the places of the connection that it is on now.
+    pub(crate) fn hold(&self, places: Option<Places>) {
+        *self.places.lock() = places;
+    }
+
     /// The connection is over.
     pub(crate) fn detach(&self) {
         // What waits, if there is room for it: a client that is told to go is told why.
         let _over = self.pump();
         let mut state = self.state.lock();
         state.path = Path::Closed;
+        self.hold(None);
         if let Some(outbox) = &state.outbox {
             outbox.lock().close();
         }

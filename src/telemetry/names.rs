@@ -41,6 +41,8 @@ pub(super) const METRICS: &[Metric] = &[
     ("bridge_build_info", Gauge, &[("version", Any), ("build", Any)], "1; its labels name version and build"),
     ("bridge_users", Gauge, &[], "users with a socket, connected or lingering"),
     ("bridge_sockets", Gauge, &[], "sockets, connected or lingering"),
+    ("bridge_connections", Gauge, &[], "connections of clients that are open"),
+    ("bridge_limit_refusals_total", Counter, &[("limit", Of(&["connections", "address_connections", "user_sockets", "rooms", "events", "user_posts", "member_questions", "proxied", "head", "handshake"]))], "what was refused or ended because a limit was reached"),
     ("bridge_sockets_cut_total", Counter, &[("reason", Of(&["slow", "resumed", "unauthenticated"]))], "connections that the bridge ended: slow, resumed, unauthenticated"),
     ("bridge_client_events_refused_total", Counter, &[], "events of clients that were refused"),
     ("bridge_jwks_fetches_total", Counter, &[("outcome", Of(&["ok", "failed"]))], "questions to the issuer for its keys, by how they ended"),

@@ -16,6 +16,7 @@ mod flips;
 mod handed;
 mod incident;
 mod kit;
+mod limits;
 mod members;
 mod notices;
 mod outage;

@@ -8,11 +8,10 @@ use super::Question;
 
 /// Most questions that are open at once.
 pub(super) const MOST: usize = 1_000;
-/// Most of them that one user has begun.
-pub(super) const MOST_OF_USER: usize = MOST / 4;
 
-#[derive(Default)]
 pub(super) struct Open {
+    /// Most of them that one user has begun.
+    of_user: usize,
     /// With who began each; `None`: the gateway itself.
     questions: HashMap<DialogId, (Question, Option<UserId>)>,
     /// How many each user has begun.
@@ -20,6 +19,10 @@ pub(super) struct Open {
 }
 
 impl Open {
+    pub(super) fn new(of_user: usize) -> Self {
+        Self { of_user, questions: HashMap::new(), users: HashMap::new() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.questions.len()
     }
@@ -36,7 +39,7 @@ impl Open {
     /// Whether `asker` may begin one more.
     pub(super) fn has_room(&self, asker: Option<&UserId>) -> bool {
         let own = asker.and_then(|user| self.users.get(user)).copied().unwrap_or(0);
-        self.questions.len() < MOST && own < MOST_OF_USER
+        self.questions.len() < MOST && own < self.of_user
     }
 
     pub(super) fn insert(&mut self, dialog: DialogId, question: Question, asker: Option<&UserId>) {

@@ -18,7 +18,7 @@ async fn membership(routes: Router, cache: Duration) -> Arc<Membership> {
     let url = format!("http://{}/api", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
     let settings = config::Chat3 { url, api_key: "key".into(), ..config::Chat3::default() };
-    Arc::new(Membership::new(Chat3::new(&settings).unwrap(), cache))
+    Arc::new(Membership::new(Chat3::new(&settings).unwrap(), cache, 250))
 }
 
 fn dialog() -> DialogId {
@@ -178,13 +178,28 @@ async fn one_user_can_not_have_all_questions() {
         let (membership, other) = (Arc::clone(&membership), DialogId::new(&format!("dlg_{n}")).unwrap());
         waiting.spawn(async move { membership.check(&other, &user("greedy")).await });
     }
-    for _ in 0..open::MOST - open::MOST_OF_USER {
+    for _ in 0..open::MOST - 250 {
         let refused = waiting.join_next().await.unwrap().unwrap();
         assert_eq!(refused, MemberAnswer::Unknown("too many open questions".into()));
     }
-    assert_eq!(membership.asker.open.lock().len(), open::MOST_OF_USER);
+    assert_eq!(membership.asker.open.lock().len(), 250);
     assert!(membership.question(&dialog(), Some(&user("modest"))).is_some());
     assert!(membership.question(&DialogId::new("dlg_0").unwrap(), Some(&user("greedy"))).is_some(), "it is open");
+}
+
+#[tokio::test]
+async fn what_a_user_is_expected_to_ask_counts_for_it() {
+    let routes = Router::new().fallback(|| async {
+        std::future::pending::<()>().await;
+        StatusCode::OK
+    });
+    let membership = membership(routes, Duration::from_secs(30)).await;
+    for n in 0..open::MOST {
+        membership.expect(&DialogId::new(&format!("dlg_{n}")).unwrap(), Some(&user("greedy")));
+    }
+    assert_eq!(membership.asker.open.lock().len(), 250);
+    membership.expect(&DialogId::new("dlg_other").unwrap(), Some(&user("modest")));
+    assert_eq!(membership.asker.open.lock().len(), 251);
 }
 
 #[tokio::test]

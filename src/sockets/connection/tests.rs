@@ -45,7 +45,7 @@ impl Front for Pending {
         self.signed_off.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn expect(&self, _dialog: &DialogId) {}
+    fn expect(&self, _signed: &Signed, _dialog: &DialogId) {}
 
     async fn join(&self, _signed: &Signed, _dialog: &DialogId) -> Result<(), Refused> {
         Ok(())
@@ -125,7 +125,12 @@ async fn until(so: impl Fn() -> bool) {
 fn connect() -> (Arc<Pending>, Arc<Far>, mpsc::Sender<Incoming>, tokio::task::JoinHandle<()>) {
     let (front, link) = (Arc::<Pending>::default(), Arc::<Far>::default());
     let auth = Authenticator::new(&Auth { mode: AuthMode::Trusted, ..Auth::default() }, "tnt_default").unwrap();
-    let room = Room::new(Arc::clone(&front) as Arc<dyn Front>, Arc::new(auth), TaskTracker::new());
+    let room = Room::new(
+        Arc::clone(&front) as Arc<dyn Front>,
+        Arc::new(auth),
+        TaskTracker::new(),
+        Duration::from_secs(10),
+    );
     let (sender, events) = mpsc::channel(WAITING);
     let connection = Connection::new(room, Arc::clone(&link) as Arc<dyn Link>, false, Credentials::default());
     let serving = tokio::spawn(connection.run(None, events));

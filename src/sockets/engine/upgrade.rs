@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::super::admission::Places;
 use super::{Engine, Transport, open_request, refusal};
 use crate::sockets::frame::{Header, client_text, server_short};
 use crate::sockets::handshake;
@@ -31,6 +32,7 @@ impl Engine {
         let Some(probe) = wire.probe() else { return refusal(3, "Bad request") };
         let wire = Arc::clone(wire);
         let upgraded = hyper::upgrade::on(&mut request);
+        let places = request.extensions().get::<Places>().cloned();
         tokio::spawn(async move {
             let confirmed = async {
                 let (stream, read) = handshake::stream(upgraded).await?;
@@ -44,6 +46,7 @@ impl Engine {
             let mut ahead = client_text("2probe");
             ahead.extend_from_slice(&client_text("5"));
             ahead.extend_from_slice(&rest);
+            wire.hold(places);
             let lane = wire.attach(stream, ahead.into(), true);
             (self.library.serve)(lane, open_request(Transport::WebSocket, Some(&sid), &wire, ()));
         });
