@@ -29,6 +29,7 @@ use crate::delivery::{Hub, Members, Relay, Tap};
 use crate::flag::{Actor, Configured, Control, ControlSettings, Preflight, Store, StoreError};
 use crate::fleet::{FleetRelay, Identity, Inbox};
 use crate::http::{self, Api};
+use crate::memory::Budget;
 use crate::notice::Notifier;
 use crate::shadow::{Desk, DeskSettings, Note, Recorder, RecorderLimits};
 use crate::sockets::{Server, ServerSettings};
@@ -161,6 +162,7 @@ impl App {
         let ready = Arc::new(ready::Ready::new(&hub, &broker, &draining, settings));
         let auth = Authenticator::new(&settings.auth, &settings.chat3.tenant_id).map(Arc::new).map_err(other)?;
         let posts = TaskTracker::new();
+        let budget = Budget::new(settings.memory_limit(), settings.shadow.max_memory.as_u64());
         let api = Arc::new(Api {
             hub: Arc::clone(&hub),
             chat3: chat3.clone(),
@@ -176,7 +178,11 @@ impl App {
             in_flight: posts.clone(),
             proxied: usize::try_from(settings.upstream.in_flight).unwrap_or(usize::MAX),
             posts: http::PostRates::new(settings.http.user_posts),
-            forwards: http::Forwards::new(settings.http.user_forwards, settings.http.max_body.as_u64()),
+            forwards: http::Forwards::new(
+                settings.http.user_forwards,
+                settings.http.max_body.as_u64(),
+                Arc::clone(&budget),
+            ),
         });
         let listener = listen("http.listen", settings.http.listen).await?;
         let admin_listener = listen("admin.listen", settings.admin.listen).await?;
@@ -198,7 +204,7 @@ impl App {
             listener,
             routes,
             cors,
-            (front, Arc::clone(&auth)),
+            (front, Arc::clone(&auth), Arc::clone(&budget)),
             posts.clone(),
             &server_settings,
         ));
@@ -248,6 +254,7 @@ impl App {
         if let Some(postman) = postman {
             app.tasks.spawn(postman.run(app.stop.clone()));
         }
+        app.tasks.spawn(budget.watch(app.stop.clone()));
         app.spawn(admin_listener, admin_state, (ready, guard, notifier), chat3, metrics);
         Ok(app)
     }

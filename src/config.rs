@@ -54,6 +54,8 @@ pub struct Settings {
     pub http: Http,
     /// Sockets of clients.
     pub socket: SocketSettings,
+    /// The memory that clients can fill.
+    pub memory: Memory,
     /// What clients understand.
     pub client: Client,
     /// The admin side.
@@ -331,6 +333,14 @@ pub struct SocketSettings {
     /// How long a client may take to authenticate.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
+}
+
+/// `memory.*`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// What the process may take, in bytes; absent: three quarters of what its container or machine has.
+    pub limit: Option<ByteSize>,
 }
 
 /// `client.*`

@@ -1,7 +1,7 @@
 //! `updates-bridge`: a chat gateway that moves real-time delivery from room broadcast to RabbitMQ per-user queues.
 //!
 //! Arrows go one way: cli → app → http, admin, demo → fleet → delivery, flag, shadow → broker, sockets, chat3, auth →
-//! config, metrics, notice, rate, ration → `bridge_core`.
+//! config, memory, metrics, notice, rate, ration → `bridge_core`.
 
 pub mod admin;
 pub mod app;
@@ -17,6 +17,7 @@ pub mod flag;
 pub mod fleet;
 pub mod http;
 pub mod listener;
+pub mod memory;
 pub mod notice;
 mod rate;
 pub mod ration;

@@ -44,6 +44,8 @@ pub enum Cut {
     Slow,
     /// The same client resumed on another connection.
     Resumed,
+    /// It held most of what clients may fill (`memory.limit`). The transport is cut, as above.
+    Heavy,
     /// Not authenticated in time, or its token expired: a real disconnect.
     Unauthenticated,
 }
@@ -63,6 +65,8 @@ pub trait Link: Send + Sync + 'static {
     fn close(&self) -> u64;
     /// Ends the connection.
     fn cut(&self, why: Cut);
+    /// Whose it is.
+    fn belongs_to(&self, _user: &bridge_core::UserId) {}
     /// Nothing waits for the client.
     fn is_idle(&self) -> bool;
     /// More waits for the client than may (`socket.buffer`).

@@ -34,6 +34,7 @@ pub(super) fn contradictions(
     check.threads(settings);
     check.durations(settings);
     check.memory(settings);
+    check.budget(settings);
     check.names(settings);
     check.origins(settings, environment);
     check.ignore_rules(settings);
@@ -364,6 +365,15 @@ impl Check<'_> {
             if duration > most {
                 self.say(key, &shown(duration), &format!("must be at most {}", shown(most)));
             }
+        }
+    }
+
+    /// What is left for clients has to be worth it.
+    fn budget(&mut self, settings: &Settings) {
+        let least = settings.shadow.max_memory.as_u64().saturating_add(96 << 20);
+        if let Some(limit) = settings.memory.limit.filter(|limit| limit.as_u64() < least) {
+            let must = format!("must be at least {} with this shadow.max_memory", ByteSize(least));
+            self.say("memory.limit", &limit.to_string(), &must);
         }
     }
 

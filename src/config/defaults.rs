@@ -23,6 +23,7 @@ impl Default for Settings {
             legacy: super::Legacy::default(),
             http: Http::default(),
             socket: SocketSettings::default(),
+            memory: super::Memory::default(),
             client: Client::default(),
             admin: Admin::default(),
             fleet: super::Fleet::default(),

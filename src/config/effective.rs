@@ -21,6 +21,12 @@ impl Environment {
 }
 
 impl Settings {
+    /// `memory.limit`, in bytes.
+    #[must_use]
+    pub fn memory_limit(&self) -> u64 {
+        self.memory.limit.map_or_else(|| machine() / 4 * 3, |limit| limit.as_u64())
+    }
+
     /// `http.trusted_proxies` as networks.
     #[must_use]
     pub fn trusted_proxies(&self) -> Vec<ipnet::IpNet> {
@@ -64,4 +70,16 @@ impl Settings {
     pub const fn stage(&self) -> bridge_core::Stage {
         bridge_core::Stage::from_flags(self.flag.use_rabbitmq_updates, self.flag.shadow_mode)
     }
+}
+
+/// The memory of the container, else of the machine, in bytes.
+fn machine() -> u64 {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let groups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let group = groups.iter().filter_map(|path| read(path).trim().parse::<u64>().ok()).min();
+    let info = read("/proc/meminfo");
+    let total =
+        info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let total = total.map(|kib: u64| kib.saturating_mul(1_024));
+    group.into_iter().chain(total).min().unwrap_or(u64::MAX)
 }

@@ -23,7 +23,8 @@ pub(super) const SHORT: [(&str, &str); 9] = [
 pub(super) const PORT: &str = "http.port";
 
 /// Keys without a default value, with an example of their type.
-const OPTIONAL: [(&str, &str); 4] = [
+const OPTIONAL: [(&str, &str); 5] = [
+    ("memory.limit", "\"512 MiB\""),
     ("rabbitmq.linger", "\"5s\""),
     ("membership.mode", "\"off\""),
     ("http.allowed_origins", "[]"),

@@ -71,6 +71,7 @@ impl Loaded {
             "membership.mode" => serde_json::to_value(settings.membership_mode(self.environment)).ok(),
             "http.allowed_origins" => Some(settings.allowed_origins(self.environment).into()),
             "rabbitmq.linger" => Some(humantime::format_duration(settings.linger()).to_string().into()),
+            "memory.limit" => Some(bytesize::ByteSize(settings.memory_limit()).to_string().into()),
             "shadow.dir" => Some(settings.shadow_dir().display().to_string().into()),
             _ => None,
         };

@@ -7,6 +7,8 @@ use bridge_core::UserId;
 use metrics::counter;
 use parking_lot::Mutex;
 
+use crate::memory::{Budget, Of};
+
 /// A message counts as at least so many bytes: 4,096 at once.
 const LEAST: usize = 16 * 1024;
 /// Bytes of all messages.
@@ -22,11 +24,11 @@ pub enum Full {
 }
 
 /// The room.
-#[derive(Debug)]
 pub struct Forwards {
     held: Mutex<Held>,
     /// Bytes of one user's messages.
     share: usize,
+    budget: Arc<Budget>,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +38,6 @@ struct Held {
 }
 
 /// The place of one message, from before its body is read until Chat3 has answered.
-#[derive(Debug)]
 pub struct Place {
     forwards: Arc<Forwards>,
     user: Option<UserId>,
@@ -46,11 +47,11 @@ pub struct Place {
 impl Forwards {
     /// Room for `for_user` messages of one user, which may be as large as `largest`, in bytes.
     #[must_use]
-    pub fn new(for_user: u32, largest: u64) -> Arc<Self> {
+    pub fn new(for_user: u32, largest: u64, budget: Arc<Budget>) -> Arc<Self> {
         let [for_user, largest] =
             [u64::from(for_user), largest].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
         let share = for_user.saturating_mul(LEAST).max(largest).clamp(LEAST, ALL);
-        Arc::new(Self { held: Mutex::default(), share })
+        Arc::new(Self { held: Mutex::default(), share, budget })
     }
 
     /// A place for a message of `user`; `None` when its body will say who that is.
@@ -68,7 +69,7 @@ impl Forwards {
         let own = user.map_or(0, |user| held.users.get(user).copied().unwrap_or(0));
         let refused = if own + bytes > self.share {
             Some((Full::User, "user"))
-        } else if held.all + bytes > ALL {
+        } else if held.all + bytes > ALL || self.budget.is_over() {
             Some((Full::All, "all"))
         } else {
             None
@@ -78,6 +79,7 @@ impl Forwards {
             return Err(full);
         }
         held.all += bytes;
+        self.budget.add(Of::Bodies, bytes as u64);
         if let Some(user) = user {
             *held.users.entry(user.clone()).or_default() += bytes;
         }
@@ -87,6 +89,7 @@ impl Forwards {
     fn give_back(&self, user: Option<&UserId>, bytes: usize) {
         let mut held = self.held.lock();
         held.all -= bytes;
+        self.budget.sub(Of::Bodies, bytes as u64);
         let Some(user) = user else { return };
         if let Some(own) = held.users.get_mut(user) {
             *own -= bytes;
@@ -143,15 +146,15 @@ mod tests {
 
     #[test]
     fn nobody_takes_all_the_room_and_every_byte_comes_back() {
-        let forwards = Forwards::new(3, 1);
+        let forwards = Forwards::new(3, 1, Budget::endless());
         let (a, b) = (user("a"), user("b"));
         let places: Vec<_> = (0..3).map(|_| forwards.place(Some(&a)).unwrap()).collect();
-        assert_eq!(forwards.place(Some(&a)).unwrap_err(), Full::User);
+        assert_eq!(forwards.place(Some(&a)).err().unwrap(), Full::User);
         let mut other = forwards.place(Some(&b)).unwrap();
-        assert_eq!(other.grow(LEAST * 4).unwrap_err(), Full::User);
+        assert_eq!(other.grow(LEAST * 4).err().unwrap(), Full::User);
         other.grow(LEAST * 3).unwrap();
         other.grow(10).unwrap();
-        assert_eq!(forwards.place(None).unwrap().belongs_to(&a).unwrap_err(), Full::User);
+        assert_eq!(forwards.place(None).unwrap().belongs_to(&a).err().unwrap(), Full::User);
         drop(places);
         let unknown = forwards.place(None).unwrap().belongs_to(&a).unwrap();
         drop((other, unknown));
@@ -161,14 +164,14 @@ mod tests {
 
     #[test]
     fn all_together_have_an_end() {
-        let forwards = Forwards::new(1, 1024 * 1024);
+        let forwards = Forwards::new(1, 1024 * 1024, Budget::endless());
         let mut places: Vec<_> = (0..64).map(|n| forwards.place(Some(&user(&n.to_string()))).unwrap()).collect();
         for place in &mut places {
             place.grow(1024 * 1024).unwrap();
         }
-        assert_eq!(forwards.place(Some(&user("late"))).unwrap_err(), Full::All);
+        assert_eq!(forwards.place(Some(&user("late"))).err().unwrap(), Full::All);
         places.pop();
         assert_eq!((0..64).filter_map(|_| forwards.place(None).ok()).map(std::mem::forget).count(), 64);
-        assert_eq!(forwards.place(None).unwrap_err(), Full::All);
+        assert_eq!(forwards.place(None).err().unwrap(), Full::All);
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Duration, timeout};
 
 use crate::clock::Clock;
+use crate::memory::Budget;
 use crate::ration::Ration;
 
 /// Connections that are told at once that there is no room; more are only closed.
@@ -42,6 +43,7 @@ pub(crate) struct Admission {
     most: usize,
     most_of_address: usize,
     trusted: Vec<IpNet>,
+    budget: Arc<Budget>,
     held: Mutex<Held>,
     telling: Arc<Semaphore>,
     open: Gauge,
@@ -78,13 +80,14 @@ pub(crate) struct From {
 }
 
 impl Admission {
-    pub(crate) fn new(most: u32, most_of_address: u32, trusted: Vec<IpNet>) -> Arc<Self> {
+    pub(crate) fn new(most: u32, most_of_address: u32, trusted: Vec<IpNet>, budget: Arc<Budget>) -> Arc<Self> {
         let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
         let refused = |limit: &'static str| counter!("bridge_limit_refusals_total", "limit" => limit);
         Arc::new(Self {
             most: number(most),
             most_of_address: number(most_of_address),
             trusted,
+            budget,
             held: Mutex::default(),
             telling: Arc::new(Semaphore::new(TOLD)),
             open: gauge!("bridge_connections"),
@@ -148,7 +151,7 @@ impl Admission {
         let address = address.map(counted);
         let mut held = self.held.lock();
         let of_address = address.and_then(|address| held.addresses.get(&address)).copied().unwrap_or(0);
-        let over = if all && held.all >= self.most {
+        let over = if all && (held.all >= self.most || self.budget.is_over()) {
             Some(Over::All)
         } else if address.is_some() && of_address >= self.most_of_address {
             Some(Over::Address)
@@ -275,7 +278,12 @@ mod tests {
 
     #[test]
     fn the_address_is_the_last_that_no_trusted_proxy_has() {
-        let admission = Admission::new(9, 9, vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        let admission = Admission::new(
+            9,
+            9,
+            vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+            Budget::endless(),
+        );
         for (name, value, expected) in [
             ("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.0.0.7", Some("1.2.3.4")),
             ("x-forwarded-for", "1.2.3.4:5060,[fd00::1]:80", Some("1.2.3.4")),
@@ -298,7 +306,7 @@ mod tests {
 
     #[test]
     fn places_are_counted_in_all_and_for_an_address_and_come_back() {
-        let admission = Admission::new(4, 2, vec!["10.0.0.0/8".parse().unwrap()]);
+        let admission = Admission::new(4, 2, vec!["10.0.0.0/8".parse().unwrap()], Budget::endless());
         let direct = |text: &str| admission.connection(ip(text));
         let held = [direct("1.1.1.1"), direct("1.1.1.1"), direct("10.0.0.1"), direct("10.0.0.1")];
         assert!(held.iter().all(Result::is_ok));

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Cut, Front, Link, Packet, Refused, SignOn, Signed, TOO_MANY_SOCKETS};
 use crate::auth::{AuthError, Authenticator, Identity};
+use crate::memory::{Account, Of};
 
 pub(crate) use payload::{Credentials, weight};
 
@@ -49,8 +50,29 @@ pub(crate) struct Incoming {
     pub(crate) ack: Option<Ack>,
     /// Its room among those that wait.
     pub(crate) place: Option<OwnedSemaphorePermit>,
+    /// What it takes meanwhile.
+    pub(crate) counted: Option<Counted>,
     /// What it will ask for was announced.
     pub(crate) expected: bool,
+}
+
+/// Memory that an event takes while it waits.
+pub(crate) struct Counted {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+impl Counted {
+    pub(crate) fn new(account: Arc<Account>, bytes: u64) -> Self {
+        account.add(Of::Events, bytes);
+        Self { account, bytes }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.account.sub(Of::Events, self.bytes);
+    }
 }
 
 /// What all connections share.
@@ -203,10 +225,9 @@ impl Connection {
     fn expect(&self, incoming: &Incoming) {
         if incoming.event == "dialog:join"
             && let Ok(id) = dialog(&incoming.data)
+            && let Some(signed) = &self.signed
         {
-            if let Some(signed) = &self.signed {
-                self.room.front.expect(signed, &id);
-            }
+            self.room.front.expect(signed, &id);
         }
     }
 
@@ -247,7 +268,7 @@ impl Connection {
     }
 
     async fn serve(&mut self, incoming: Incoming, waits: Option<OwnedSemaphorePermit>) {
-        let Incoming { event, data, ack, place: _until_it_is_served, expected: _ } = incoming;
+        let Incoming { event, data, ack, place: _until_it_is_served, counted: _too, expected: _ } = incoming;
         if event == "authenticate" {
             self.authenticate(data, ack, waits).await;
             return;
@@ -370,6 +391,7 @@ impl Connection {
                 return self.unauthorized(ack, &error);
             }
         };
+        self.link.belongs_to(&signed.user);
         self.expires = expires;
         self.sign_on_by = None;
         self.signed = Some(signed.clone());

@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::frame::{LONGEST_HEADER, text_header};
-use super::{Link, Packet};
+use super::{Cut, Link, Packet};
+use crate::memory::{Account, Budget, Holder, Of};
 
 /// A client over its bound that takes nothing for this long is cut.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -17,18 +18,30 @@ const SILENT: Duration = Duration::from_secs(60);
 const AT_ONCE: usize = 16;
 
 /// Bounds of outboxes, and what all of them hold together.
-#[derive(Debug)]
 pub(crate) struct Bounds {
     /// Bytes of one (`socket.buffer`).
     pub(crate) one: u64,
     /// Bytes of all (`socket.buffer_total`).
     pub(crate) all: u64,
     held: AtomicU64,
+    /// What all of it is part of.
+    pub(crate) budget: Arc<Budget>,
 }
 
 impl Bounds {
-    pub(crate) fn new(one: u64, all: u64) -> Arc<Self> {
-        Arc::new(Self { one, all, held: AtomicU64::new(0) })
+    pub(crate) fn new(one: u64, all: u64, budget: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self { one, all, held: AtomicU64::new(0), budget })
+    }
+}
+
+/// Cuts the connection of a client that holds most.
+struct Heavy(Weak<dyn Link>);
+
+impl Holder for Heavy {
+    fn shed(&self) {
+        if let Some(link) = self.0.upgrade() {
+            link.cut(Cut::Heavy);
+        }
     }
 }
 
@@ -130,6 +143,8 @@ impl Prefix {
 /// What waits for one client, in order.
 pub(crate) struct Outbox {
     bounds: Arc<Bounds>,
+    /// What the connection holds.
+    pub(crate) account: Arc<Account>,
     dialect: Dialect,
     /// With the serial up to which everything was taken when it is.
     waiting: VecDeque<(Out, Option<u64>)>,
@@ -156,8 +171,10 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn new(bounds: Arc<Bounds>, dialect: Dialect, opens_at: u64, link: Weak<dyn Link>) -> Self {
+        let account = bounds.budget.open(Box::new(Heavy(Weak::clone(&link))));
         Self {
             bounds,
+            account,
             dialect,
             waiting: VecDeque::new(),
             bytes: 0,
@@ -191,6 +208,7 @@ impl Outbox {
         let bytes = out.weight();
         self.bytes += bytes;
         self.bounds.held.fetch_add(bytes, Ordering::Relaxed);
+        self.account.add(Of::Outboxes, bytes);
         let serial = out.serial();
         self.waiting.push_back((out, serial));
         true
@@ -216,6 +234,7 @@ impl Outbox {
         let bytes = out.weight();
         self.bytes -= bytes;
         self.bounds.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.account.sub(Of::Outboxes, bytes);
         if self.waiting.is_empty() {
             // What a burst needed is not kept for the next.
             self.waiting.shrink_to(AT_ONCE);
@@ -324,6 +343,7 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         self.bounds.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.sub(Of::Outboxes, self.bytes);
     }
 }
 
@@ -332,7 +352,6 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::sockets::Cut;
 
     struct NoLink;
 
@@ -360,7 +379,7 @@ mod tests {
 
     fn outbox(dialect: Dialect) -> Outbox {
         let link: Weak<dyn Link> = Weak::<NoLink>::new();
-        Outbox::new(Bounds::new(1_000, 10_000), dialect, 0, link)
+        Outbox::new(Bounds::new(1_000, 10_000, Budget::endless()), dialect, 0, link)
     }
 
     fn event(event: &'static str, text: &str) -> Out {

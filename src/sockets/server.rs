@@ -29,6 +29,7 @@ use super::{engine, socketio, websocket};
 use crate::auth::Authenticator;
 use crate::config::{Handshake, SocketSettings};
 use crate::listener::Limits;
+use crate::memory::Budget;
 
 /// A client that sends nothing more of a body for this long is cut.
 const BODY: Duration = Duration::from_secs(30);
@@ -71,12 +72,16 @@ impl Server {
         listener: TcpListener,
         api: Router,
         cors: CorsLayer,
-        (front, auth): (Arc<dyn Front>, Arc<Authenticator>),
+        (front, auth, budget): (Arc<dyn Front>, Arc<Authenticator>, Arc<Budget>),
         in_flight: TaskTracker,
         settings: &ServerSettings,
     ) -> Self {
         let room = Room::new(front, auth, in_flight, settings.socket.handshake_timeout);
-        let bounds = Bounds::new(settings.socket.buffer.as_u64(), settings.socket.buffer_total.as_u64());
+        let bounds = Bounds::new(
+            settings.socket.buffer.as_u64(),
+            settings.socket.buffer_total.as_u64(),
+            Arc::clone(&budget),
+        );
         let flusher = Arc::<Flusher>::default();
         let cut = CancellationToken::new();
         let plain = websocket::Shared {
@@ -89,7 +94,7 @@ impl Server {
         let handshake = settings.handshake;
         let shared = socketio::Shared { room, bounds, handshake, socket: settings.socket.clone() };
         let (most, most_of_address) = settings.connections;
-        let admission = Admission::new(most, most_of_address, settings.trusted_proxies.clone());
+        let admission = Admission::new(most, most_of_address, settings.trusted_proxies.clone(), budget);
         let (engine, io) = socketio::engine(shared, Arc::clone(&flusher));
         tokio::spawn(async move { flusher.run().await });
         let router = Router::new()

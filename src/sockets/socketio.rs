@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
+use bridge_core::UserId;
 use futures::FutureExt as _;
 use http::Request;
 use metrics::counter;
@@ -17,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tower::Service as _;
 
 use super::connection::{
-    Ack, Connection, Credentials, Incoming, Room, WAITING, WAITING_BYTES, too_many, too_often, weight,
+    Ack, Connection, Counted, Credentials, Incoming, Room, WAITING, WAITING_BYTES, too_many, too_often, weight,
 };
 use super::engine::{Engine, Library};
 use super::flusher::Flusher;
@@ -180,15 +181,26 @@ fn listen(socket: &SocketRef, events_a_second: u32) {
         }
         let least = WAITING_BYTES / WAITING;
         let bytes = u32::try_from((weight(&data) + event.len()).clamp(least, WAITING_BYTES)).unwrap_or(u32::MAX);
-        let is_full = inbound.0.lock().link.as_ref().is_some_and(|link| link.is_full());
+        let (is_full, account) = match &inbound.0.lock().link {
+            Some(link) => (link.is_full(), Some(Arc::clone(&link.outbox.lock().account))),
+            None => (false, None),
+        };
+        let is_over = account.as_ref().is_some_and(|account| account.is_over());
         let most = if is_full { WAITING_BYTES_UNANSWERED } else { WAITING_BYTES };
         let fits = WAITING_BYTES.saturating_sub(places.available_permits()) + bytes as usize <= most;
         match Arc::clone(&places).try_acquire_many_owned(bytes) {
-            Ok(place) if fits => {
+            Ok(place) if fits && !is_over => {
+                let counted = account.map(|account| Counted::new(account, bytes.into()));
                 if let Some(sender) = &inbound.0.lock().sender {
                     // There is room: each has a place. It fails when nobody serves the client any more.
-                    let _served =
-                        sender.try_send(Incoming { event, data, ack, place: Some(place), expected: false });
+                    let _served = sender.try_send(Incoming {
+                        event,
+                        data,
+                        ack,
+                        place: Some(place),
+                        counted,
+                        expected: false,
+                    });
                 }
             }
             _ => {
@@ -307,6 +319,7 @@ impl Link for SocketIoLink {
     fn cut(&self, why: Cut) {
         let reason = match why {
             Cut::Slow => "slow",
+            Cut::Heavy => "memory",
             Cut::Resumed => "resumed",
             Cut::Unauthenticated => "unauthenticated",
         };
@@ -325,6 +338,10 @@ impl Link for SocketIoLink {
         if !self.wire.cut() {
             self.engine.close(self.socket.id.as_str());
         }
+    }
+
+    fn belongs_to(&self, user: &UserId) {
+        self.outbox.lock().account.belongs_to(user);
     }
 
     fn is_idle(&self) -> bool {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
+use bridge_core::UserId;
 use futures::{SinkExt as _, StreamExt as _};
 use http::{Request, StatusCode};
 use metrics::counter;
@@ -20,7 +21,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Places;
-use super::connection::{Ack, Connection, Credentials, Incoming, Room, WAITING_FEW, too_often};
+use super::connection::{Ack, Connection, Counted, Credentials, Incoming, Room, WAITING_FEW, too_often, weight};
 use super::flusher::Flusher;
 use super::handshake;
 use super::lane::Lane;
@@ -139,6 +140,7 @@ impl Link for WsLink {
     fn cut(&self, why: Cut) {
         let (reason, code) = match why {
             Cut::Slow => ("slow", None),
+            Cut::Heavy => ("memory", None),
             Cut::Resumed => ("resumed", Some(CloseCode::Normal)),
             Cut::Unauthenticated => ("unauthenticated", Some(CloseCode::Policy)),
         };
@@ -150,6 +152,10 @@ impl Link for WsLink {
                 self.wire.cut();
             }
         }
+    }
+
+    fn belongs_to(&self, user: &UserId) {
+        self.outbox.lock().account.belongs_to(user);
     }
 
     fn is_idle(&self) -> bool {
@@ -232,7 +238,9 @@ async fn read(
             continue;
         }
         // A client that sends faster than it is served is not read meanwhile.
-        if sender.send(Incoming { event, data, ack, place: None, expected: false }).await.is_err() {
+        let bytes = u64::try_from(weight(&data) + event.len()).unwrap_or(u64::MAX);
+        let counted = Some(Counted::new(Arc::clone(&link.outbox.lock().account), bytes));
+        if sender.send(Incoming { event, data, ack, place: None, counted, expected: false }).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

@@ -18,6 +18,7 @@ mod incident;
 mod kit;
 mod limits;
 mod members;
+mod memory;
 mod notices;
 mod outage;
 mod planted;

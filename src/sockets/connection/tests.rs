@@ -108,7 +108,7 @@ impl Link for Far {
 }
 
 fn event(event: &str, data: Value) -> Incoming {
-    Incoming { event: event.into(), data, ack: None, place: None, expected: false }
+    Incoming { event: event.into(), data, ack: None, place: None, counted: None, expected: false }
 }
 
 const LIMIT: Duration = Duration::from_secs(60);
