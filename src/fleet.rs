@@ -23,7 +23,6 @@ pub use movement::{Event, Move};
 pub use node::{Answer, Node, said};
 pub use relay::{Batch, FleetRelay, Identity, Inbox, Receipt};
 pub use report::{NodeReport, Outcome, Report};
-pub use rollback::rollback;
 pub use status::{FleetView, NodeView};
 
 /// Most instances that are asked at once.
@@ -71,17 +70,18 @@ impl Fleet {
 
     /// All instances at this moment: names are looked up anew. A name that can't be is an instance that is not reached.
     pub async fn nodes(&self) -> Vec<Node> {
-        let lookups = self.addresses.iter().map(|address| async move { (address, address.urls().await) });
-        let mut nodes: Vec<Node> = Vec::new();
-        for (address, found) in futures::future::join_all(lookups).await {
-            match found {
-                Ok(urls) => nodes.extend(urls.iter().map(|url| self.node(url))),
-                Err(reason) => nodes.push(self.node(address.given()).without(reason)),
-            }
-        }
+        let lookups = self.addresses.iter().map(|address| self.nodes_of(address));
+        let mut nodes = futures::future::join_all(lookups).await.concat();
         let mut known = std::collections::HashSet::new();
         nodes.retain(|node| known.insert(node.url.clone()));
         nodes
+    }
+
+    async fn nodes_of(&self, address: &NodeAddress) -> Vec<Node> {
+        match address.urls().await {
+            Ok(urls) => urls.iter().map(|url| self.node(url)).collect(),
+            Err(reason) => vec![self.node(address.given()).without(reason)],
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::flag::who;
 use super::token::Caller;
 use super::{Admin, failure};
 use crate::flag::Refusal;
-use crate::fleet::{Batch, Event, Fleet, FleetView, Move, Node, NodeReport, NodeView, rollback as roll_back};
+use crate::fleet::{Batch, Event, Fleet, FleetView, Move, Node, NodeReport, NodeView};
 
 /// The largest message is 64 MiB, before Chat3 says more of it.
 pub(super) const LARGEST_BATCH: usize = 80 * 1024 * 1024;
@@ -148,13 +148,13 @@ pub(super) async fn rollback(
     let (by, reason) = who(&caller, body).await;
     let rolled = tokio::spawn(async move {
         let own = admin.control.rollback(by.actor(), &reason, "admin", false).await;
-        let nodes = admin.membership.fleet.nodes().await;
-        let mut report = roll_back(&nodes, by.actor(), &reason, &log).await;
-        let answered: Vec<Node> =
-            nodes.iter().zip(&report.nodes).filter(|(_, one)| one.ok).map(|(node, _)| node.clone()).collect();
+        let fleet = &admin.membership.fleet;
+        let mut report = fleet.rollback(by.actor(), &reason, &log).await;
+        let answered = report.nodes.iter().filter(|one| one.ok).map(|one| fleet.node(&one.node));
+        let answered: Vec<Node> = answered.collect();
         let view = FleetView::of(&answered).await;
         if !view.nodes.iter().any(|node| admin.is_own(node)) {
-            let node = admin.membership.fleet.node(&admin.membership.own);
+            let node = fleet.node(&admin.membership.own);
             let flag = serde_json::to_value(own).unwrap_or_default();
             report.nodes.insert(0, NodeReport::done(&node, flag));
         }

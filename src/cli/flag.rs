@@ -13,7 +13,7 @@ use serde_json::json;
 use super::node::NodeArgs;
 use super::{Failure, print};
 use crate::flag::Actor;
-use crate::fleet::{ASK, Answer, Node, NodeReport, Report, ask, rollback, said};
+use crate::fleet::{ASK, Answer, Event, Node, NodeReport, Report, ask, said};
 
 use self::shown::{finish, told};
 
@@ -88,14 +88,17 @@ pub(super) async fn run(command: Flag) -> Result<(), Failure> {
         Flag::Set(args) => set::run(args).await,
         Flag::Rollback { shown, actor, reason } => {
             named(&actor, &reason)?;
-            let nodes = shown.nodes.resolve().await?;
-            let report = if shown.fleet {
+            let fleet = shown.nodes.fleet()?;
+            if shown.fleet {
                 let body = json!({"actor": actor, "reason": reason});
-                by_fleet(&nodes, Method::POST, "/admin/fleet/rollback", body).await?
-            } else {
-                rollback(&nodes, Actor::own(&actor), &reason, &told).await
-            };
-            hint(&shown, &nodes).await;
+                let nodes = fleet.nodes().await;
+                let answer = first(&nodes, Method::POST, "/admin/fleet/rollback", Some(body), ASK * 3).await?;
+                return finish(&serde_json::from_value(answer)?, shown.json);
+            }
+            let report = fleet.rollback(Actor::own(&actor), &reason, &told).await;
+            if report.nodes.len() == 1 {
+                hint(&shown, &fleet.nodes().await).await;
+            }
             finish(&report, shown.json)
         }
         Flag::History { shown, verify } => history::show(&shown, verify).await,
@@ -132,7 +135,7 @@ fn seen(nodes: &[Node], answers: &[Answer]) -> Report {
 
 /// The instances of the fleet that the first of `nodes` which answers knows, with their status.
 async fn members(nodes: &[Node]) -> Result<(Vec<Node>, Vec<Answer>), Failure> {
-    let view = first(nodes, Method::GET, "/admin/fleet", None).await?;
+    let view = first(nodes, Method::GET, "/admin/fleet", None, ASK * 3).await?;
     let mut found = Vec::new();
     for each in view["nodes"].as_array().into_iter().flatten() {
         let node = nodes[0].beside(each["node"].as_str().unwrap_or_default());
@@ -146,9 +149,31 @@ async fn members(nodes: &[Node]) -> Result<(Vec<Node>, Vec<Answer>), Failure> {
     Ok(found.into_iter().unzip())
 }
 
-/// Lets the first of `nodes` that answers do it for its whole fleet.
-async fn by_fleet(nodes: &[Node], method: Method, path: &str, body: serde_json::Value) -> Result<Report, Failure> {
-    let answer = first(nodes, method, path, Some(body)).await?;
+/// Lets the first of `nodes` that answers move its whole fleet, and tells how far that is.
+async fn by_fleet(nodes: &[Node], body: serde_json::Value) -> Result<Report, Failure> {
+    let moved = first(nodes, Method::PUT, "/admin/fleet/flag", Some(body), FLEET);
+    let watched = async {
+        let mut last = Vec::new();
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let Ok((members, answers)) = members(nodes).await else { continue };
+            let how_far = |(node, answer): (&Node, &Answer)| {
+                let transition = answer.ok()?.get("transition")?.clone();
+                (transition["phase"] == "warming").then(|| (node.url.clone(), transition))
+            };
+            let now: Vec<_> = members.iter().zip(&answers).filter_map(how_far).collect();
+            for (node, transition) in now.iter().filter(|one| !last.contains(*one)) {
+                let number = |key: &str| transition[key].as_u64().unwrap_or(0);
+                let (ready, total) = (number("users_ready"), number("users_total"));
+                told(Event::Warming { node, ready, total });
+            }
+            last = now;
+        }
+    };
+    let answer = tokio::select! {
+        answer = moved => answer?,
+        never = watched => never,
+    };
     serde_json::from_value(answer).map_err(Failure::from)
 }
 
@@ -158,10 +183,11 @@ async fn first(
     method: Method,
     path: &str,
     body: Option<serde_json::Value>,
+    limit: Duration,
 ) -> Result<serde_json::Value, Failure> {
     let mut faults = Vec::new();
     for node in nodes {
-        match node.call(method.clone(), path, body.clone(), FLEET).await {
+        match node.call(method.clone(), path, body.clone(), limit).await {
             Answer::Ok(answer) => return Ok(answer),
             Answer::Refused(_, answer) if answer["nodes"].is_array() => return Ok(answer),
             Answer::Refused(status, body) => {

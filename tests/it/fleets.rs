@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use updates_bridge::demo::StandInOptions;
 use updates_bridge::demo::chat3::Faults;
 
-use crate::kit::bridge::Bridge;
+use crate::kit::bridge::{Bridge, Setup};
 use crate::kit::js::Js;
 use crate::kit::world::World;
 use crate::kit::{eventually, runtime, s};
@@ -112,6 +112,16 @@ fn a_fleet_moves_all_or_none() {
     assert_eq!((&last[0]["from"], &last[0]["to"]), (&json!("live"), &json!("shadow")), "{last:?}");
     assert!(last[0]["reason"].as_str().unwrap().starts_with("taken back"), "{last:?}");
     assert_eq!(last[0]["forced"], false);
+    // One whose own Chat3 is away holds itself back alone, where that is asked for.
+    let lame = Setup::new("shadow", "http://127.0.0.1:1/api").rabbit(&world.rabbit_url).start();
+    let (code, out, err) = cli(&[nodes[0], nodes[1], &lame.admin], &set("live", &[]));
+    assert_eq!((code, stages(&all)), (Some(3), vec![json!("shadow"); 3]), "{out}{err}");
+    assert!(err.contains(&format!("{}: preflight failed: chat3_reachable", lame.admin)), "{err}");
+    let (code, out, err) = cli(&[nodes[0], nodes[1], &lame.admin], &set("live", &["--partial"]));
+    assert_eq!(code, Some(3), "{out}{err}");
+    assert_eq!(stages(&[a, b, &lame]), ["live", "live", "shadow"]);
+    let (code, out, err) = cli(&nodes, &set("shadow", &[]));
+    assert_eq!((code, stages(&all)), (Some(0), vec![json!("shadow"); 3]), "{out}{err}");
     // A mistake in the order is refused by each.
     let (code, _, err) = cli(&nodes, &set("complete", &[]));
     assert_eq!((code, stages(&all)), (Some(3), vec![json!("shadow"); 3]), "{err}");
@@ -170,6 +180,8 @@ fn what_all_have_seen_together_holds_all_back_and_is_named() {
     assert_eq!((status, &answer["error"]), (409, &json!("preflight_failed")), "{answer}");
     assert!(answer["message"].as_str().unwrap().contains("no instance has moved"), "{answer}");
     assert_eq!(stages(&[a, b, c, &speaker]), ["shadow"; 4]);
+    let (code, _, err) = cli(&[&speaker.admin], &["shadow", "wait", "--fleet", "--timeout", "30s"]);
+    assert_eq!(code, Some(7), "{err}");
     // With force it is on their heads.
     let (code, out, err) = cli(&[&speaker.admin], &set("live", &["--fleet", "--force"]));
     assert_eq!(code, Some(0), "{out}{err}");

@@ -66,10 +66,11 @@ pub(super) async fn run(args: SetArgs) -> Result<(), Failure> {
         for (key, value) in more.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
             body.insert(key.clone(), value.clone());
         }
-        by_fleet(&nodes, Method::PUT, "/admin/fleet/flag", Value::Object(body)).await?
+        by_fleet(&nodes, Value::Object(body)).await?
     } else {
         let (dry_run, force, partial) = (*dry_run, *force, *partial);
-        Move { body, percent: *percent, dry_run, force, partial }.run(&nodes, &told).await
+        let wanted = Move { body, percent: *percent, dry_run, force, partial };
+        to_its_end(wanted.run(&nodes, &told)).await?
     };
     if let Some(evidence) = &report.evidence {
         let (nodes, says) = (grouped(evidence.nodes), &evidence.says);
@@ -84,6 +85,24 @@ pub(super) async fn run(args: SetArgs) -> Result<(), Failure> {
     }
     said(&report);
     finish(&report, shown.json)
+}
+
+/// A move that is interrupted would leave some moved and some not: it takes two to interrupt it.
+async fn to_its_end(moved: impl Future<Output = Report>) -> Result<Report, Failure> {
+    let mut moved = std::pin::pin!(moved);
+    for times in 0.. {
+        tokio::select! {
+            report = &mut moved => return Ok(report),
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        if times > 0 {
+            return Err(Failure::Code(1, "interrupted: the instances may stand apart, see `flag show`".into()));
+        }
+        print::say(
+            "the move goes on to its end: half of it would leave the instances apart; once more ends it here",
+        );
+    }
+    Ok(moved.await)
 }
 
 /// What became of a move that did not happen.

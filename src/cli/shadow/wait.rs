@@ -12,7 +12,7 @@ use super::Shown;
 use super::verdict::line;
 use crate::cli::{Failure, print};
 use crate::clock::Clock;
-use crate::fleet::{Answer, Node, Seen, pooled, said};
+use crate::fleet::{Answer, FleetView, Node, Seen, pooled, said};
 
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 reached; 6 the time is over; 7 at once when it is NOT_SAFE; \
     1 failure; 2 bad usage. What happens meanwhile is said on stderr.";
@@ -30,6 +30,9 @@ const SAY: Duration = Duration::from_secs(60);
 pub(in crate::cli) struct WaitArgs {
     #[command(flatten)]
     shown: Shown,
+    /// Of all instances that the instance named by --node knows as its fleet (`fleet.nodes`): it asks them.
+    #[arg(long)]
+    fleet: bool,
     /// The verdict: SAFE, NOT_SAFE, INCONCLUSIVE or STALE.
     #[arg(long, default_value = "SAFE", hide_possible_values = true,
         value_parser = PossibleValuesParser::new(["SAFE", "NOT_SAFE", "INCONCLUSIVE", "STALE"]))]
@@ -44,7 +47,8 @@ pub(super) async fn run(args: WaitArgs) -> Result<(), Failure> {
     let (mut last, mut told) = (String::new(), None::<Instant>);
     loop {
         // Looked up anew each time: an instance may come or go.
-        let asked = ask(&args.shown.nodes.resolve().await?).await?;
+        let nodes = args.shown.nodes.resolve().await?;
+        let asked = if args.fleet { ask_fleet(&nodes).await? } else { ask(&nodes).await? };
         let said = match &asked {
             Ok(verdict) => line(verdict),
             Err(reason) => reason.clone(),
@@ -97,6 +101,33 @@ async fn ask(nodes: &[Node]) -> Result<Result<Verdict, String>, Failure> {
         }
     }
     Ok(pooled(&all, Clock::default().now()).ok_or_else(|| "no instance has that name".into()))
+}
+
+/// The same, as the first of `nodes` that answers has it of its fleet.
+async fn ask_fleet(nodes: &[Node]) -> Result<Result<Verdict, String>, Failure> {
+    let mut why = "no instance has that name".to_owned();
+    for node in nodes {
+        let answer = node.call(http::Method::GET, "/admin/fleet", None, Duration::from_secs(30)).await;
+        let view = match answer {
+            Answer::Ok(view) => FleetView::deserialize(&view)?,
+            Answer::Refused(status @ (401 | 403 | 404), body) => {
+                return Err(Failure::Code(1, format!("{}: {}", node.url, said(status, &body))));
+            }
+            Answer::Refused(status, body) => {
+                why = format!("{}: {}", node.url, said(status, &body));
+                continue;
+            }
+            Answer::Unreachable(reason) => {
+                why = format!("{}: {reason}", node.url);
+                continue;
+            }
+        };
+        return Ok(match view.nodes.iter().find(|one| !one.reachable) {
+            Some(one) => Err(format!("{}: {}", one.node, one.error.as_deref().unwrap_or("no answer"))),
+            None => view.verdict.ok_or(why),
+        });
+    }
+    Ok(Err(why))
 }
 
 fn show(verdict: &Verdict, json: bool) {
