@@ -110,6 +110,13 @@ fn a_message_can_go_to_the_backends_own_route_and_its_answer_is_what_is_broadcas
     assert_eq!(world.chat3.posted(), 0);
     assert_eq!(bridge.post_message("stranger", &dialog, &serde_json::json!({"content": "x"})).0, 403);
 
+    // An image has no content; the backend knows.
+    let image = serde_json::json!({"type": "image", "meta": {"url": "https://images.example/1"}});
+    backend.answer(201, &format!(r#"{{"success":true,"data":{}}}"#, data.replace("msg_a", "msg_image")));
+    assert_eq!(bridge.post_message("post_a", &dialog, &image).0, 201);
+    assert_eq!(backend.take().len(), 1);
+    assert_eq!(js.wait_count("b", "message:new", 2, s(20)).len(), 2);
+
     backend.answer(403, r#"{"success":false,"error":"Muted","details":{"until":5}}"#);
     let (status, refused) = bridge.post_message("post_a", &dialog, &serde_json::json!({"content": "y"}));
     assert_eq!(
