@@ -405,7 +405,7 @@ fn control(
         broker: broker.clone(),
         chat3: chat3.clone(),
         state_dir: settings.state_dir.clone(),
-        verdict: Arc::new(move || verdict.verdict().to_owned()),
+        verdict: Arc::new(move || verdict.says()),
         require: settings.flag.require_verdict,
         probing: Arc::default(),
     };

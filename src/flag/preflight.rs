@@ -33,8 +33,8 @@ pub struct Preflight {
     pub chat3: Chat3,
     /// The state directory.
     pub state_dir: PathBuf,
-    /// The verdict of the comparison, as its name.
-    pub verdict: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The verdict of the comparison, as its name and in words.
+    pub verdict: Arc<dyn Fn() -> (&'static str, String) + Send + Sync>,
     /// What is asked of the verdict.
     pub require: RequireVerdict,
     /// The disk is probed by one at a time: each probe that hangs keeps a thread.
@@ -222,16 +222,13 @@ impl Preflight {
     }
 
     fn verdict_check(&self, evidence: Option<&Pooled>) -> Check {
-        let own = || ((self.verdict)(), None);
-        let (value, says) = evidence.map_or_else(own, |pooled| {
-            let says = format!("{} instances together: {}", pooled.nodes, pooled.says);
-            (pooled.verdict.name().to_owned(), Some(says))
+        let (value, detail) = evidence.map_or_else(&*self.verdict, |pooled| {
+            (pooled.verdict.name(), format!("{} instances together: {}", pooled.nodes, pooled.says))
         });
         let fails = match self.require {
             RequireVerdict::NotUnsafe => value == "NOT_SAFE",
             RequireVerdict::Safe => value != "SAFE",
         };
-        let detail = says.unwrap_or(value);
         let outcome = if fails { Err(detail) } else { Ok(detail) };
         check("verdict", outcome, "look at `updates-bridge shadow report` for what differs or is missing")
     }

@@ -364,6 +364,14 @@ impl Desk {
         self.inner.lock().evidence.value(self.clock.now()).name()
     }
 
+    /// The verdict's name, and the count that it comes from in words.
+    #[must_use]
+    pub fn says(&self) -> (&'static str, String) {
+        let (evidence, target) = self.inner.lock().evidence.copy();
+        let verdict = evidence.verdict(&target, self.clock.now());
+        (verdict.value.name(), verdict.says)
+    }
+
     /// What an audit entry says of the evidence, as of the latest look. A rollback asks, so nothing is waited for.
     #[must_use]
     pub fn evidence(&self) -> Value {

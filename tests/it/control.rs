@@ -58,6 +58,8 @@ fn forward_goes_one_stage_at_a_time_after_preflight_and_says_beforehand_what_it_
         (200, &json!(true), &json!("complete")),
         "{preflight}"
     );
+    let verdict = preflight["checks"].as_array().unwrap().iter().find(|check| check["name"] == "verdict").unwrap();
+    assert_eq!(verdict["detail"], "0 of 0 messages bad (0 %); INCONCLUSIVE at a target of 0.1 %");
     for (body, field) in [
         (json!({"use_rabbitmq_updates": "yes", "actor": "a", "reason": "r"}), "use_rabbitmq_updates"),
         (json!({"use_rabbitmq_updates": true, "reason": "r"}), "actor"),
