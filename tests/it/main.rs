@@ -21,6 +21,7 @@ mod members;
 mod memory;
 mod notices;
 mod outage;
+mod pages;
 mod planted;
 mod qa;
 mod records;

@@ -16,6 +16,8 @@ pub(crate) struct Bridge {
     pub(crate) http: String,
     pub(crate) admin: String,
     pub(crate) state: tempfile::TempDir,
+    /// The variables that it was started with.
+    pub(crate) env: Vec<(String, String)>,
     client: reqwest::Client,
     log: std::sync::Arc<std::sync::Mutex<String>>,
 }
@@ -89,7 +91,7 @@ impl Setup {
             .args(self.config.iter().flat_map(|dir| [std::ffi::OsStr::new("--config-dir"), dir.as_os_str()]))
             .env_clear()
             .envs(std::env::var("PATH").map(|path| ("PATH", path)))
-            .envs(self.env)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env("BRIDGE_STATE_DIR", state.path())
             .current_dir(state.path())
             .stdout(Stdio::piped())
@@ -111,7 +113,7 @@ impl Setup {
         });
         let url = |key: &str| format!("http://{}", addresses[key].as_str().expect("an address"));
         let client = reqwest::Client::new();
-        Bridge { child, http: url("http"), admin: url("admin"), state, client, log }
+        Bridge { child, http: url("http"), admin: url("admin"), state, env: self.env, client, log }
     }
 }
 
@@ -245,6 +247,10 @@ impl Bridge {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1_024
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {
