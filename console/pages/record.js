@@ -3,6 +3,7 @@
 import { get, query } from "../api.js";
 import { kind, mark } from "../classes.js";
 import { dateTime, fill, h } from "../dom.js";
+import { state } from "../state.js";
 
 const isRedacted = (value) =>
   value !== null && typeof value === "object" && Object.keys(value).sort().join() === "hash,len";
@@ -15,11 +16,9 @@ function shown(value) {
   return typeof value !== "object" ? String(value) : h("pre", { tabindex: 0 }, JSON.stringify(value, null, 1));
 }
 
-const side = (record, name) => record[name];
-
 function sides(record) {
   const both = (label, of) => {
-    const [legacy, rabbitmq] = ["legacy", "rabbitmq"].map((name) => (side(record, name) ? of(side(record, name)) : undefined));
+    const [legacy, rabbitmq] = ["legacy", "rabbitmq"].map((name) => (record[name] ? of(record[name]) : undefined));
     return { label, legacy, rabbitmq, differs: false };
   };
   const rows = [
@@ -32,6 +31,36 @@ function sides(record) {
   return h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Both sides" }, h("table.sides",
     h("thead", h("tr", ["field", "legacy", "rabbitmq"].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", rows.map((row) => h("tr", h("th", { scope: "row" }, row.label, row.how && h("small", ` ${row.how}`)), cell(row, "legacy"), cell(row, "rabbitmq"))))));
+}
+
+/** Both copies as they came, where the record has them: field by field, what differs marked. */
+function bodies({ payloads, diff }) {
+  if (!payloads) return null;
+  const update = payloads.rabbitmq;
+  const both = { legacy: payloads.legacy ?? {}, rabbitmq: update?.data?.message ?? update?.data ?? {} };
+  const names = [...new Set([...Object.keys(both.legacy), ...Object.keys(both.rabbitmq)])];
+  const row = (name) => {
+    const differs = diff.some(({ path }) => path === `/${name}` || path.startsWith(`/${name}/`));
+    const isSame = JSON.stringify(both.legacy[name]) === JSON.stringify(both.rabbitmq[name]);
+    const cell = (side) => h(differs ? "td.differs" : "td", { "data-side": side }, differs && h("span.sr", "differs: "), shown(both[side][name]));
+    return h("tr", { "data-field": name }, h("th", { scope: "row" }, name, !differs && !isSame && h("small", " explained, or not compared")),
+      cell("legacy"), cell("rabbitmq"));
+  };
+  return [
+    h("h3", "Both copies, as they came"),
+    h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Both copies" }, h("table.sides.bodies",
+      h("thead", h("tr", ["field", "legacy", "rabbitmq"].map((name) => h("th", { scope: "col" }, name)))), h("tbody", names.map(row)))),
+    update && h("details", h("summary", "The whole update"), h("pre", { tabindex: 0 }, JSON.stringify(update, null, 2))),
+  ];
+}
+
+function redaction(record) {
+  const { reveal } = state.now?.summary ?? {};
+  const now = reveal ? ` Records from now on show it, until ${dateTime(reveal.until)}: ${reveal.actor} asked (${reveal.reason}).` : "";
+  if (anyRedacted(record.diff)) {
+    return `Text of people is redacted to its length and a hash; equal hashes are equal texts.${now || " `updates-bridge shadow reveal` shows it for some time, in records from then on."}`;
+  }
+  return record.diff.length ? "Nothing here is redacted." : "No field differs.";
 }
 
 function facts(record) {
@@ -63,14 +92,11 @@ async function copy(text, button) {
 function one(record, isLatest) {
   const json = JSON.stringify(record, null, 2);
   const button = (text, what) => h("li", h("button", { type: "button", onclick: (event) => copy(what, event.target) }, text));
-  const redacted = anyRedacted(record.diff)
-    ? "Text of people is redacted to its length and a hash; equal hashes are equal texts. shadow.reveal_content = true shows it from then on."
-    : record.diff.length ? "Nothing here is redacted." : "No field differs.";
   return h("section.card", { "aria-label": record.id },
     h("h2", h(`span.${kind(record.class)}`, `${mark(record.class)} ${record.class}`), record.cause && ` / ${record.cause}`,
       record.amends && h("small", " amends an earlier record of this unit"), !isLatest && h("small", " amended since")),
     h("menu", button("Copy link", `${location.href.split("#")[0]}#/record/${encodeURIComponent(record.id)}`), button("Copy as JSON", json)),
-    sides(record), h("p.muted", { "data-redaction": true }, redacted), facts(record),
+    sides(record), h("p.muted", { "data-redaction": true }, redaction(record)), bodies(record), facts(record),
     h("details", h("summary", "JSON"), h("pre", { tabindex: 0 }, json)));
 }
 

@@ -64,6 +64,27 @@ fn a_planted_mismatch_is_three_clicks_away_and_its_link_can_be_handed_on() {
     assert_eq!(seen["json"]["diff"][0]["path"], "/content", "{seen}");
     assert_eq!(seen["differs"].as_array().map(Vec::len), Some(2), "{seen}");
     assert!(seen["redaction"].as_str().is_some_and(|text| text.contains("redacted")), "{seen}");
+    // Somebody may see what people wrote, for some time: then both copies stand beside each other.
+    let why = json!({"actor": "test", "reason": "a mismatch", "for": "5m"});
+    let (status, answer) = bridge.admin(reqwest::Method::POST, "/admin/shadow/reveal", Some(&why));
+    assert_eq!(status, 200, "{answer}");
+    let dialog = seen["json"]["dialog"].as_str().expect("a dialog");
+    bridge.say("con_find_a", dialog, "once more #altered");
+    let path = "/admin/shadow/records?class=payload_mismatch&order=desc";
+    let record = eventually("the second one", s(15), || {
+        let page = bridge.admin(reqwest::Method::GET, path, None).1;
+        let first = page["records"][0].clone();
+        (first["id"] != seen["json"]["id"]).then_some(first)
+    });
+    let mut settings = settings(&bridge);
+    settings["id"] = record["id"].clone();
+    let end = person("console.mjs", "revealed", &settings, |_| ());
+    nothing_found(&end);
+    let content = &end["fields"]["content"];
+    assert_eq!(content["differs"], true, "{end}");
+    assert!(content["sides"][0].as_str().is_some_and(|text| text.contains("once more #altered")), "{end}");
+    assert!(content["sides"][1].as_str().is_some_and(|text| text.contains("(altered)")), "{end}");
+    assert_eq!(end["fields"]["senderId"]["differs"], false, "{end}");
 }
 
 #[test]

@@ -111,6 +111,19 @@ const scenarios = {
     return { clicks, seen, found: [...faults, ...serious] };
   },
 
+  /** A record of a time in which content is revealed: both copies, field by field. */
+  async revealed() {
+    const { page, faults, close } = await open({}, `#/record/${settings.id}`);
+    await page.waitForSelector(".bodies td.differs");
+    const fields = await page.evaluate(() => Object.fromEntries([...document.querySelectorAll(".bodies tr[data-field]")].map((row) =>
+      [row.dataset.field, { differs: row.querySelector(".differs") !== null, sides: [...row.querySelectorAll("td")].map((cell) => cell.innerText) }])));
+    const redaction = await page.innerText("[data-redaction]");
+    await shot(page, "record-revealed");
+    const serious = await findings(page);
+    await close();
+    return { fields, redaction, found: [...faults, ...serious] };
+  },
+
   /** Dry run, typed confirmation, Enter; then back. */
   async flip() {
     const { page, faults, close } = await open({}, "#/flip");
