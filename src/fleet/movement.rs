@@ -57,6 +57,9 @@ impl Move {
     /// refuses or does not answer, none moves, and where one fails in the middle, the others go back to where they were.
     /// A move back waits for nobody.
     pub async fn run(&self, nodes: &[Node], told: &(dyn Fn(Event<'_>) + Sync)) -> Report {
+        if self.is_to_legacy() && self.percent.is_none() && !self.dry_run {
+            return self.end_at_once(nodes, told).await;
+        }
         let (before, pool) = self.look(nodes).await;
         let evidence = pool.handed();
         let bodies = self.bodies(&before, serde_json::to_value(&evidence).unwrap_or_default());
@@ -87,6 +90,25 @@ impl Move {
             self.take_back(nodes, &before, &mut report.nodes, told).await;
         }
         report
+    }
+
+    fn is_to_legacy(&self) -> bool {
+        ["use_rabbitmq_updates", "shadow_mode"]
+            .iter()
+            .all(|flag| self.body.get(*flag) == Some(&Value::Bool(false)))
+    }
+
+    /// To `legacy`: nobody is asked first, nor waited for.
+    async fn end_at_once(&self, nodes: &[Node], told: Told<'_>) -> Report {
+        let mut body = Value::Object(self.body.clone());
+        body["force"] = self.force.into();
+        let bodies = vec![Ok(body); nodes.len()];
+        let asked: Vec<NodeReport> =
+            nodes.iter().map(|node| NodeReport::asked(node, &Answer::Ok(Value::Null))).collect();
+        let moved = self.go(nodes, &bodies, &asked, ASK, told).await;
+        let nodes: Vec<NodeReport> =
+            asked.into_iter().zip(moved).map(|(own, moved)| moved.unwrap_or(own)).collect();
+        Report { moved: nodes.iter().any(|one| one.ok), ..Report::of(nodes) }
     }
 
     /// Where each stands, and what all have seen together.

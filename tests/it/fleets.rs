@@ -134,6 +134,11 @@ fn a_fleet_moves_all_or_none() {
     assert!(out.contains("together: 1 of 1 connected users change side"), "{out}");
     let (code, out, err) = cli(&nodes, &set("live", &["--percent", "0"]));
     assert_eq!((code, stages(&all)), (Some(0), vec![json!("live"); 3]), "{out}{err}");
+    let (code, out, err) = cli(&[nodes[0], nodes[1], &failing.url], &set("live", &["--percent", "50"]));
+    assert_eq!(code, Some(1), "{out}{err}");
+    for bridge in all {
+        assert_eq!(bridge.flag()["rollout"]["percent"], 0.0, "a share that was raised goes back too: {err}");
+    }
     let (code, out, _) = cli(&nodes, &set("live", &["--percent", "100", "--dry-run"]));
     assert_eq!(code, Some(0));
     assert!(out.contains("live → live, 0 % → 100 %: 1 of 1 connected users change side"), "{out}");
@@ -247,21 +252,30 @@ fn a_rollback_waits_for_nobody_and_names_who_does_not_answer() {
     let mute = format!("http://{}", mute.local_addr().unwrap());
     let port = a.admin.rsplit_once(':').unwrap().1;
     let by_name = format!("dns+http://localhost:{port}");
-    let limit = a.at_its_pace(s(2));
-    std::thread::scope(|scope| {
-        let begun = Instant::now();
-        let nodes = [&*by_name, &*b.admin, &*c.admin, &*mute, "dns+http://nobody.invalid:1"];
-        let going = scope.spawn(move || cli(&nodes, &["flag", "rollback", "--actor", "ops"]));
-        eventually("back", s(5), || (stages(&[a, b]) == ["legacy"; 2]).then_some(()));
-        let took = begun.elapsed();
-        assert!(took < limit, "{took:?}");
-        let (code, out, err) = going.join().unwrap();
-        assert_eq!(code, Some(4), "{out}{err}");
-        assert!(err.contains(&format!("{}: UNREACHABLE", c.admin)), "{err}");
-        assert!(err.contains(&format!("{mute}: UNREACHABLE: no answer in time")), "{err}");
-        assert!(err.contains("dns+http://nobody.invalid:1: UNREACHABLE: the name can't be resolved"), "{err}");
-        assert_eq!(out.matches("legacy").count(), 2, "{out}");
-    });
+    let go = |args: &[&str]| {
+        let limit = a.at_its_pace(s(2));
+        std::thread::scope(|scope| {
+            let begun = Instant::now();
+            let nodes = [&*by_name, &*b.admin, &*c.admin, &*mute, "dns+http://nobody.invalid:1"];
+            let going = scope.spawn(move || cli(&nodes, args));
+            eventually("back", s(5), || (stages(&[a, b]) == ["legacy"; 2]).then_some(()));
+            let took = begun.elapsed();
+            assert!(took < limit, "{took:?}");
+            let (code, out, err) = going.join().unwrap();
+            assert_eq!(code, Some(4), "{out}{err}");
+            assert!(err.contains(&format!("{}: UNREACHABLE", c.admin)), "{err}");
+            assert!(err.contains(&format!("{mute}: UNREACHABLE: no answer in time")), "{err}");
+            assert!(err.contains("dns+http://nobody.invalid:1: UNREACHABLE: the name can't be resolved"), "{err}");
+            assert_eq!(out.matches("legacy").count(), 2, "{out}");
+        });
+    };
+    go(&["flag", "rollback", "--actor", "ops"]);
+    for stage in ["shadow", "live"] {
+        for bridge in [a, b] {
+            assert_eq!(bridge.set(stage, &json!({"force": true})).0, 200);
+        }
+    }
+    go(&set("legacy", &[]));
 }
 
 #[test]

@@ -4,11 +4,15 @@ use http::Method;
 
 use super::super::{Failure, print};
 use super::shown::{code, print_json, text};
-use super::{ASK, Shown, ask, seen};
+use super::{ASK, Shown, ask, members, seen};
 use crate::flag::{Verification, verify};
 
 pub(super) async fn show(shown: &Shown, verified: bool) -> Result<(), Failure> {
-    let nodes = shown.nodes.resolve().await?;
+    let mut nodes = shown.nodes.resolve().await?;
+    if shown.fleet {
+        // Each has its own, and says it itself.
+        nodes = members(&nodes).await?.0;
+    }
     let answers = ask(&nodes, &Method::GET, "/admin/audit", None, ASK, |_, _| ()).await;
     let report = seen(&nodes, &answers);
     if shown.json {

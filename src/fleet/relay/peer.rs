@@ -86,8 +86,12 @@ impl Peer {
         self.more.notify_one();
     }
 
+    /// It is named no more, since long enough: what still waits for it is not handed over.
     pub(super) fn end(&self) {
         self.ended.cancel();
+        let mut state = self.state.lock();
+        self.count_lost(&state, state.queue.len());
+        state.queue.clear();
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -206,7 +210,12 @@ impl Peer {
             Err(error) => Fault::Other(error.without_url().to_string()),
         };
         let mut state = self.state.lock();
-        if state.fault.is_none() && state.met.is_some() {
+        let is_news = match (&state.fault, &fault) {
+            (Some(Fault::NotRunning), Fault::NotRunning) => false,
+            (Some(Fault::Other(before)), Fault::Other(now)) => before != now,
+            _ => true,
+        };
+        if is_news {
             match &fault {
                 Fault::NotRunning => {
                     tracing::info!(node = %self.node.url, "an instance of the fleet is not running")
