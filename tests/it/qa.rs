@@ -108,6 +108,7 @@ fn a_pipeline_waits_for_the_verdict_and_after_a_fix_the_evidence_begins_anew() {
     let bridge = setup.env("BRIDGE_SHADOW__CONFIDENCE", "0.8").start().ready();
     let node = ["--node", &bridge.admin];
     let run = |args: &[&str]| shadow(&[args, &node].concat());
+    let fresh = bridge.summary()["verdict"]["missing"].clone();
     // Nothing was compared: that speaks for nothing.
     assert_eq!(run(&["report"]).0, Some(64));
     let (code, out, err) = run(&["wait", "--timeout", "1s"]);
@@ -140,7 +141,9 @@ fn a_pipeline_waits_for_the_verdict_and_after_a_fix_the_evidence_begins_anew() {
     );
     assert_eq!(entry["evidence"]["messages"], 30, "what was thrown away: {entry}");
     assert_eq!(run(&["wait", "--timeout", "1s"]).0, Some(6));
-    assert_eq!(bridge.summary()["closed"], 30, "records and counters stay");
+    let summary = bridge.summary();
+    assert_eq!(summary["closed"], 30, "records and counters stay");
+    assert_eq!(summary["verdict"]["missing"], fresh, "what a fresh start needs");
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| run(&["wait", "--timeout", "2m", "--json"]));
         (0..30).for_each(|n| drop(bridge.say("wait_b", &dialog, &format!("good {n}"))));
@@ -230,4 +233,40 @@ fn instances_are_named_by_a_variable_and_tables_in_a_pipe_are_plain_columns() {
     let labels: Vec<&str> = out.lines().filter_map(|line| line.strip_prefix("verdict of ")).collect();
     assert_eq!(labels.len(), 3, "{out}");
     assert!(labels[2].starts_with("together: 0 of 0 messages bad (0 %); INCONCLUSIVE"), "{out}");
+}
+
+#[test]
+fn keys_that_are_taken_as_they_come_are_applied_and_not_said_to_need_a_restart() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["keys_a", "keys_b"]);
+    let state = tempfile::tempdir().unwrap();
+    let file = state.path().join("config/default.toml");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let configure = |text: &str| {
+        let new = file.with_extension("new");
+        std::fs::write(&new, format!("[shadow]\n{text}")).unwrap();
+        std::fs::rename(new, &file).unwrap();
+    };
+    configure("target_rate = 0.3\nconfidence = 0.8\n");
+    let bridge = world.setup("shadow").state(state).start().ready();
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "keys_a");
+    js.join("a", &dialog);
+    (0..5).for_each(|n| drop(bridge.say("keys_b", &dialog, &format!("good {n}"))));
+    let seen = closed(&bridge, 5);
+    assert_eq!((&seen["verdict"]["messages"], &seen["target"]["rate"]), (&json!(5), &json!(0.3)));
+    // What was asked of the evidence is another question now.
+    configure("target_rate = 0.2\nconfidence = 0.8\nsample = 0.5\nreveal_for = \"5m\"\nindeterminate_max = 0.5\n");
+    let applied = eventually("applied", s(10), || {
+        Some(bridge.summary()).filter(|summary| summary["target"]["rate"] == json!(0.2))
+    });
+    assert_eq!((&applied["verdict"]["value"], &applied["verdict"]["messages"]), (&json!("STALE"), &json!(0)));
+    assert_eq!(applied["indeterminate_max"], 0.5);
+    let body = json!({"actor": "qa", "reason": "r", "for": "6m"});
+    assert_eq!(bridge.admin(Method::POST, "/admin/shadow/reveal", Some(&body)).0, 422, "more than is allowed now");
+    assert!(!bridge.log().contains("need a restart"), "{}", bridge.log());
+    configure("target_rate = 0.2\nconfidence = 0.8\nsample = 0.5\nrotate = \"32 MiB\"\n");
+    eventually("said", s(10), || bridge.log().contains("need a restart").then_some(()));
+    assert!(bridge.log().contains("[\"shadow.rotate\"]"), "{}", bridge.log());
+    assert_eq!(bridge.summary()["indeterminate_max"], 0.01, "what needs none is applied with it");
 }
