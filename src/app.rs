@@ -194,7 +194,7 @@ impl App {
                 keep_alive: settings.http.keep_alive,
                 head: settings.http.head_timeout,
             },
-            connections: (settings.http.max_connections, settings.http.address_connections),
+            connections: parts::connections(settings),
             trusted_proxies: settings.trusted_proxies(),
         };
         let routes = options.routes.merge(http::router(api));
@@ -252,9 +252,9 @@ impl App {
             loaded,
         };
         if let Some(postman) = postman {
-            app.tasks.spawn(postman.run(app.stop.clone()));
+            app.vital("notices", postman.run(app.stop.clone()));
         }
-        app.tasks.spawn(budget.watch(app.stop.clone()));
+        app.vital("memory", budget.watch(app.stop.clone()));
         app.spawn(admin_listener, admin_state, (ready, guard, notifier), chat3, metrics);
         Ok(app)
     }
@@ -270,13 +270,13 @@ impl App {
         let (stop, settings) = (self.stop.clone(), &self.loaded.settings);
         let mode = settings.membership_mode(self.loaded.environment);
         let every = doorkeeper::every(mode, settings.membership.cache);
-        self.tasks.spawn(Arc::clone(&self.hub).run(every, stop.clone()));
+        self.vital("delivery", Arc::clone(&self.hub).run(every, stop.clone()));
         let server = Arc::clone(&self.server);
-        self.tasks.spawn(async move { server.run().await });
+        self.vital("listener", async move { server.run().await });
         if let Some(relay) = &self.relay {
-            self.tasks.spawn(Arc::clone(relay).run(stop.clone()));
+            self.vital("relay", Arc::clone(relay).run(stop.clone()));
         }
-        self.tasks.spawn(ready::watch(ready, chat3, stop.clone()));
+        self.vital("readiness", ready::watch(ready, chat3, stop.clone()));
         let guard = guard::Guard::new(
             settings.guard.clone(),
             settings.shadow.window,
@@ -285,13 +285,18 @@ impl App {
             Arc::clone(&self.desk),
             (guard_view, notifier),
         );
-        self.tasks.spawn(guard.run(stop.clone()));
+        self.vital("guard", guard.run(stop.clone()));
         let ended = stop.clone();
-        self.tasks.spawn(async move {
+        self.vital("metrics", async move {
             ended.run_until_cancelled(crate::telemetry::keep(metrics)).await;
         });
         let keep_alive = settings.http.keep_alive;
-        self.tasks.spawn(admin::serve(admin_listener, admin::router(admin_state), keep_alive, stop));
+        self.vital("admin listener", admin::serve(admin_listener, admin::router(admin_state), keep_alive, stop));
+    }
+
+    /// Runs `work` in the background; where it panics, the process ends.
+    fn vital(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(crate::vital::task(name, work));
     }
 
     /// Runs until a signal ends it.
@@ -356,7 +361,7 @@ impl App {
         self.loaded = loaded;
         // A forward move takes its time; signals are served meanwhile.
         let control = Arc::clone(&self.control);
-        self.tasks.spawn(async move { control.configure(configured, origin).await });
+        self.vital("configuration", async move { control.configure(configured, origin).await });
     }
 
     /// Stops accepting, lets what is in flight finish, deletes the queues, cuts the clients.

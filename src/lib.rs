@@ -1,7 +1,7 @@
 //! `updates-bridge`: a chat gateway that moves real-time delivery from room broadcast to RabbitMQ per-user queues.
 //!
 //! Arrows go one way: cli → app → http, admin, demo → fleet → delivery, flag, shadow → broker, sockets, chat3, auth →
-//! config, memory, metrics, notice, rate, ration → `bridge_core`.
+//! config, memory, metrics, notice, rate, ration, vital → `bridge_core`.
 
 pub mod admin;
 pub mod app;
@@ -24,6 +24,7 @@ pub mod ration;
 pub mod shadow;
 pub mod sockets;
 pub mod telemetry;
+mod vital;
 
 /// The version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

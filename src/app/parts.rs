@@ -57,6 +57,24 @@ pub(super) fn membership(settings: &Settings, admin: SocketAddr) -> reqwest::Res
     Ok(admin::Membership { fleet: Fleet::new(addresses, token)?, own })
 }
 
+/// Connections of clients that there may be: so many that the broker, Chat3 and the admin side find descriptors left.
+pub(super) fn connections(settings: &Settings) -> (u32, u32) {
+    let (most, of_address) = (settings.http.max_connections, settings.http.address_connections);
+    let text = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let files = line.and_then(|line| line.split_whitespace().next()?.parse::<u32>().ok()).unwrap_or(u32::MAX);
+    let room = files / 4 * 3;
+    if room < most {
+        tracing::warn!(
+            files,
+            most,
+            room,
+            "http.max_connections is more than the limit on open files allows (ulimit -n)"
+        );
+    }
+    (most.min(room), of_address)
+}
+
 pub(super) fn served(settings: &Settings) -> Served {
     Served { stage: settings.stage(), rollout: settings.flag.rollout.clone() }
 }

@@ -120,7 +120,8 @@ impl Broker for AmqpBroker {
         let mut supervisor = self.supervisor.lock();
         if supervisor.as_ref().is_none_or(JoinHandle::is_finished) {
             self.shared.stopping.store(false, Ordering::Release);
-            *supervisor = Some(tokio::spawn(supervise(Arc::clone(&self.shared))));
+            *supervisor =
+                Some(tokio::spawn(crate::vital::task("broker session", supervise(Arc::clone(&self.shared)))));
         }
     }
 

@@ -55,11 +55,13 @@ impl Disk {
         let busy = Arc::<Mutex<Option<Instant>>>::default();
         let since = Arc::clone(&busy);
         std::thread::Builder::new().name("flag-disk".into()).spawn(move || {
-            for work in waiting {
-                *since.lock() = Some(Instant::now());
-                work(&mut files);
-                *since.lock() = None;
-            }
+            crate::vital::thread("flag disk", || {
+                for work in waiting {
+                    *since.lock() = Some(Instant::now());
+                    work(&mut files);
+                    *since.lock() = None;
+                }
+            });
         })?;
         Ok(Self { work, busy })
     }

@@ -102,7 +102,9 @@ impl Recorder {
             stop: Arc::clone(&stop),
             bytes: gauge!("bridge_shadow_waiting_bytes"),
         };
-        let thread = std::thread::Builder::new().name("comparator".into()).spawn(move || worker.run())?;
+        let thread = std::thread::Builder::new()
+            .name("comparator".into())
+            .spawn(move || crate::vital::thread("comparator", || worker.run()))?;
         Ok(Arc::new(Self {
             sender,
             waiting,

@@ -42,7 +42,9 @@ impl Writer {
         let (sender, receiver) = bounded(JOBS);
         let waiting = Arc::new(AtomicUsize::new(0));
         let worker = Worker { receiver, waiting: Arc::clone(&waiting), log, evidence, failing: false };
-        std::thread::Builder::new().name("shadow-log".into()).spawn(move || worker.run())?;
+        std::thread::Builder::new()
+            .name("shadow-log".into())
+            .spawn(move || crate::vital::thread("shadow log", || worker.run()))?;
         Ok(Self { sender, waiting, lost })
     }
 

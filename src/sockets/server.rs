@@ -96,7 +96,7 @@ impl Server {
         let (most, most_of_address) = settings.connections;
         let admission = Admission::new(most, most_of_address, settings.trusted_proxies.clone(), budget);
         let (engine, io) = socketio::engine(shared, Arc::clone(&flusher));
-        tokio::spawn(async move { flusher.run().await });
+        tokio::spawn(crate::vital::task("flusher", async move { flusher.run().await }));
         let router = Router::new()
             .route("/ws", get(plain_websocket).with_state(plain))
             .merge(api)

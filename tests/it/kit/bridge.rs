@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     env: Vec<(String, String)>,
     state: Option<tempfile::TempDir>,
     config: Option<std::path::PathBuf>,
+    under: Option<String>,
 }
 
 impl Setup {
@@ -55,6 +56,7 @@ impl Setup {
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             state: None,
             config: None,
+            under: None,
         }
     }
 
@@ -78,6 +80,12 @@ impl Setup {
         self
     }
 
+    /// As the shell leaves the process after `commands`.
+    pub(crate) fn under(mut self, commands: &str) -> Self {
+        self.under = Some(commands.into());
+        self
+    }
+
     /// With files of settings.
     pub(crate) fn config_dir(mut self, dir: &std::path::Path) -> Self {
         self.config = Some(dir.to_owned());
@@ -86,7 +94,12 @@ impl Setup {
 
     pub(crate) fn start(self) -> Bridge {
         let state = self.state.unwrap_or_else(|| tempfile::tempdir().expect("a directory"));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_updates-bridge"))
+        let binary = env!("CARGO_BIN_EXE_updates-bridge");
+        let mut command = Command::new(if self.under.is_some() { "bash" } else { binary });
+        if let Some(commands) = &self.under {
+            command.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), binary]);
+        }
+        let mut child = command
             .arg("serve")
             .args(self.config.iter().flat_map(|dir| [std::ffi::OsStr::new("--config-dir"), dir.as_os_str()]))
             .env_clear()
@@ -251,6 +264,14 @@ impl Bridge {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Time that it has worked.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        Duration::from_millis(10 * (ticks(11) + ticks(12)))
     }
 
     pub(crate) fn signal(&self, name: &str) {
