@@ -98,6 +98,10 @@ impl Members for Doorkeeper {
         self.membership.list(dialog).await
     }
 
+    async fn list_now(&self, dialog: &DialogId) -> Option<Arc<HashSet<String>>> {
+        self.membership.list_now(dialog).await
+    }
+
     async fn removed(&self, pairs: Vec<(DialogId, UserId)>) -> Vec<(DialogId, UserId)> {
         let checks = pairs.into_iter().map(|pair| async move {
             let gone = self.membership.is_gone(&pair.0, &pair.1, self.believed).await;

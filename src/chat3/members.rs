@@ -131,7 +131,16 @@ impl Membership {
     /// The members of `dialog`, asked for where the answer is too old; `None` where that is not known, or there is no
     /// such dialog.
     pub async fn list(&self, dialog: &DialogId) -> Option<Arc<HashSet<String>>> {
-        match self.asker.fresh(dialog, self.cache) {
+        self.list_within(dialog, self.cache).await
+    }
+
+    /// The same by an answer that is at most a second old.
+    pub async fn list_now(&self, dialog: &DialogId) -> Option<Arc<HashSet<String>>> {
+        self.list_within(dialog, self.cache.min(REFUSAL)).await
+    }
+
+    async fn list_within(&self, dialog: &DialogId, believed: Duration) -> Option<Arc<HashSet<String>>> {
+        match self.asker.fresh(dialog, believed) {
             Some(members) => members,
             None => self.question(dialog, None)?.await.ok()?,
         }

@@ -44,6 +44,8 @@ pub trait Members: Send + Sync + 'static {
     fn expect_list(&self, dialog: &DialogId);
     /// The ids of all members of `dialog`; `None` where they can't be told.
     async fn list(&self, dialog: &DialogId) -> Option<Arc<HashSet<String>>>;
+    /// The same, as it was at most a second ago: with who was invited since.
+    async fn list_now(&self, dialog: &DialogId) -> Option<Arc<HashSet<String>>>;
     /// Those of `pairs` that are members no more, asked anew where the answer is too old.
     async fn removed(&self, pairs: Vec<(DialogId, UserId)>) -> Vec<(DialogId, UserId)>;
 }

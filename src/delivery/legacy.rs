@@ -56,7 +56,11 @@ impl Hub {
             if members.is_none() {
                 self.metrics.audience_unknown.increment(1);
             }
-            return self.post_accepted(post, dialog, sender, data, members.as_deref());
+            let accepted = self.post_accepted(post, dialog, sender, data, members.as_deref());
+            if let (Some((copy, since)), Some(reached)) = (&accepted, members) {
+                self.reach_invited(Arc::clone(copy), *since, reached);
+            }
+            return accepted;
         }
         self.metrics.audience_late.increment(1);
         let (copy, since) = self.post_accepted(post, dialog, sender, data, None)?;
@@ -64,7 +68,7 @@ impl Hub {
         let (hub, late) = (Arc::clone(self), Arc::clone(&copy));
         tokio::spawn(async move {
             match hub.members.list(&late.dialog).await {
-                Some(members) => hub.reach_members(&late, since, &members),
+                Some(members) => hub.reach_members(&late, since, |_| true, &members),
                 None => hub.metrics.audience_unknown.increment(1),
             }
         });
@@ -154,10 +158,28 @@ impl Hub {
         heard
     }
 
-    /// Reaches those of `members` whom the broadcast did not.
-    fn reach_members(&self, copy: &Arc<LegacyCopy>, since: Millis, members: &HashSet<String>) {
+    /// Reaches who was invited since it was asked who the members are, `reached`: that is believed for a while.
+    fn reach_invited(self: &Arc<Self>, copy: Arc<LegacyCopy>, since: Millis, reached: Arc<HashSet<String>>) {
+        let hub = Arc::clone(self);
+        tokio::spawn(async move {
+            let Some(members) = hub.members.list_now(&copy.dialog).await else { return };
+            if !Arc::ptr_eq(&members, &reached) {
+                hub.reach_members(&copy, since, |member| !reached.contains(member), &members);
+            }
+        });
+    }
+
+    /// Reaches those of `members` whom the broadcast did not, where they are `meant`.
+    fn reach_members(
+        &self,
+        copy: &Arc<LegacyCopy>,
+        since: Millis,
+        meant: impl Fn(&str) -> bool,
+        members: &HashSet<String>,
+    ) {
         let room: HashSet<UserId> = self.registry.room(&copy.dialog).iter().map(|seat| seat.id.clone()).collect();
-        for seat in self.connected(members).into_iter().filter(|seat| !room.contains(&seat.id)) {
+        let is_meant = |seat: &Arc<Seat>| meant(seat.id.as_str()) && !room.contains(&seat.id);
+        for seat in self.connected(members).into_iter().filter(is_meant) {
             self.apply(&seat, Input::Legacy(LegacyArrival { copy, since, everywhere: true }));
         }
     }

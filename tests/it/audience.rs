@@ -73,6 +73,29 @@ fn a_chat3_that_says_late_who_is_a_member_holds_nobody_up_who_joined_and_leaves_
     assert!(metrics.as_str().is_some_and(|text| text.contains(late)), "it did not wait for the answer");
 }
 
+#[test]
+fn who_is_invited_hears_the_next_message_without_joining() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["inv_m"]);
+    let bridge = world.setup("legacy").env("BRIDGE_LEGACY__AUDIENCE", "members").start();
+    let mut js = Js::start();
+    js.sign_on("member", &bridge, "inv_m");
+    js.sign_on("guest", &bridge, "inv_n");
+    bridge.say("inv_m", &dialog, "before");
+    js.wait_count("member", "message:new", 1, s(20));
+    world.chat3.add_member(&dialog, "inv_n");
+    std::thread::sleep(s(2));
+    bridge.say("inv_m", &dialog, "welcome");
+    js.wait_count("guest", "message:new", 1, s(3));
+    js.wait_count("member", "message:new", 2, s(20));
+    bridge.say("inv_m", &dialog, "and again");
+    js.wait_count("guest", "message:new", 2, s(20));
+    js.wait_count("member", "message:new", 3, s(20));
+    std::thread::sleep(s(1));
+    assert_eq!(contents(&js, "guest"), ["welcome", "and again"]);
+    assert_eq!(contents(&js, "member"), ["before", "welcome", "and again"], "once each");
+}
+
 fn check(bridge: &Bridge, to: &str, name: &str) -> Value {
     let report = bridge.admin(Method::GET, &format!("/admin/preflight?to={to}"), None).1;
     let found = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).cloned();
