@@ -42,7 +42,7 @@ fn no_id_and_no_subscription_binds_anything_of_somebody_else() {
         json!({"0": "#"}),
         json!("#"),
     ] {
-        let answer = js.call("eve", "subscribe", &[types.clone()]);
+        let answer = js.call("eve", "subscribe", std::slice::from_ref(&types));
         assert_eq!(answer["ok"], false, "{types}: {answer}");
     }
     world.update("frn_bob", "message.create", "msg_of_bob");
@@ -128,7 +128,7 @@ fn no_spelling_of_a_dialog_opens_one_of_others() {
         json!({"dialogId": theirs}),
         Value::Null,
     ] {
-        let answer = js.call("eve", "dialog:join", &[dialog.clone()]);
+        let answer = js.call("eve", "dialog:join", std::slice::from_ref(&dialog));
         assert_eq!(answer["ok"], false, "{dialog}: {answer}");
         let answer = js.call("eve", "typing:start", &[json!({"dialogId": dialog})]);
         assert_eq!(answer["ok"], false, "{dialog}: {answer}");
