@@ -73,7 +73,8 @@ export class Client extends Emitter<Events> {
   online(timeout: number = this.#timeout): Promise<Status> {
     const { state } = this.#status;
     if (state === "online") return Promise.resolve(this.#status);
-    if (state === "closed") return Promise.reject(new BridgeError("closed"));
+    const isRefused = state === "unauthorized" && this.#options.getToken === undefined;
+    if (state === "closed" || isRefused) return Promise.reject(new BridgeError(this.#status.error ?? state));
     return new Promise((resolve, reject) => {
       const off = this.on("status", (status) => {
         const refused = status.state === "unauthorized" && this.#options.getToken === undefined;
