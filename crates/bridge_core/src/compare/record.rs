@@ -107,7 +107,7 @@ pub struct Record {
     pub weight: Option<u64>,
 }
 
-/// Copies as they came; one is absent that did not come, or that is larger than [`SHOWN`].
+/// Copies as they came; one is absent that did not come, or that is larger than 16 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Payloads {
     /// Chat3's createMessage `data`.
