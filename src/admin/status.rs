@@ -54,6 +54,7 @@ pub(super) fn now(admin: &Admin) -> Value {
         "verdict": admin.desk.verdict(),
         "started_at": started_at,
         "nodes": nodes,
+        "flip_timeout_ms": u64::try_from(admin.control.flip_timeout().as_millis()).unwrap_or(u64::MAX),
         "relay": admin.hub.relay().map(|relay| json!({"on": relay.is_on(), "peers": relay.peers()})),
     })
 }

@@ -191,6 +191,12 @@ impl Control {
         }
     }
 
+    /// How long a move forward may take.
+    #[must_use]
+    pub const fn flip_timeout(&self) -> Duration {
+        self.settings.flip_timeout
+    }
+
     /// The stage.
     #[must_use]
     pub fn stage(&self) -> Stage {

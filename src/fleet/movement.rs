@@ -60,7 +60,7 @@ impl Move {
         if self.is_to_legacy() && self.percent.is_none() && !self.dry_run {
             return self.end_at_once(nodes, told).await;
         }
-        let (before, pool) = self.look(nodes).await;
+        let (before, pool, alone) = self.look(nodes).await;
         let evidence = pool.handed();
         let bodies = self.bodies(&before, serde_json::to_value(&evidence).unwrap_or_default());
         let reports = if nodes.len() == 1 && !self.dry_run {
@@ -77,7 +77,8 @@ impl Move {
         if forward && !self.may_go(&mut report, &before) {
             return report;
         }
-        let limit = report.nodes.iter().filter_map(|one| one.answer["limit_ms"].as_u64()).max().unwrap_or(30_000);
+        let limit = report.nodes.iter().filter_map(|one| one.answer["limit_ms"].as_u64()).max();
+        let limit = limit.or(alone).unwrap_or(30_000);
         let moved = self.go(nodes, &bodies, &report.nodes, Duration::from_millis(limit) + BESIDE, told).await;
         for (own, moved) in report.nodes.iter_mut().zip(moved) {
             *own = moved.unwrap_or_else(|| own.clone());
@@ -111,13 +112,15 @@ impl Move {
         Report { moved: nodes.iter().any(|one| one.ok), ..Report::of(nodes) }
     }
 
-    /// Where each stands, and what all have seen together.
-    async fn look(&self, nodes: &[Node]) -> (Vec<Answer>, Pool) {
+    /// Where each stands, what all have seen together, and of one alone how long a move of it may take, in ms.
+    async fn look(&self, nodes: &[Node]) -> (Vec<Answer>, Pool, Option<u64>) {
         let flags = ask(nodes, &Method::GET, "/admin/flag", None, ASK, |_, _| ());
-        if nodes.len() == 1 {
-            return (flags.await, Pool::default());
+        if let [alone] = nodes {
+            let (flags, status) = tokio::join!(flags, alone.get("/admin/status"));
+            return (flags, Pool::default(), status.ok().and_then(|status| status["flip_timeout_ms"].as_u64()));
         }
-        tokio::join!(flags, Pool::of(nodes))
+        let (flags, pool) = tokio::join!(flags, Pool::of(nodes));
+        (flags, pool, None)
     }
 
     /// What each is asked for; `Err` is why one can't be.

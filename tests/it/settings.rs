@@ -376,3 +376,22 @@ fn admin_tokens_come_from_a_variable_as_json_and_no_token_is_shown() {
         assert!(err.contains("admin.tokens") && err.contains(must) && !err.contains("hush"), "{tokens}: {err}");
     }
 }
+
+#[test]
+fn a_fleet_that_can_not_be_asked_is_refused_or_warned_about() {
+    let (code, _, err) = run(&["config", "check"], &with(&[("BRIDGE_FLEET__NODES", "bridge-0:3002,ftp://x:1")]));
+    assert_eq!(code, Some(2));
+    let line = "fleet.nodes = \"ftp://x:1\" (variable BRIDGE_FLEET__NODES): must be http://host:port, host:port or dns+http://name:port";
+    assert!(err.contains(line), "{err}");
+    let (code, _, err) = run(&["config", "check"], &with(&[("BRIDGE_LEGACY__RELAY", "true")]));
+    assert_eq!(code, Some(2));
+    assert!(err.contains("legacy.relay = \"true\" (variable BRIDGE_LEGACY__RELAY): needs fleet.nodes"), "{err}");
+    let nodes = ("BRIDGE_FLEET__NODES", "dns+http://bridge-admin:3002");
+    let (code, _, err) = run(&["config", "check"], &with(&[nodes, ("BRIDGE_LEGACY__RELAY", "true")]));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("fleet.nodes without fleet.token or admin.token"), "{err}");
+    let token = ("BRIDGE_FLEET__TOKEN", "a token that nobody sees");
+    let (code, out, err) = run(&["config", "explain", "fleet.token"], &with(&[nodes, token]));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(!out.contains("nobody") && !err.contains("fleet.nodes without"), "{out}{err}");
+}
