@@ -11,33 +11,32 @@ mod wanted;
 pub use amqp::{AmqpBroker, connect};
 pub use embedded::{EmbeddedBroker, matches};
 
-use std::sync::Arc;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bridge_core::{Millis, UserId};
-use bytes::Bytes;
 use tokio::sync::watch;
 
 /// The types a user's sockets want: last words of routing keys. `None` wants all.
 pub type Types = Option<std::collections::BTreeSet<String>>;
 
-/// One Update as it came from the broker.
+/// One Update as it came from the broker, where it was read.
 #[derive(Clone, Debug)]
-pub struct Delivery {
+pub struct Delivery<'a> {
     /// The user whose queue it came from; `None` where one queue serves many (`per_instance`, `firehose`).
-    pub queue_of: Option<UserId>,
+    pub queue_of: Option<&'a UserId>,
     /// AMQP routing key.
-    pub routing_key: Arc<str>,
+    pub routing_key: &'a str,
     /// AMQP `redelivered`.
     pub redelivered: bool,
     /// Header `userId`.
-    pub header_user: Option<Arc<str>>,
+    pub header_user: Option<Cow<'a, str>>,
     /// Header `entityId`.
-    pub header_entity: Option<Arc<str>>,
+    pub header_entity: Option<Cow<'a, str>>,
     /// When the publisher stamped it (property `timestamp`, which Chat3 gives in ms), where it did.
     pub published: Option<Millis>,
     /// The body, as published.
-    pub body: Bytes,
+    pub body: &'a [u8],
 }
 
 /// What becomes of a delivery on the broker's side.
@@ -61,7 +60,7 @@ pub enum GapReason {
 /// Where a broker takes what it has. Calls come from the broker's tasks; none of them may block.
 pub trait Inbox: Send + Sync + 'static {
     /// One Update.
-    fn deliver(&self, delivery: Delivery) -> Disposition;
+    fn deliver(&self, delivery: Delivery<'_>) -> Disposition;
     /// All that came at once was delivered: what was put off until now goes out. The broker is told after it.
     fn batch_end(&self) {}
     /// The session came up (also the first time) or was lost.

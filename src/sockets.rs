@@ -18,12 +18,10 @@ mod wire;
 pub use front::{Front, Refused, Resume, SignOn, Signed, TOO_MANY_SOCKETS};
 pub use server::{Server, ServerSettings};
 
-use std::sync::Arc;
-
-use serde_json::value::RawValue;
+use bridge_core::Json;
 
 /// What is emitted, as cheap to clone as a pointer.
-pub type Data = Arc<RawValue>;
+pub type Data = Json;
 
 /// One event on its way to one client.
 #[derive(Clone, Debug)]

@@ -38,7 +38,7 @@ struct Recorder {
 impl Inbox for Recorder {
     fn deliver(&self, delivery: Delivery) -> Disposition {
         let of = delivery.queue_of.map(|user| user.as_str().to_owned());
-        let body = String::from_utf8_lossy(&delivery.body).into_owned();
+        let body = String::from_utf8_lossy(delivery.body).into_owned();
         self.deliveries.lock().push((of, delivery.routing_key.to_string(), body));
         Disposition::Ack
     }

@@ -1,5 +1,6 @@
 //! A topic exchange in this process, behind the same interface as the AMQP session: for `demo` and fast tests.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +34,16 @@ pub struct EmbeddedBroker {
 
 struct Queue {
     keys: BTreeSet<String>,
-    sender: mpsc::Sender<Delivery>,
+    sender: mpsc::Sender<Published>,
+}
+
+/// An update that waits in a queue.
+struct Published {
+    routing_key: Arc<str>,
+    user: Option<Arc<str>>,
+    entity: Option<Arc<str>>,
+    at: Millis,
+    body: bytes::Bytes,
 }
 
 impl EmbeddedBroker {
@@ -56,18 +66,16 @@ impl EmbeddedBroker {
     /// Publishes to every queue that is bound to the key; nobody bound: it is gone, as with a real exchange.
     pub fn publish(&self, routing_key: &str, headers: &[(&str, &str)], published: Millis, body: bytes::Bytes) {
         let header = |name: &str| headers.iter().find(|(key, _)| *key == name).map(|(_, value)| Arc::from(*value));
-        for (user, queue) in self.queues.lock().iter() {
+        for queue in self.queues.lock().values() {
             if queue.keys.iter().any(|pattern| matches(pattern, routing_key)) {
-                let delivery = Delivery {
-                    queue_of: Some(user.clone()),
+                let update = Published {
                     routing_key: routing_key.into(),
-                    redelivered: false,
-                    header_user: header("userId"),
-                    header_entity: header("entityId"),
-                    published: Some(published),
+                    user: header("userId"),
+                    entity: header("entityId"),
+                    at: published,
                     body: body.clone(),
                 };
-                if queue.sender.try_send(delivery).is_err() {
+                if queue.sender.try_send(update).is_err() {
                     self.dropped.increment(1);
                 }
             }
@@ -107,7 +115,7 @@ impl EmbeddedBroker {
             } else {
                 let (sender, receiver) = mpsc::channel(DEPTH);
                 queues.insert(user.clone(), Queue { keys, sender });
-                tokio::spawn(consume(Arc::clone(&self.inbox), receiver));
+                tokio::spawn(consume(Arc::clone(&self.inbox), user.clone(), receiver));
                 tracing::debug!(%user, "created queue for user");
             }
         }
@@ -118,9 +126,17 @@ impl EmbeddedBroker {
     }
 }
 
-async fn consume(inbox: Arc<dyn Inbox>, mut updates: mpsc::Receiver<Delivery>) {
-    while let Some(delivery) = updates.recv().await {
-        inbox.deliver(delivery);
+async fn consume(inbox: Arc<dyn Inbox>, user: UserId, mut updates: mpsc::Receiver<Published>) {
+    while let Some(update) = updates.recv().await {
+        inbox.deliver(Delivery {
+            queue_of: Some(&user),
+            routing_key: &update.routing_key,
+            redelivered: false,
+            header_user: update.user.as_deref().map(Cow::Borrowed),
+            header_entity: update.entity.as_deref().map(Cow::Borrowed),
+            published: Some(update.at),
+            body: &update.body,
+        });
         tokio::task::yield_now().await;
     }
 }

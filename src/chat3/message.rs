@@ -1,8 +1,7 @@
 //! createMessage: forwarded once, never again.
 
-use std::sync::Arc;
-
 use bridge_core::DialogId;
+use bridge_core::Json;
 use bridge_core::update::{LegacyMessage, Object, repair};
 use serde::Serialize;
 use serde_json::Value;
@@ -64,11 +63,7 @@ impl Chat3 {
     ///
     /// # Errors
     /// [`Chat3Error`].
-    pub async fn create_message(
-        &self,
-        dialog: &DialogId,
-        message: &NewMessage,
-    ) -> Result<Arc<RawValue>, Chat3Error> {
+    pub async fn create_message(&self, dialog: &DialogId, message: &NewMessage) -> Result<Json, Chat3Error> {
         let url = self.url(&format!("/dialogs/{dialog}/messages"));
         let sent = self.http.post(url).json(message).send().await;
         let answer = sent.map_err(|error| Chat3Error::Failed(reason(&error)))?;
@@ -88,7 +83,7 @@ impl Chat3 {
 ///
 /// # Errors
 /// [`Chat3Error`].
-pub(crate) async fn created_by_backend(request: reqwest::RequestBuilder) -> Result<Arc<RawValue>, Chat3Error> {
+pub(crate) async fn created_by_backend(request: reqwest::RequestBuilder) -> Result<Json, Chat3Error> {
     let answer = request.send().await.map_err(|error| Chat3Error::Failed(reason(&error)))?;
     let status = answer.status().as_u16();
     let body = body(answer).await.and_then(|body| String::from_utf8(body).ok());
@@ -102,10 +97,10 @@ pub(crate) async fn created_by_backend(request: reqwest::RequestBuilder) -> Resu
 }
 
 /// `data` of an answer, which has to name the message.
-fn data(body: &str) -> Option<Arc<RawValue>> {
+fn data(body: &str) -> Option<Json> {
     let body = repair(body);
-    let data = Object::read(&body)?.raw("data")?.to_owned();
-    LegacyMessage::read(&data).message.shown().is_some().then(|| data.into())
+    let data = Object::read(&body)?.raw("data")?;
+    LegacyMessage::read(data.get()).message.shown().is_some().then(|| data.into())
 }
 
 fn refused(status: u16, body: &str) -> Chat3Error {

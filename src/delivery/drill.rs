@@ -3,13 +3,11 @@
 //! A drill's user is a user like any other, but has no queue: its updates come from the drill. Its units carry the
 //! modifier `drill` and count nowhere else.
 
-use std::sync::Arc;
-
+use bridge_core::Json;
 use bridge_core::compare::Fact;
 use bridge_core::recipient::{Input, InvalidType, Selection};
 use bridge_core::update::LegacyMessage;
 use bridge_core::{DialogId, SocketId, Stage, UserId};
-use serde_json::value::RawValue;
 
 use super::hub::Hub;
 use crate::broker::{Delivery, Disposition, GapReason, Inbox};
@@ -55,14 +53,14 @@ impl Hub {
     }
 
     /// A createMessage answer; `broadcast: false` plants a broadcast that did not happen.
-    pub fn drill_post(&self, dialog: &DialogId, sender: &UserId, data: Arc<RawValue>, broadcast: bool) {
+    pub fn drill_post(&self, dialog: &DialogId, sender: &UserId, data: Json, broadcast: bool) {
         let post = self.post_started(dialog, sender);
         if broadcast {
             self.post_accepted(post, dialog, sender, data, None);
             return;
         }
         self.posts.end(post);
-        let read = LegacyMessage::read(&data);
+        let read = LegacyMessage::read(data.get());
         if let Some(key) = read.message.key(&self.settings.tenant) {
             self.tap.fact(self.now(), Fact::PostAccepted { post, key, dialog_mongo: read.dialog_mongo });
         }
@@ -75,7 +73,7 @@ impl Hub {
     }
 
     /// An update as if it came from the user's queue.
-    pub fn drill_update(&self, delivery: Delivery) -> Disposition {
+    pub fn drill_update(&self, delivery: Delivery<'_>) -> Disposition {
         self.take(delivery, true)
     }
 

@@ -365,8 +365,8 @@ impl World for Lookup<'_> {
     }
 
     fn dialog_of(&self, update: &Update) -> Option<DialogId> {
-        let named = update.dialog.as_deref().and_then(|id| DialogId::new(id).ok());
-        named.or_else(|| self.hub.dialogs.find(update.dialog_mongo.as_deref()?))
+        let named = update.dialog().and_then(|id| DialogId::new(id).ok());
+        named.or_else(|| self.hub.dialogs.find(update.dialog_mongo()?))
     }
 
     fn posted_in(&self) -> Vec<DialogId> {

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bridge_core::{Millis, Path};
+use bridge_core::{Json, Millis, Path};
 use metrics::{Histogram, histogram};
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::sockets::Link;
 
@@ -72,7 +71,7 @@ impl Latency {
 
 impl Sample<'_> {
     /// It arrived at `now`; `body` says when Chat3 made it, else `published` does.
-    pub(super) fn arrived(&self, body: &RawValue, published: Option<Millis>, now: Millis) {
+    pub(super) fn arrived(&self, body: &Json, published: Option<Millis>, now: Millis) {
         if let Some(created) = created(body).or(published) {
             // Clocks of two machines differ.
             self.side.arrival.record(Duration::from_millis(now.since(created)));
@@ -105,7 +104,7 @@ impl Sample<'_> {
 }
 
 /// `createdAt`: ISO-8601, or milliseconds as a text or a number.
-fn created(body: &RawValue) -> Option<Millis> {
+fn created(body: &Json) -> Option<Millis> {
     #[derive(Deserialize)]
     struct Created {
         #[serde(rename = "createdAt")]
@@ -133,7 +132,9 @@ mod tests {
 
     #[test]
     fn chat3s_own_time_is_read_in_all_its_spellings() {
-        let read = |text: &str| created(&RawValue::from_string(text.into()).unwrap()).map(|at| at.0);
+        let read = |text: &str| {
+            created(&serde_json::value::RawValue::from_string(text.into()).unwrap().into()).map(|at| at.0)
+        };
         for text in
             ["\"2026-11-23T12:06:30.744Z\"", "\"1795435590744.529053\"", "1795435590744", "1795435590744.5"]
         {

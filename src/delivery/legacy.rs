@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bridge_core::Json;
 use bridge_core::compare::Fact;
 use bridge_core::recipient::{Input, LegacyArrival, LegacyCopy};
 use bridge_core::update::LegacyMessage;
 use bridge_core::{DialogId, Millis, Path, UserId};
-use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::hub::Hub;
@@ -32,7 +32,7 @@ impl Hub {
 
     /// Chat3 accepted it. With `legacy.audience = "members"` the broadcast waits a moment for who they are; whom that
     /// answer does not include in time is reached when it comes.
-    pub async fn accepted(self: &Arc<Self>, post: u64, dialog: &DialogId, sender: &UserId, data: Arc<RawValue>) {
+    pub async fn accepted(self: &Arc<Self>, post: u64, dialog: &DialogId, sender: &UserId, data: Json) {
         let accepted = self.reach(post, dialog, sender, data, Instant::now() + AUDIENCE).await;
         if let (Some((copy, since)), Some(relay)) = (accepted, self.relay.get()) {
             relay.hand(&copy, since);
@@ -45,7 +45,7 @@ impl Hub {
         post: u64,
         dialog: &DialogId,
         sender: &UserId,
-        data: Arc<RawValue>,
+        data: Json,
         deadline: Instant,
     ) -> Option<(Arc<LegacyCopy>, Millis)> {
         if !self.settings.members_hear_legacy {
@@ -83,12 +83,12 @@ impl Hub {
         post: u64,
         dialog: &DialogId,
         sender: &UserId,
-        data: Arc<RawValue>,
+        data: Json,
         members: Option<&HashSet<String>>,
     ) -> Option<(Arc<LegacyCopy>, Millis)> {
         // Who is in the room from now on is reached, or came too late.
         let answered = self.now();
-        let read = LegacyMessage::read(&data);
+        let read = LegacyMessage::read(data.get());
         // While it is open, or mapped: an update looks for its dialog in both.
         if let Some(mongo) = &read.dialog_mongo {
             self.dialogs.learn(mongo, dialog);

@@ -1,11 +1,8 @@
 //! Parcels in the words of clients.
 
-use std::sync::Arc;
-
 use bridge_core::form::{Form, render};
 use bridge_core::recipient::{Copy, Parcel, Resync};
-use bridge_core::{DialogId, UserId};
-use serde_json::value::{RawValue, to_raw_value};
+use bridge_core::{DialogId, Json, UserId};
 
 use crate::clock::iso;
 use crate::sockets::{Link, Packet};
@@ -22,7 +19,7 @@ pub(super) fn emit(link: &dyn Link, serial: u64, form: Form, parcel: &Parcel) {
     let last = |event, data| Packet { event, data, serial: Some(serial) };
     match parcel {
         Parcel::Copy(Copy::Legacy(legacy)) => {
-            link.emit(last("message:new", Arc::clone(&legacy.data)));
+            link.emit(last("message:new", legacy.data.clone()));
             // It leaves before the answer to its POST does.
             link.flush();
         }
@@ -38,7 +35,7 @@ pub(super) fn emit(link: &dyn Link, serial: u64, form: Form, parcel: &Parcel) {
         }
         Parcel::Resync(Resync { reason, since }) => {
             let gap = Gap { reason: reason.name(), since: iso(*since) };
-            link.emit(last("bridge:resync", to_raw_value(&gap).unwrap_or_default().into()));
+            link.emit(last("bridge:resync", Json::of(&gap)));
         }
     }
 }
@@ -53,13 +50,8 @@ struct Typing<'a> {
 }
 
 /// `typing:start` or `typing:stop`.
-pub(super) fn typing(
-    user: &UserId,
-    name: Option<&str>,
-    dialog: &DialogId,
-    start: bool,
-) -> (&'static str, Arc<RawValue>) {
+pub(super) fn typing(user: &UserId, name: Option<&str>, dialog: &DialogId, start: bool) -> (&'static str, Json) {
     let body = Typing { user_id: user, user_name: name.filter(|_| start), dialog_id: dialog };
     let event = if start { "typing:start" } else { "typing:stop" };
-    (event, to_raw_value(&body).unwrap_or_default().into())
+    (event, Json::of(&body))
 }

@@ -16,7 +16,7 @@ use crate::broker::{Delivery, Disposition, GapReason, Inbox};
 const A_SECOND_COUNT: u64 = 100_000_000_000;
 
 impl Inbox for Hub {
-    fn deliver(&self, delivery: Delivery) -> Disposition {
+    fn deliver(&self, delivery: Delivery<'_>) -> Disposition {
         self.take(delivery, false)
     }
 
@@ -49,15 +49,17 @@ impl Inbox for Hub {
 
 impl Hub {
     /// Takes one Update, from the broker or from a drill, which is counted nowhere.
-    pub(super) fn take(&self, delivery: Delivery, drill: bool) -> Disposition {
+    pub(super) fn take(&self, delivery: Delivery<'_>, drill: bool) -> Disposition {
         let metrics = self.metrics_of(drill);
         metrics.received.increment(1);
-        let update = match Update::read(&delivery.body, self.unreadable.unique()) {
+        let update = match Update::read(delivery.body, self.unreadable.unique()) {
             Ok(update) => update,
             Err(error) => {
                 metrics.rejected(error.name());
-                self.unreadable.log(&delivery.routing_key, &error, self.now());
-                let fact = Fact::Rejected { user: delivery.header_user, entity: delivery.header_entity };
+                self.unreadable.log(delivery.routing_key, &error, self.now());
+                let [user, entity] =
+                    [delivery.header_user, delivery.header_entity].map(|text| text.map(Into::into));
+                let fact = Fact::Rejected { user, entity };
                 self.tap.fact(self.now(), fact);
                 return Disposition::Reject;
             }
@@ -65,13 +67,13 @@ impl Hub {
         if update.repaired {
             metrics.repaired.increment(1);
         }
-        if *update.tenant != *self.settings.tenant {
+        if update.tenant() != &*self.settings.tenant {
             metrics.foreign.increment(1);
             return Disposition::Ack;
         }
-        let named = self.routes.user_of(&delivery.routing_key, &update.user);
-        let reached = delivery.queue_of.as_ref().map(UserId::as_str).or(named).unwrap_or(&update.user);
-        let for_another = named.is_some_and(|user| *user != *update.user) || *reached != *update.user;
+        let named = self.routes.user_of(delivery.routing_key, update.user());
+        let reached = delivery.queue_of.map(UserId::as_str).or(named).unwrap_or(update.user());
+        let for_another = named.is_some_and(|user| user != update.user()) || reached != update.user();
         let Some(seat) = self.registry.named(reached) else {
             if for_another {
                 metrics.leaked.increment(1);
@@ -84,7 +86,7 @@ impl Hub {
         let update = Arc::new(update);
         let arrival = UpdateArrival {
             update: &update,
-            routing_key: &delivery.routing_key,
+            routing_key: delivery.routing_key,
             redelivered: delivery.redelivered,
         };
         let mut inner = seat.inner.lock();
@@ -92,18 +94,18 @@ impl Hub {
         if !inner.recipient.is_synthetic() {
             let number = self.updates.fetch_add(1, Ordering::Relaxed);
             sample = self.latency.sample(Path::Rabbitmq, number);
-            if update.message.is_some() {
+            if update.is_creation() {
                 self.flow.came(self.now());
             }
         }
         if for_another {
             metrics.leaked.increment(1);
             if !inner.recipient.is_synthetic() {
-                self.unreadable.leaked(&delivery.routing_key, &update.user, &seat.id, self.now());
+                self.unreadable.leaked(delivery.routing_key, update.user(), &seat.id, self.now());
             }
             self.apply_locked(&mut inner, &seat, Input::Leak(arrival));
         } else {
-            debug!(user = %seat.id, event = %update.event, "received update for user");
+            debug!(user = %seat.id, event = update.event(), "received update for user");
             self.note_lag(delivery.published);
             self.apply_locked(&mut inner, &seat, Input::Update(arrival));
         }

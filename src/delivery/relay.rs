@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_core::Json;
 use bridge_core::compare::{Event, Fact};
 use bridge_core::recipient::{Input, LegacyCopy};
 use bridge_core::{DialogId, Millis, UserId};
-use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 
 use super::hub::Hub;
@@ -47,7 +47,7 @@ pub struct Relayed {
     /// Who posted it.
     pub sender: UserId,
     /// `data` of Chat3's answer, as it came.
-    pub data: Arc<RawValue>,
+    pub data: Json,
     /// How long ago its POST began.
     pub age: Duration,
 }

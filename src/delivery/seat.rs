@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::thread::ThreadId;
 
+use bridge_core::Json;
 use bridge_core::compare::Event;
 use bridge_core::form::Form;
 use bridge_core::recipient::{Count, Effect, LinkId, Parcel, Recipient, Types};
 use bridge_core::{DialogId, Millis, SocketId, UserId};
 use parking_lot::Mutex;
-use serde_json::value::RawValue;
 
 use crate::sockets::Link;
 
@@ -41,7 +41,7 @@ pub(super) struct Inner {
 /// An [`Effect`] with the connection that it needs.
 pub(super) enum Task {
     Emit { link: Arc<dyn Link>, serial: u64, form: Form, parcel: Parcel },
-    Relay { link: Arc<dyn Link>, event: &'static str, data: Arc<RawValue> },
+    Relay { link: Arc<dyn Link>, event: &'static str, data: Json },
     Cut(Arc<dyn Link>),
     Want(Types),
     Entered(DialogId),
@@ -84,10 +84,10 @@ impl Inner {
     }
 
     /// A relayed event, which is of the moment: it is not counted, nor kept for who resumes.
-    pub(super) fn relay(&mut self, to: &[LinkId], event: &'static str, data: &Arc<RawValue>) {
+    pub(super) fn relay(&mut self, to: &[LinkId], event: &'static str, data: &Json) {
         for id in to {
             if let Some(link) = self.link(*id) {
-                self.tasks.push(Task::Relay { link, event, data: Arc::clone(data) });
+                self.tasks.push(Task::Relay { link, event, data: data.clone() });
                 self.queued += 1;
             }
         }

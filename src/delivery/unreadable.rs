@@ -1,6 +1,5 @@
 //! Updates that cannot be read, or are for somebody else: the first ten a minute of each kind are logged.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bridge_core::update::ReadError;
@@ -23,7 +22,7 @@ impl Default for Unreadable {
 }
 
 impl Unreadable {
-    pub(super) fn log(&self, routing_key: &Arc<str>, error: &ReadError, now: Millis) {
+    pub(super) fn log(&self, routing_key: &str, error: &ReadError, now: Millis) {
         if let Some(left_out) = self.ration.take(error.name(), now) {
             let routing_key = routing_key.escape_debug();
             warn!(%routing_key, %error, left_out, "rejected an update that cannot be read");
@@ -31,7 +30,7 @@ impl Unreadable {
     }
 
     /// One that can be read and names another user than its routing key or queue.
-    pub(super) fn leaked(&self, routing_key: &Arc<str>, named: &str, reached: &UserId, now: Millis) {
+    pub(super) fn leaked(&self, routing_key: &str, named: &str, reached: &UserId, now: Millis) {
         if let Some(left_out) = self.ration.take("leak", now) {
             let routing_key = routing_key.escape_debug();
             let named = named.escape_debug();

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
+use bridge_core::Json;
 use bridge_core::update::{Object, repair};
 use bridge_core::{DialogId, UserId};
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::to_raw_value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -34,7 +35,7 @@ enum Outgoing {
 
 impl Outgoing {
     /// Posts it, once.
-    async fn post(self, api: &Api, dialog: &DialogId) -> Result<Arc<RawValue>, Chat3Error> {
+    async fn post(self, api: &Api, dialog: &DialogId) -> Result<Json, Chat3Error> {
         match self {
             Self::Chat3(message) => api.chat3.create_message(dialog, &message).await,
             Self::Backend(request) => created_by_backend(request).await,
@@ -50,12 +51,7 @@ pub(super) async fn create(api: Arc<Api>, proxy: &Proxy, route: Option<Route>, r
     }
 }
 
-async fn accept(
-    api: &Arc<Api>,
-    proxy: &Proxy,
-    route: Option<Route>,
-    request: Request,
-) -> Result<Arc<RawValue>, Failure> {
+async fn accept(api: &Arc<Api>, proxy: &Proxy, route: Option<Route>, request: Request) -> Result<Json, Failure> {
     let (parts, body) = request.into_parts();
     let caller = caller(api, &parts.headers).await?;
     let route = route.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "dialog not found"))?;
@@ -184,7 +180,7 @@ async fn forward(
     (dialog, sender): (DialogId, UserId),
     outgoing: Outgoing,
     (deadline, place): (Instant, Place),
-) -> Result<Arc<RawValue>, Failure> {
+) -> Result<Json, Failure> {
     let in_flight = api.in_flight.token();
     let post = api.hub.post_started(&dialog, &sender);
     let progress = Arc::new(Mutex::new(Progress::Open));
@@ -196,7 +192,7 @@ async fn forward(
         let created = created.unwrap_or_else(|_| Err(Chat3Error::Failed("no answer in time".into())));
         let before = std::mem::replace(&mut *seen.lock(), Progress::Answered);
         match &created {
-            Ok(data) => task.hub.accepted(post, &dialog, &sender, Arc::clone(data)).await,
+            Ok(data) => task.hub.accepted(post, &dialog, &sender, data.clone()).await,
             Err(error) if error.is_unknown() => {
                 if before == Progress::Open {
                     task.hub.post_unknown(post);
@@ -221,7 +217,7 @@ async fn forward(
 }
 
 /// 201 with Chat3's `data`, byte for byte.
-fn created(data: &RawValue) -> Response {
+fn created(data: &Json) -> Response {
     let body = format!("{{\"success\":true,\"data\":{}}}", data.get());
     (StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -5,10 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_core::Json;
 use bridge_core::{DialogId, Stage, UserId};
-use bytes::Bytes;
 use serde_json::json;
-use serde_json::value::{RawValue, to_raw_value};
 
 use super::desk::Desk;
 use super::fault::{DrillReport, Fault, Found};
@@ -164,7 +163,7 @@ impl Run<'_> {
             }
             Fault::UpdateRejected => {
                 post(true);
-                self.deliver(user, Some(message), Bytes::from_static(b"not JSON"));
+                self.deliver(user, Some(message), b"not JSON");
             }
             Fault::QueueNotReady => {
                 self.hub.drill_queue(user, false);
@@ -195,15 +194,15 @@ impl Run<'_> {
     }
 
     fn update(&self, to: &UserId, body: &serde_json::Value) {
-        self.deliver(to, None, Bytes::from(body.to_string()));
+        self.deliver(to, None, body.to_string().as_bytes());
     }
 
-    fn deliver(&self, to: &UserId, entity: Option<&str>, body: Bytes) {
+    fn deliver(&self, to: &UserId, entity: Option<&str>, body: &[u8]) {
         self.hub.drill_update(Delivery {
-            queue_of: Some(to.clone()),
-            routing_key: format!("user.user.{to}.messageupdate").into(),
+            queue_of: Some(to),
+            routing_key: &format!("user.user.{to}.messageupdate"),
             redelivered: false,
-            header_user: Some(to.shared()),
+            header_user: Some(to.as_str().into()),
             header_entity: entity.map(Into::into),
             published: None,
             body,
@@ -213,10 +212,10 @@ impl Run<'_> {
 
 const CONTENT: &str = "drill";
 
-fn answer(tenant: &str, dialog: &DialogId, sender: &UserId, message: &str) -> Arc<RawValue> {
+fn answer(tenant: &str, dialog: &DialogId, sender: &UserId, message: &str) -> Json {
     let data = json!({"tenantId": tenant, "dialogId": dialog, "senderId": sender, "content": CONTENT,
         "type": "internal.text", "messageId": message, "meta": {}});
-    to_raw_value(&data).unwrap_or_default().into()
+    Json::of(&data)
 }
 
 fn body(

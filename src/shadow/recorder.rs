@@ -226,6 +226,7 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
+    use bridge_core::Json;
     use bridge_core::compare::{Fact, Seen};
     use bridge_core::gate::Sockets;
     use bridge_core::{Key, Path, Stage, UserId};
@@ -251,7 +252,7 @@ mod tests {
         (recorder, receiver)
     }
 
-    fn seen(user: u32, payload: &Arc<RawValue>) -> Event {
+    fn seen(user: u32, payload: &Json) -> Event {
         Event::Seen(Box::new(Seen {
             at: bridge_core::Millis(1),
             path: Path::Legacy,
@@ -274,14 +275,14 @@ mod tests {
             queue_ready: true,
             member: None,
             drill: false,
-            payload: Payload::Legacy(Arc::clone(payload)),
+            payload: Payload::Legacy(payload.clone()),
         }))
     }
 
     #[test]
     fn a_large_payload_is_charged_once_for_all_who_share_it() {
         let (recorder, receiver) = stalled(RecorderLimits { events: 1_000, bytes: 1 << 20 });
-        let payload = |letter: &str| -> Arc<RawValue> {
+        let payload = |letter: &str| -> Json {
             RawValue::from_string(format!("\"{}\"", letter.repeat(400 << 10))).unwrap().into()
         };
         let (one, another) = (payload("x"), payload("y"));

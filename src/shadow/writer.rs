@@ -129,6 +129,7 @@ mod tests {
     use std::process::Command;
     use std::time::{Duration, Instant};
 
+    use bridge_core::Json;
     use bridge_core::compare::{Event, Fact, Payload, Seen};
     use bridge_core::gate::Sockets;
     use bridge_core::update::LegacyMessage;
@@ -146,8 +147,8 @@ mod tests {
     /// A message that only legacy brings, seen at `at`.
     fn lonely(at: Millis, n: u64) -> Event {
         let data = format!(r#"{{"messageId":"msg_{n}","dialogId":"dlg_1"}}"#);
-        let data: std::sync::Arc<RawValue> = RawValue::from_string(data).unwrap().into();
-        let id = LegacyMessage::read(&data).message;
+        let data: Json = RawValue::from_string(data).unwrap().into();
+        let id = LegacyMessage::read(data.get()).message;
         let sockets = Sockets::from_slice(&[SocketId(1)]);
         Event::Seen(Box::new(Seen {
             at,

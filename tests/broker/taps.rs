@@ -15,7 +15,7 @@ struct Judge {
 
 impl Inbox for Judge {
     fn deliver(&self, delivery: Delivery) -> Disposition {
-        let body = String::from_utf8_lossy(&delivery.body).into_owned();
+        let body = String::from_utf8_lossy(delivery.body).into_owned();
         let limit = Instant::now() + Duration::from_secs(60);
         while body == "hold" && !self.let_go.load(Ordering::Acquire) && Instant::now() < limit {
             // Others are to go on.

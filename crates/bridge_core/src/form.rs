@@ -1,11 +1,10 @@
 //! The forms in which an update reaches a client.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use smallvec::{SmallVec, smallvec};
 
+use crate::Json;
 use crate::update::{Object, Update};
 
 /// What a client understands.
@@ -29,9 +28,9 @@ pub enum Form {
 /// `typing:update` alone.
 #[must_use]
 pub fn render(update: &Update, form: Form) -> Rendered {
-    let whole = || Arc::clone(&update.body);
-    let part = |raw: Option<&RawValue>| Some(raw?.to_owned().into());
-    let event = update.event.as_ref();
+    let whole = || update.body.clone();
+    let part = |raw: Option<&RawValue>| raw.map(Json::from);
+    let event = update.event();
     match form {
         Form::Update => smallvec![("update", whole())],
         Form::Legacy => {
@@ -67,18 +66,18 @@ pub fn render(update: &Update, form: Form) -> Rendered {
 }
 
 /// What the application's backend made of somebody's typing; its front end loads all dialogs anew for a `dialog:update`.
-fn typing(update: &Update) -> Option<(&'static str, Arc<RawValue>)> {
+fn typing(update: &Update) -> Option<(&'static str, Json)> {
     let data = Object::read(update.data()?.get())?;
     let typing = data.object("typing")?;
     let name = typing.object("userInfo").and_then(|user| user.text("name"));
     let body = Typing {
-        dialog_id: update.dialog.as_deref(),
+        dialog_id: update.dialog(),
         user_id: typing.raw("userId"),
         user_name: name.as_deref(),
         user_info: typing.raw("userInfo"),
         expires_in_ms: typing.raw("expiresInMs"),
     };
-    Some(("typing:update", to_raw_value(&body).ok()?.into()))
+    Some(("typing:update", Json::of(&body)))
 }
 
 #[derive(Serialize)]
@@ -95,13 +94,13 @@ struct Typing<'a> {
 }
 
 /// Events with their arguments.
-pub type Rendered = SmallVec<[(&'static str, Arc<RawValue>); 2]>;
+pub type Rendered = SmallVec<[(&'static str, Json); 2]>;
 
 /// Not one of the newest Chat3's companions of a message, which carry counters of the dialog or the user.
 fn is_message(update: &Update) -> bool {
-    update.update_type.as_deref().is_none_or(|kind| kind == "update.message")
+    update.update_type().is_none_or(|kind| kind == "update.message")
 }
 
 fn is_dialog(update: &Update) -> bool {
-    update.event.starts_with("dialog.")
+    update.event().starts_with("dialog.")
 }

@@ -1,8 +1,9 @@
 //! Message keys and update keys: what makes two copies the same thing.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash as _;
 use std::sync::Arc;
 
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use smallvec::SmallVec;
 
 /// The names under which one side knows a created message.
@@ -39,10 +40,14 @@ impl MessageId {
     /// The key of this message within `tenant`; `None` when the side names no id at all.
     #[must_use]
     pub fn key(&self, tenant: &str) -> Option<Key> {
-        let ids: SmallVec<[u128; 2]> =
-            self.message.iter().chain(&self.mongo).map(|id| digest(&["m", tenant, id])).collect();
-        (!ids.is_empty()).then_some(Key { ids, creation: true })
+        message_key(tenant, [self.message.as_deref(), self.mongo.as_deref()])
     }
+}
+
+/// The key of a message with these names within `tenant`; `None` when it has none.
+pub(crate) fn message_key(tenant: &str, names: [Option<&str>; 2]) -> Option<Key> {
+    let ids: SmallVec<[u128; 2]> = names.into_iter().flatten().map(|id| digest(&["m", tenant, id])).collect();
+    (!ids.is_empty()).then_some(Key { ids, creation: true })
 }
 
 /// Identity of a delivery: one or two 128-bit digests of its names. Two keys are the same when they share one.
@@ -110,14 +115,10 @@ impl Key {
     }
 }
 
-/// SipHash with fixed keys, twice with different prefixes: 128 bits, stable within a build, and parts can't run
-/// into each other because `str`'s hash ends each with a byte that UTF-8 never has.
+/// SipHash with fixed keys: 128 bits, the same everywhere. Parts can't run into each other because `str`'s hash ends each
+/// with a byte that UTF-8 never has.
 fn digest(parts: &[&str]) -> u128 {
-    let half = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        salt.hash(&mut hasher);
-        parts.iter().for_each(|part| part.hash(&mut hasher));
-        u128::from(hasher.finish())
-    };
-    (half(1) << 64) | half(2)
+    let mut hasher = SipHasher13::new();
+    parts.iter().for_each(|part| part.hash(&mut hasher));
+    hasher.finish128().as_u128()
 }

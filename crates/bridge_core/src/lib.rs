@@ -9,6 +9,7 @@ pub mod form;
 pub mod gate;
 pub mod guard;
 pub mod id;
+pub mod json;
 pub mod key;
 pub mod message;
 pub mod recipient;
@@ -18,6 +19,7 @@ pub mod update;
 pub mod verdict;
 
 pub use id::{DialogId, InvalidId, SocketId, UserId};
+pub use json::Json;
 pub use key::{Key, MessageId};
 pub use stage::{Path, Rollout, Stage};
 pub use time::Millis;

@@ -6,6 +6,7 @@ mod kit;
 
 use std::sync::Arc;
 
+use bridge_core::Json;
 use bridge_core::compare::{Class, Closed, Comparator, IgnoreRule, Limits, Payload, Seen};
 use bridge_core::update::{LegacyMessage, Update};
 use bridge_core::{DialogId, Millis};
@@ -15,8 +16,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 fn legacy_of(data: &Value) -> Seen {
-    let raw: Arc<RawValue> = RawValue::from_string(data.to_string()).unwrap().into();
-    let id = LegacyMessage::read(&raw).message;
+    let raw: Json = RawValue::from_string(data.to_string()).unwrap().into();
+    let id = LegacyMessage::read(raw.get()).message;
     let key = id.key("t").unwrap_or_else(|| legacy(0, 1).key);
     Seen { key, message: Some(id), payload: Payload::Legacy(raw), ..legacy(0, 1) }
 }
@@ -25,9 +26,9 @@ fn update_of(body: &Value) -> Seen {
     let update = Arc::new(Update::read(body.to_string().as_bytes(), 0).unwrap());
     Seen {
         key: update.key.clone(),
-        message: update.message.clone(),
-        dialog: update.dialog.as_deref().and_then(|id| DialogId::new(id).ok()),
-        sender: update.sender.clone(),
+        message: update.message(),
+        dialog: update.dialog().and_then(|id| DialogId::new(id).ok()),
+        sender: update.sender().map(Into::into),
         payload: Payload::Update(update),
         ..rabbitmq(0, 1)
     }

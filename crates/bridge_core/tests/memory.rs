@@ -5,6 +5,7 @@ mod kit;
 
 use std::sync::Arc;
 
+use bridge_core::Json;
 use bridge_core::compare::{Cause, Class, Comparator, Event, Limits, Payload, Seen};
 use bridge_core::update::Update;
 use bridge_core::{Millis, UserId};
@@ -18,11 +19,11 @@ fn comparator(memory: usize) -> Comparator {
     comparator
 }
 
-fn of_content(n: u32, content: &str) -> (Arc<RawValue>, Seen) {
+fn of_content(n: u32, content: &str) -> (Json, Seen) {
     let data = json!({"messageId": format!("msg_{n}"), "dialogId": "dlg_1", "senderId": "sender",
         "type": "internal.text", "content": content});
-    let data: Arc<RawValue> = RawValue::from_string(data.to_string()).unwrap().into();
-    (Arc::clone(&data), Seen { payload: Payload::Legacy(data), ..legacy(10, n) })
+    let data: Json = RawValue::from_string(data.to_string()).unwrap().into();
+    (data.clone(), Seen { payload: Payload::Legacy(data), ..legacy(10, n) })
 }
 
 fn users(count: u32) -> impl Iterator<Item = UserId> {

@@ -6,6 +6,7 @@ mod kit;
 
 use std::sync::Arc;
 
+use bridge_core::Json;
 use bridge_core::compare::{Class, Comparator, Fact, Limits, Payload, Seen};
 use bridge_core::update::{LegacyMessage, Update};
 use bridge_core::{DialogId, Key, MessageId, Millis, UserId};
@@ -50,16 +51,16 @@ fn traffic(comparator: &mut Comparator, shape: Shape, users: &[UserId; 2]) -> u6
         let at = 1_000 + n * 1_000 / RATE;
         comparator.observe(fact(at, Fact::PostStarted { post: n, dialog: dialog(), sender: user("sender") }));
         let (answer, _) = shape(n, "");
-        let data: Arc<RawValue> = RawValue::from_string(answer.to_string()).unwrap().into();
-        let read = LegacyMessage::read(&data);
+        let data: Json = RawValue::from_string(answer.to_string()).unwrap().into();
+        let read = LegacyMessage::read(data.get());
         let key = read.message.key("t").unwrap();
         let (first, second) = (Millis(at + 2), Millis(at + 4));
         for to in users {
             let (_, body) = shape(n, to.as_str());
             let update = Arc::new(Update::read(body.to_string().as_bytes(), n).unwrap());
             let (ours, theirs) = if n % 2 == 0 { (first, second) } else { (second, first) };
-            let answered = observed(ours, to, (&key, &read.message), Payload::Legacy(Arc::clone(&data)));
-            let (name, id) = (update.key.clone(), update.message.clone().unwrap());
+            let answered = observed(ours, to, (&key, &read.message), Payload::Legacy(data.clone()));
+            let (name, id) = (update.key.clone(), update.message().unwrap());
             let updated = Seen { sockets: legacy(0, 1).sockets, ..rabbitmq(0, 1) };
             let updated = Seen {
                 at: theirs,
@@ -68,7 +69,7 @@ fn traffic(comparator: &mut Comparator, shape: Shape, users: &[UserId; 2]) -> u6
                 message: Some(id),
                 dialog: None,
                 joined: None,
-                sender: update.sender.clone(),
+                sender: update.sender().map(Into::into),
                 payload: Payload::Update(update),
                 ..updated
             };

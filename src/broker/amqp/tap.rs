@@ -43,7 +43,7 @@ pub(super) trait Outlet: Send + 'static {
     /// The session is over: what still comes is nobody's, and not to be acknowledged.
     fn is_over(&self) -> bool;
     /// One delivery of a consumer; `None`: it was too large to be kept.
-    fn take(&mut self, consumer: &Consumer, delivery: Option<Delivery>) -> Disposition;
+    fn take(&mut self, consumer: &Consumer, delivery: Option<Delivery<'_>>) -> Disposition;
     /// All that was read at once is handed over.
     fn batch_end(&mut self);
     /// The broker has ended the consumer.

@@ -170,7 +170,7 @@ impl Peer {
             dialog: item.copy.dialog.to_string(),
             sender: item.copy.sender.to_string(),
             age_ms: age_ms(&item.since),
-            data: (*item.copy.data).to_owned(),
+            data: item.copy.data.to_raw(),
         };
         let gap = |(dialog, since): &(Option<bridge_core::DialogId>, Millis)| Gap {
             dialog: dialog.as_ref().map(ToString::to_string),

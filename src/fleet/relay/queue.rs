@@ -146,6 +146,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use bridge_core::Json;
     use bridge_core::UserId;
     use bridge_core::update::LegacyMessage;
     use serde_json::value::RawValue;
@@ -154,8 +155,8 @@ mod tests {
 
     fn item(number: u64, dialog: &str, at: u64) -> Item {
         let data = format!("{{\"messageId\":\"msg_{number}\",\"content\":\"{}\"}}", "x".repeat(4_000));
-        let data: Arc<RawValue> = RawValue::from_string(data).unwrap().into();
-        let message = LegacyMessage::read(&data).message;
+        let data: Json = RawValue::from_string(data).unwrap().into();
+        let message = LegacyMessage::read(data.get()).message;
         let key = message.key("t").unwrap();
         let (dialog, sender) = (DialogId::new(dialog).unwrap(), UserId::new("a").unwrap());
         let copy = Arc::new(LegacyCopy { data, dialog, message, key, sender });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
+use crate::Json;
 use smallvec::SmallVec;
 
 use crate::gate::Sockets;
@@ -79,7 +79,7 @@ pub(super) const fn list_bytes(sockets: usize, rooms: usize) -> usize {
 #[derive(Clone, Debug)]
 pub enum Payload {
     /// Chat3's createMessage `data`.
-    Legacy(Arc<RawValue>),
+    Legacy(Json),
     /// The update.
     Update(Arc<Update>),
 }
@@ -89,7 +89,7 @@ impl Payload {
     #[must_use]
     pub fn place(&self) -> usize {
         match self {
-            Self::Legacy(data) => Arc::as_ptr(data).cast::<()>().addr(),
+            Self::Legacy(data) => data.place(),
             Self::Update(update) => Arc::as_ptr(update).addr(),
         }
     }
@@ -99,7 +99,7 @@ impl Payload {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Legacy(data) => data.get().len(),
-            Self::Update(update) => update.body.get().len() + 256,
+            Self::Update(update) => update.bytes(),
         }
     }
 }

@@ -83,9 +83,9 @@ impl Unit {
             stage: seen.stage,
             message: seen.message.clone(),
             dialog: seen.dialog.clone(),
-            dialog_mongo: update.and_then(|update| update.dialog_mongo.clone()),
+            dialog_mongo: update.and_then(|update| update.dialog_mongo().map(Into::into)),
             event: Arc::clone(&seen.event),
-            event_id: update.and_then(|update| update.event_id.clone()),
+            event_id: update.and_then(|update| update.event_id().map(Into::into)),
             sender: seen.sender.clone(),
             routing_key: seen.routing_key.clone(),
             legacy: None,
@@ -177,8 +177,8 @@ impl Unit {
         self.routing_key = self.routing_key.take().or_else(|| seen.routing_key.clone());
         if let Payload::Update(update) = &seen.payload {
             self.event = Arc::clone(&seen.event);
-            self.event_id = self.event_id.take().or_else(|| update.event_id.clone());
-            self.dialog_mongo = self.dialog_mongo.take().or_else(|| update.dialog_mongo.clone());
+            self.event_id = self.event_id.take().or_else(|| update.event_id().map(Into::into));
+            self.dialog_mongo = self.dialog_mongo.take().or_else(|| update.dialog_mongo().map(Into::into));
         }
     }
 }

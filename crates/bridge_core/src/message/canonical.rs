@@ -1,10 +1,10 @@
 //! The canonical form, field by field (`CHAT3.md` §5). A rule is named only when it was needed.
 
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::diff::{Look, same};
 use super::{Comparison, DiffKind, Difference, IgnoreRule, Rule};
+use crate::Json;
 use crate::update::Update;
 
 /// Chat3 cuts an update's content at this many UTF-16 units.
@@ -14,9 +14,9 @@ const CUT: usize = 4_096;
 /// the canonical form does not name are not compared. A side that can't be read, because it is no object or is nested
 /// deeper than the parser goes, equals nothing: it differs at the root. What `ignore` covers is no difference.
 #[must_use]
-pub fn compare_raw(legacy: &RawValue, dialog: &str, update: &Update, ignore: &[&IgnoreRule]) -> Comparison {
-    let legacy = read(Some(legacy));
-    let part = read(update.message_part());
+pub fn compare_raw(legacy: &Json, dialog: &str, update: &Update, ignore: &[&IgnoreRule]) -> Comparison {
+    let legacy = read(Some(legacy.get()));
+    let part = read(update.message_part().map(serde_json::value::RawValue::get));
     match (&legacy, part) {
         (Some(legacy), Some(part)) => canonical(legacy, dialog, Side { update, part: &part }, ignore),
         (legacy, part) => {
@@ -31,12 +31,11 @@ pub fn compare_raw(legacy: &RawValue, dialog: &str, update: &Update, ignore: &[&
 /// As [`compare_raw`], of an answer that was read already.
 #[must_use]
 pub fn compare(legacy: &Value, dialog: &str, update: &Update) -> Comparison {
-    let raw = serde_json::value::to_raw_value(legacy).unwrap_or_default();
-    compare_raw(&raw, dialog, update, &[])
+    compare_raw(&Json::of(legacy), dialog, update, &[])
 }
 
-fn read(side: Option<&RawValue>) -> Option<Map<String, Value>> {
-    serde_json::from_str(side?.get()).ok()
+fn read(side: Option<&str>) -> Option<Map<String, Value>> {
+    serde_json::from_str(side?).ok()
 }
 
 fn canonical(legacy: &Map<String, Value>, dialog: &str, update: Side<'_>, ignore: &[&IgnoreRule]) -> Comparison {
@@ -62,18 +61,18 @@ impl Side<'_> {
     /// November 5: a flat message that still carries Mongo's `_id`. Only those versions read meta under another key
     /// than they write it.
     fn loses_meta(&self) -> bool {
-        self.part.contains_key("_id") && self.update.update_type.is_none()
+        self.part.contains_key("_id") && self.update.update_type().is_none()
     }
 
     /// 2026: the only shape with `updateType`.
     fn loses_quoted(&self) -> bool {
-        self.update.update_type.is_some()
+        self.update.update_type().is_some()
     }
 }
 
 fn id(look: &mut Look<'_>, legacy: &Map<String, Value>, update: &Side<'_>) {
     let text = |id: &Option<std::sync::Arc<str>>| id.as_deref().map(Value::from);
-    let named = update.update.message.clone().unwrap_or_default();
+    let named = update.update.message().unwrap_or_default();
     let (ours, theirs) = match (legacy.get("messageId"), text(&named.message)) {
         (Some(ours), Some(theirs)) => (Some(ours), Some(theirs)),
         _ => (legacy.get("_id"), text(&named.mongo)),
@@ -84,13 +83,13 @@ fn id(look: &mut Look<'_>, legacy: &Map<String, Value>, update: &Side<'_>) {
 fn dialog_id(look: &mut Look<'_>, legacy: &Map<String, Value>, dialog: &str, update: &Side<'_>) {
     let ours = Value::from(dialog);
     let mapped = legacy.get("dialogId").and_then(|id| id.get("_id")).and_then(Value::as_str);
-    let theirs = match (update.update.dialog.as_deref(), update.update.dialog_mongo.as_deref()) {
+    let theirs = match (update.update.dialog(), update.update.dialog_mongo()) {
         (Some(dlg), _) => Some(Value::from(dlg)),
         (None, Some(mongo)) if mapped == Some(mongo) => Some(ours.clone()),
         (None, mongo) => mongo.map(Value::from),
     };
     let equal = look.difference("/dialog", Some(&ours), theirs.as_ref());
-    let plain = legacy.get("dialogId") == Some(&ours) && update.update.dialog.is_some();
+    let plain = legacy.get("dialogId") == Some(&ours) && update.update.dialog().is_some();
     if equal && !plain {
         look.found.rule(Rule::DialogIdShape);
     }

@@ -66,7 +66,7 @@ impl Recipient {
         if !self.sockets.iter().any(|socket| socket.selection.wants(kind)) {
             // Nobody asked for it: the queue of the instance has it anyway, that of a user for a moment after its last
             // subscriber left. In no topology it is an observation.
-            if update.message.is_some() && stage.shadow_mode() {
+            if update.is_creation() && stage.shadow_mode() {
                 turn.fact(Fact::Unwanted { user: self.id.clone(), key: update.key.clone() });
             }
             return;

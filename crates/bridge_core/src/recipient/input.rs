@@ -186,7 +186,7 @@ pub struct UpdateArrival<'a> {
     /// The update.
     pub update: &'a Arc<Update>,
     /// Its AMQP routing key.
-    pub routing_key: &'a Arc<str>,
+    pub routing_key: &'a str,
     /// AMQP's flag.
     pub redelivered: bool,
 }

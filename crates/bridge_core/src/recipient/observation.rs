@@ -40,7 +40,7 @@ impl Recipient {
             queue_ready: self.queue_live,
             member: turn.world.is_member(dialog),
             drill: self.is_synthetic(),
-            payload: Payload::Legacy(Arc::clone(&copy.data)),
+            payload: Payload::Legacy(copy.data.clone()),
         }
     }
 
@@ -48,7 +48,7 @@ impl Recipient {
         let (update, world) = (came.update, turn.world);
         let mut dialog = world.dialog_of(update);
         let mut rooms = Vec::new();
-        if dialog.is_none() && update.message.is_some() {
+        if dialog.is_none() && update.is_creation() {
             rooms = self.rooms_posted_in(turn);
             // Answered meanwhile, it is mapped.
             dialog = world.dialog_of(update);
@@ -57,18 +57,18 @@ impl Recipient {
             at: turn.now,
             path: Path::Rabbitmq,
             user: self.id.clone(),
-            tenant: Arc::clone(&update.tenant),
+            tenant: update.tenant().into(),
             key: update.key.clone(),
-            message: update.message.clone(),
-            event: Arc::clone(&update.event),
-            sender: update.sender.clone(),
+            message: update.message(),
+            event: update.event().into(),
+            sender: update.sender().map(Into::into),
             stage: self.stage(),
             sockets,
             present: self.present(),
             rooms,
             joined: dialog.as_ref().map(|dialog| self.hears(turn, dialog)),
             subscribed: self.subscribed("message"),
-            routing_key: Some(Arc::clone(came.routing_key)),
+            routing_key: Some(came.routing_key.into()),
             redelivered: came.redelivered,
             broker_up: world.session_is_up(),
             queue_ready: self.queue_live,

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
+use crate::Json;
 use crate::key::{Key, MessageId};
 use crate::update::Update;
 use crate::{DialogId, Millis, UserId};
@@ -21,7 +20,7 @@ pub enum Copy {
 #[derive(Debug)]
 pub struct LegacyCopy {
     /// `data` of the answer, as it came.
-    pub data: Arc<RawValue>,
+    pub data: Json,
     /// The dialog of the request path.
     pub dialog: DialogId,
     /// The message's names.
@@ -33,12 +32,12 @@ pub struct LegacyCopy {
 }
 
 impl Copy {
-    /// The names of the created message; `None` for other updates.
+    /// Whether it is of the created message that goes by `id`.
     #[must_use]
-    pub fn message(&self) -> Option<&MessageId> {
+    pub fn is_message(&self, id: &str) -> bool {
         match self {
-            Self::Legacy(legacy) => Some(&legacy.message),
-            Self::Update(update) => update.message.as_ref(),
+            Self::Legacy(legacy) => legacy.message.is(id),
+            Self::Update(update) => update.is_message(id),
         }
     }
 
@@ -51,12 +50,12 @@ impl Copy {
         }
     }
 
-    /// Bytes of its body.
+    /// Bytes that it takes in memory, roughly.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Legacy(legacy) => legacy.data.get().len(),
-            Self::Update(update) => update.body.get().len(),
+            Self::Legacy(legacy) => legacy.data.get().len() + size_of::<LegacyCopy>() + 128,
+            Self::Update(update) => update.bytes(),
         }
     }
 }
@@ -122,7 +121,7 @@ impl Parcel {
     }
 
     pub(super) fn is_message(&self, id: &str) -> bool {
-        matches!(self, Self::Copy(copy) if copy.message().is_some_and(|message| message.is(id)))
+        matches!(self, Self::Copy(copy) if copy.is_message(id))
     }
 
     /// Whether both tell the client the same.

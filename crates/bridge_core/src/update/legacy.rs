@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
 use super::Object;
 use crate::key::MessageId;
 
@@ -19,8 +17,8 @@ pub struct LegacyMessage {
 impl LegacyMessage {
     /// Reads `data`; what is not there, or of another type, is absent.
     #[must_use]
-    pub fn read(data: &RawValue) -> Self {
-        let Some(object) = Object::read(data.get()) else { return Self::default() };
+    pub fn read(data: &str) -> Self {
+        let Some(object) = Object::read(data) else { return Self::default() };
         let name = |key: &str| object.text(key).map(|text| Arc::from(text.as_ref()));
         let dialog = object.object("dialogId").and_then(|dialog| dialog.text("_id"));
         Self {

@@ -31,11 +31,7 @@ impl<'a> Object<'a> {
     /// The member `key` as text; `None` when it is anything else.
     #[must_use]
     pub fn text(&self, key: &str) -> Option<Cow<'a, str>> {
-        let raw = self.raw(key)?.get();
-        if !raw.starts_with('"') {
-            return None;
-        }
-        serde_json::from_str::<Text<'a>>(raw).ok().map(|text| text.0)
+        text(self.raw(key)?.get())
     }
 
     /// The member `key` as an object; `None` when it is anything else.
@@ -55,7 +51,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = SmallVec::new();
-                while let Some(Text(key)) = map.next_key()? {
+                while let Some(Word(key)) = map.next_key()? {
                     members.push((key, map.next_value()?));
                 }
                 Ok(members)
@@ -65,10 +61,19 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-/// Text that is borrowed where it has no escapes.
-struct Text<'a>(Cow<'a, str>);
+/// A JSON value's text; `None` when it is anything else.
+pub(super) fn text(json: &str) -> Option<Cow<'_, str>> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        return serde_json::from_str::<Word<'_>>(json).ok().map(|word| word.0);
+    }
+    Some(Cow::Borrowed(inner))
+}
 
-impl<'de> Deserialize<'de> for Text<'de> {
+/// Text that is borrowed where it has no escapes.
+pub(super) struct Word<'a>(pub(super) Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Word<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Letters;
         impl<'de> Visitor<'de> for Letters {
@@ -83,6 +88,6 @@ impl<'de> Deserialize<'de> for Text<'de> {
                 Ok(Cow::Owned(text.to_owned()))
             }
         }
-        deserializer.deserialize_str(Letters).map(Text)
+        deserializer.deserialize_str(Letters).map(Word)
     }
 }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use super::fields::{Data, Nested, Part, Top};
+use super::text::Text;
 use super::{Object, ReadError, Update, repair};
-use crate::key::{Key, MessageId};
+use crate::Json;
+use crate::key::{Key, message_key};
 
 impl Update {
     /// Reads a body as any Chat3 version publishes it. `number` makes an update that carries no identity at all
@@ -18,23 +21,59 @@ impl Update {
         let text = std::str::from_utf8(body).map_err(|_| ReadError::NotUtf8)?;
         let text = repair(text.trim_matches([' ', '\t', '\r', '\n']));
         let repaired = matches!(text, Cow::Owned(_));
-        let body: Arc<RawValue> = RawValue::from_string(text.into_owned()).map_err(|_| ReadError::NotJson)?.into();
-        let fields = Fields::read(&body)?;
-        let (key, message) = fields.identity(number);
+        let body: Arc<str> = text.into();
+        let read = Top::read(&body).ok_or(ReadError::NotJson)?;
+        let top = read.object().ok_or(ReadError::NotAnObject)?;
+        let tenant = top.tenant.ok_or(ReadError::Missing("tenantId"))?;
+        let user = top.user.ok_or(ReadError::Missing("userId"))?;
+        let data = match top.data {
+            Nested::Absent => return Err(ReadError::Missing("data")),
+            Nested::Other => Data::default(),
+            Nested::Object(data) => data,
+        };
+        let event = top.event_type.or(top.source_event);
+        let Data { own, message, dialog, context } = data;
+        let beside = [dialog, context].map(|part| part.object().and_then(|part| part.dialog));
+        let (part, outer) = match message {
+            Nested::Object(part) => (part, own.dialog),
+            Nested::Absent | Nested::Other => (Part { dialog: own.dialog.clone(), ..own }, own.dialog),
+        };
+        // The message's own dialog comes first: it is what clients go by, and what is compared.
+        let named = [part.dialog, top.dialog, outer].into_iter().chain(beside).flatten();
+        let (mut dlg, mut mongo) = (None, None);
+        for id in named {
+            let of_its_kind = if is_mongo(&id) { &mut mongo } else { &mut dlg };
+            of_its_kind.get_or_insert(id);
+        }
+        // Only the update of a creation has a message key. The newest Chat3 publishes up to three updates for a
+        // message, with one `eventId`: two of them are about the dialog and the user.
+        let is_creation = event.as_deref() == Some("message.create")
+            && top.update_type.as_deref().is_none_or(|kind| kind == "update.message");
+        let names = if is_creation { names(part.message, part.mongo, top.entity.as_ref()) } else { [None, None] };
+        let key = match message_key(&tenant, [names[0].as_deref(), names[1].as_deref()]) {
+            Some(key) => key,
+            None if top.event_id.is_none() && top.entity.is_none() => Key::unique(number),
+            None => {
+                let [event_id, kind, entity] =
+                    [&top.event_id, &top.update_type, &top.entity].map(|part| part.as_deref().unwrap_or_default());
+                Key::update(&tenant, event_id, &user, kind, entity)
+            }
+        };
+        let kept = |word: Option<Cow<'_, str>>| Text::of(word, &body);
         Ok(Self {
+            tenant: kept(Some(tenant)),
+            user: kept(Some(user)),
+            event: kept(event),
+            update_type: kept(top.update_type),
+            event_id: kept(top.event_id),
+            entity: kept(top.entity),
+            dialog: kept(dlg),
+            dialog_mongo: kept(mongo),
+            sender: kept(part.sender),
+            names: names.map(kept),
             key,
-            message,
-            tenant: fields.tenant.as_ref().into(),
-            user: fields.user.as_ref().into(),
-            event: fields.event.as_deref().unwrap_or_default().into(),
-            update_type: shared(fields.update_type.as_deref()),
-            event_id: shared(fields.event_id.as_deref()),
-            entity: shared(fields.entity.as_deref()),
-            dialog: shared(fields.dialog.as_deref()),
-            dialog_mongo: shared(fields.dialog_mongo.as_deref()),
-            sender: shared(fields.sender.as_deref()),
             repaired,
-            body: Arc::clone(&body),
+            body: Json::read(Arc::clone(&body)),
         })
     }
 
@@ -52,93 +91,130 @@ impl Update {
     }
 }
 
-fn shared(text: Option<&str>) -> Option<Arc<str>> {
-    text.map(Into::into)
-}
-
-/// What is needed of a body, borrowed from it.
-struct Fields<'a> {
-    tenant: Cow<'a, str>,
-    user: Cow<'a, str>,
-    event: Option<Cow<'a, str>>,
-    update_type: Option<Cow<'a, str>>,
-    event_id: Option<Cow<'a, str>>,
-    entity: Option<Cow<'a, str>>,
-    dialog: Option<Cow<'a, str>>,
-    dialog_mongo: Option<Cow<'a, str>>,
-    sender: Option<Cow<'a, str>>,
-    /// `messageId` and `_id` of the message.
-    names: [Option<Cow<'a, str>>; 2],
-}
-
-impl<'a> Fields<'a> {
-    fn read(body: &'a RawValue) -> Result<Self, ReadError> {
-        if !body.get().starts_with('{') {
-            return Err(ReadError::NotAnObject);
-        }
-        let top = Object::read(body.get()).ok_or(ReadError::NotJson)?;
-        let tenant = top.text("tenantId").ok_or(ReadError::Missing("tenantId"))?;
-        let user = top.text("userId").ok_or(ReadError::Missing("userId"))?;
-        let data = top.raw("data").ok_or(ReadError::Missing("data"))?;
-        let data = Object::read(data.get()).unwrap_or_default();
-        let message = data.object("message");
-        let part = message.as_ref().unwrap_or(&data);
-        let entity = top.text("entityId");
-        let nested = |name: &str| data.object(name).and_then(|part| part.text("dialogId"));
-        let dialogs = [
-            // The message's own comes first: it is what clients go by, and what is compared.
-            part.text("dialogId"),
-            top.text("dialogId"),
-            data.text("dialogId"),
-            nested("dialog"),
-            nested("context"),
-        ];
-        let (mongo, dlg): (Vec<_>, Vec<_>) = dialogs.into_iter().flatten().partition(|id| is_mongo(id));
-        Ok(Self {
-            tenant,
-            user,
-            event: top.text("eventType").or_else(|| top.text("sourceEventType")),
-            update_type: top.text("updateType"),
-            event_id: top.text("eventId"),
-            entity,
-            dialog: dlg.into_iter().next(),
-            dialog_mongo: mongo.into_iter().next(),
-            sender: part.text("senderId"),
-            names: [part.text("messageId"), part.text("_id")],
-        })
-    }
-
-    /// Only the update of a creation has a message key. The newest Chat3 publishes up to three updates for a
-    /// message, with one `eventId`: two of them are about the dialog and the user.
-    fn identity(&self, number: u64) -> (Key, Option<MessageId>) {
-        let creation = self.event.as_deref() == Some("message.create")
-            && self.update_type.as_deref().is_none_or(|kind| kind == "update.message");
-        if creation {
-            let [message, mongo] = &self.names;
-            let (entity_mongo, entity_message) = match self.entity.as_deref() {
-                Some(id) if is_mongo(id) => (Some(id), None),
-                other => (None, other),
-            };
-            let id = MessageId {
-                message: shared(message.as_deref().or(entity_message)),
-                mongo: shared(mongo.as_deref().or(entity_mongo)),
-            };
-            if let Some(key) = id.key(&self.tenant) {
-                return (key, Some(id));
-            }
-        }
-        let [event_id, entity] = [&self.event_id, &self.entity].map(Option::as_deref);
-        if event_id.is_none() && entity.is_none() {
-            return (Key::unique(number), None);
-        }
-        let kind = self.update_type.as_deref().unwrap_or_default();
-        let key =
-            Key::update(&self.tenant, event_id.unwrap_or_default(), &self.user, kind, entity.unwrap_or_default());
-        (key, None)
+/// `messageId` and `_id` of a created message; either may stand in `entityId`.
+fn names<'a>(
+    message: Option<Cow<'a, str>>,
+    mongo: Option<Cow<'a, str>>,
+    entity: Option<&Cow<'a, str>>,
+) -> [Option<Cow<'a, str>>; 2] {
+    match entity {
+        Some(id) if is_mongo(id) => [message, mongo.or_else(|| Some(id.clone()))],
+        other => [message.or_else(|| other.cloned()), mongo],
     }
 }
 
 /// Mongo's ids are 24 hex digits.
 fn is_mongo(id: &str) -> bool {
     id.len() == 24 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// JSON with the names that are looked for in every place, repeated and of every type.
+    fn json() -> impl Strategy<Value = String> {
+        let name = prop::sample::select(vec![
+            "tenantId",
+            "userId",
+            "data",
+            "message",
+            "dialog",
+            "context",
+            "dialogId",
+            "senderId",
+            "messageId",
+            "_id",
+            "entityId",
+            "eventId",
+            "eventType",
+            "sourceEventType",
+            "updateType",
+            "other",
+            "te\\u006eantId",
+        ]);
+        let leaf = prop::sample::select(vec![
+            r#""a""#,
+            r#""message.create""#,
+            r#""update.message""#,
+            r#""65f0c0ffee65f0c0ffee65f0""#,
+            r#""q\"\u00e9\n""#,
+            r#""dlg_1""#,
+            "null",
+            "true",
+            "-1.5e3",
+            "18446744073709551616",
+            "[]",
+            "[1,{\"a\":2}]",
+            "{}",
+            r#""""#,
+        ]);
+        leaf.prop_map(str::to_owned).prop_recursive(4, 60, 8, move |inner| {
+            let members = prop::collection::vec((name.clone(), inner), 0..10);
+            members.prop_map(|members| {
+                let members: Vec<String> =
+                    members.iter().map(|(name, value)| format!(" \"{name}\" : {value}")).collect();
+                format!("{{{}}}", members.join(","))
+            })
+        })
+    }
+
+    fn text(value: &Value, path: &[&str]) -> Option<String> {
+        path.iter().try_fold(value, |value, name| value.as_object()?.get(*name))?.as_str().map(str::to_owned)
+    }
+
+    proptest! {
+        #[test]
+        fn one_walk_finds_what_a_look_at_each_field_finds(
+            members in json(),
+            tenant in any::<bool>(),
+        ) {
+            let required = if tenant { r#""tenantId":"t","userId":"u","data":{"#.to_owned() + "}," } else { String::new() };
+            let body = match members.strip_prefix('{') {
+                Some(rest) if rest != "}" => format!("{{{required}{rest}"),
+                _ => members,
+            };
+            let whole: Value = serde_json::from_str(&body).unwrap();
+            let read = Update::read(body.as_bytes(), 7);
+            let [tenant, user] = ["tenantId", "userId"].map(|name| text(&whole, &[name]));
+            let data = whole.get("data").filter(|data| !data.is_null());
+            prop_assert_eq!(read.is_ok(), whole.is_object() && tenant.is_some() && user.is_some() && data.is_some());
+            let Ok(update) = read else { return Ok(()) };
+            prop_assert_eq!((Some(update.tenant()), Some(update.user())), (tenant.as_deref(), user.as_deref()));
+            let event = text(&whole, &["eventType"]).or_else(|| text(&whole, &["sourceEventType"]));
+            prop_assert_eq!(update.event(), event.unwrap_or_default());
+            prop_assert_eq!(update.update_type().map(str::to_owned), text(&whole, &["updateType"]));
+            prop_assert_eq!(update.event_id().map(str::to_owned), text(&whole, &["eventId"]));
+            prop_assert_eq!(update.entity().map(str::to_owned), text(&whole, &["entityId"]));
+            let message = whole["data"]["message"].is_object();
+            let part = |name: &str| {
+                if message { text(&whole, &["data", "message", name]) } else { text(&whole, &["data", name]) }
+            };
+            prop_assert_eq!(update.sender().map(str::to_owned), part("senderId"));
+            let dialogs = [
+                part("dialogId"),
+                text(&whole, &["dialogId"]),
+                text(&whole, &["data", "dialogId"]),
+                text(&whole, &["data", "dialog", "dialogId"]),
+                text(&whole, &["data", "context", "dialogId"]),
+            ];
+            let first = |mongo: bool| dialogs.iter().flatten().find(|id| is_mongo(id) == mongo).map(String::as_str);
+            prop_assert_eq!((update.dialog(), update.dialog_mongo()), (first(false), first(true)));
+            if update.is_creation() {
+                for id in [part("messageId"), part("_id")].iter().flatten() {
+                    prop_assert!(update.is_message(id));
+                }
+            }
+            prop_assert_eq!(update.body.get(), body.as_str());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused_without_a_panic(body in any::<Vec<u8>>(), json in json(), cut in 0_usize..400) {
+            let _whatever = Update::read(&body, 0);
+            let _cut_off = Update::read(&json.as_bytes()[..cut.min(json.len())], 0);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bridge_core::Json;
 use bridge_core::compare::{Cause, Class, Closed, Comparator, Event, Fact, Limits, Payload, Seen};
 use bridge_core::gate::Sockets;
 use bridge_core::update::{LegacyMessage, Update};
@@ -29,7 +30,7 @@ pub(crate) fn update(to: &str, n: u32, content: &str, event: &str) -> Arc<Update
     Arc::new(Update::read(body.to_string().as_bytes(), 0).unwrap())
 }
 
-pub(crate) fn answer(n: u32) -> Arc<RawValue> {
+pub(crate) fn answer(n: u32) -> Json {
     let data = json!({"messageId": format!("msg_{n}"), "dialogId": "dlg_1", "senderId": "sender",
         "type": "internal.text", "content": "hello", "meta": {}});
     RawValue::from_string(data.to_string()).unwrap().into()
@@ -41,7 +42,7 @@ pub(crate) fn seen(at: u64, path: Path, to: &str, n: u32) -> Seen {
         Path::Legacy => Payload::Legacy(answer(n)),
         Path::Rabbitmq => Payload::Update(update(to, n, "hello", "message.create")),
     };
-    let id = LegacyMessage::read(&answer(n)).message;
+    let id = LegacyMessage::read(answer(n).get()).message;
     Seen {
         at: Millis(at),
         path,
@@ -93,7 +94,7 @@ pub(crate) fn started(at: u64, post: u64) -> Event {
 }
 
 pub(crate) fn accepted(at: u64, post: u64, n: u32) -> Event {
-    let key = LegacyMessage::read(&answer(n)).message.key("t").unwrap();
+    let key = LegacyMessage::read(answer(n).get()).message.key("t").unwrap();
     fact(at, Fact::PostAccepted { post, key, dialog_mongo: None })
 }
 

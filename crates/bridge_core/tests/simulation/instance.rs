@@ -31,7 +31,7 @@ impl World for Facts {
     }
 
     fn dialog_of(&self, update: &Update) -> Option<DialogId> {
-        update.dialog.as_deref().and_then(|id| DialogId::new(id).ok())
+        update.dialog().and_then(|id| DialogId::new(id).ok())
     }
 
     fn posted_in(&self) -> Vec<DialogId> {

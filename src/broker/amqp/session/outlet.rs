@@ -32,7 +32,7 @@ impl tap::Outlet for Outlet {
         self.over.is_cancelled()
     }
 
-    fn take(&mut self, consumer: &Consumer, delivery: Option<Delivery>) -> Disposition {
+    fn take(&mut self, consumer: &Consumer, delivery: Option<Delivery<'_>>) -> Disposition {
         let Some(delivery) = delivery else {
             counter!("bridge_updates_rejected_total", "reason" => TOO_LARGE).increment(1);
             if let Some(left_out) = self.shared.said.take("too large", self.shared.clock.now()) {
@@ -40,7 +40,7 @@ impl tap::Outlet for Outlet {
             }
             return Disposition::Reject;
         };
-        self.shared.inbox.deliver(Delivery { queue_of: consumer.user.clone(), ..delivery })
+        self.shared.inbox.deliver(Delivery { queue_of: consumer.user.as_ref(), ..delivery })
     }
 
     fn batch_end(&mut self) {

@@ -1,26 +1,33 @@
 //! The header of a message's content: how long the body is, and the few properties that are of interest.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use super::fields::Fields;
 
 /// What is read of a header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct Header<'a> {
     /// Bytes of the body.
     pub(super) size: u64,
     /// Header `userId`.
-    pub(super) user: Option<Arc<str>>,
+    pub(super) user: Option<Cow<'a, str>>,
     /// Header `entityId`.
-    pub(super) entity: Option<Arc<str>>,
+    pub(super) entity: Option<Cow<'a, str>>,
     /// Property `timestamp`.
     pub(super) timestamp: Option<u64>,
 }
 
-impl Header {
+impl<'a> Header<'a> {
+    /// Bytes of the body; `None` when it does not even say that.
+    pub(super) fn size(payload: &[u8]) -> Option<u64> {
+        let mut fields = Fields(payload);
+        let (_class, _weight) = (fields.short()?, fields.short()?);
+        fields.long_long()
+    }
+
     /// `None` when it does not even say how long the body is. Properties that can't be read are as if absent: the
     /// update itself is in the body.
-    pub(super) fn read(payload: &[u8]) -> Option<Self> {
+    pub(super) fn read(payload: &'a [u8]) -> Option<Self> {
         let mut fields = Fields(payload);
         let (_class, _weight) = (fields.short()?, fields.short()?);
         let mut this = Self { size: fields.long_long()?, ..Self::default() };
@@ -28,7 +35,7 @@ impl Header {
         Some(this)
     }
 
-    fn properties(&mut self, mut fields: Fields<'_>) -> Option<()> {
+    fn properties(&mut self, mut fields: Fields<'a>) -> Option<()> {
         let flags = fields.short()?;
         // The lowest bit announces more flags; no property has one there.
         let mut more = flags;
@@ -64,11 +71,11 @@ impl Header {
         Some(())
     }
 
-    fn table(&mut self, mut fields: Fields<'_>) -> Option<()> {
+    fn table(&mut self, mut fields: Fields<'a>) -> Option<()> {
         while !fields.0.is_empty() {
             let name = fields.short_string()?;
             let value = fields.value()?;
-            let text = || value.map(|bytes| Arc::from(String::from_utf8_lossy(bytes)));
+            let text = || value.map(String::from_utf8_lossy);
             match name {
                 b"userId" => self.user = text(),
                 b"entityId" => self.entity = text(),
@@ -146,7 +153,8 @@ pub(super) mod tests {
             .with_type("t".into())
             .with_user_id("u".into())
             .with_app_id("a".into());
-        let header = Header::read(&written(77, &all)).unwrap();
+        let bytes = written(77, &all);
+        let header = Header::read(&bytes).unwrap();
         let expected = Header {
             size: 77,
             user: Some("usr_a".into()),
@@ -155,7 +163,8 @@ pub(super) mod tests {
         };
         assert_eq!(header, expected);
         let few = BasicProperties::default().with_timestamp(5);
-        assert_eq!(Header::read(&written(0, &few)).unwrap(), Header { timestamp: Some(5), ..Header::default() });
+        let bytes = written(0, &few);
+        assert_eq!(Header::read(&bytes).unwrap(), Header { timestamp: Some(5), ..Header::default() });
     }
 
     #[test]

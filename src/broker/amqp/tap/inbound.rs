@@ -1,10 +1,9 @@
 //! What comes from the broker, frame by frame: the tap's own deliveries are put together, the rest is the library's.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use bridge_core::Millis;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::acks::Acks;
 use super::fields::Fields;
@@ -19,13 +18,13 @@ const STEP: usize = 64 << 10;
 
 /// What a frame amounts to.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum Step<'a> {
     /// It is the library's.
     Pass,
     /// It is ours, and nothing more.
     Taken,
     /// It ends a delivery: settle it with [`Inbound::settle`].
-    Delivery(Taken),
+    Delivery(Taken<'a>),
     /// The consumer with this number is confirmed.
     Consumed(u64),
     /// The broker has ended the consumer with this number.
@@ -39,13 +38,13 @@ pub(super) enum Step {
 
 /// A delivery that is whole.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct Taken<'a> {
     pub(super) channel: u16,
     pub(super) tag: u64,
     /// Number of the consumer, where its tag is one of ours.
     pub(super) consumer: Option<u64>,
     /// `None`: it was too large to be kept.
-    pub(super) delivery: Option<Delivery>,
+    pub(super) delivery: Option<Delivery<'a>>,
 }
 
 /// The channels that are ours.
@@ -58,6 +57,10 @@ pub(super) struct Inbound {
 #[derive(Debug, Default)]
 struct Lane {
     partial: Option<Partial>,
+    /// What was read of it; the room is used again for the next.
+    routing_key: String,
+    header: Vec<u8>,
+    body: Vec<u8>,
     acks: Acks,
     /// The library has closed it: what comes yet is nobody's, and not to be acknowledged.
     closing: bool,
@@ -69,10 +72,9 @@ struct Partial {
     consumer: Option<u64>,
     tag: u64,
     redelivered: bool,
-    routing_key: Arc<str>,
-    header: Option<Header>,
+    /// Bytes of its body, once its header has come.
+    size: Option<u64>,
     received: u64,
-    body: BytesMut,
 }
 
 impl Inbound {
@@ -113,10 +115,14 @@ impl Inbound {
     ///
     /// # Errors
     /// What the broker must not send: the connection is of no more use.
-    pub(super) fn step(&mut self, frame: &Frame<'_>) -> Result<Step, &'static str> {
+    pub(super) fn step<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Step<'a>, &'static str> {
         let method = if frame.kind == Kind::Method { method(frame.payload) } else { None };
         if frame.channel == 0 {
             return Ok(if method == Some((10, 41)) { Step::Open } else { Step::Pass });
+        }
+        if let (Kind::Method, Some((20, 40 | 41))) = (frame.kind, method) {
+            let ours = self.lanes.remove(&frame.channel).is_some();
+            return Ok(if ours { Step::Closed(frame.channel, reason(frame.payload)) } else { Step::Pass });
         }
         let Some(lane) = self.lanes.get_mut(&frame.channel) else { return Ok(Step::Pass) };
         match (frame.kind, method) {
@@ -129,20 +135,18 @@ impl Inbound {
                     _ => Ok(Step::Pass),
                 }
             }
-            (Kind::Method, Some((20, 40 | 41))) => {
-                self.lanes.remove(&frame.channel);
-                Ok(Step::Closed(frame.channel, reason(frame.payload)))
-            }
             (Kind::Method, _) | (Kind::Heartbeat, _) => Ok(Step::Pass),
             (Kind::Header, _) => {
-                let partial = lane.partial.as_mut().filter(|partial| partial.header.is_none());
+                let partial = lane.partial.as_mut().filter(|partial| partial.size.is_none());
                 let partial = partial.ok_or("a header that belongs to no delivery")?;
-                partial.header = Some(Header::read(frame.payload).ok_or("a header that can't be read")?);
-                Ok(lane.whole(frame.channel))
+                partial.size = Some(Header::size(frame.payload).ok_or("a header that can't be read")?);
+                lane.header.clear();
+                lane.header.extend_from_slice(frame.payload);
+                Ok(lane.whole(frame.channel, &[]))
             }
             (Kind::Body, _) => {
                 lane.body(frame.payload)?;
-                Ok(lane.whole(frame.channel))
+                Ok(lane.whole(frame.channel, frame.payload))
             }
         }
     }
@@ -150,57 +154,58 @@ impl Inbound {
 
 impl Lane {
     fn deliver(&mut self, payload: &[u8]) -> Result<(), &'static str> {
+        if self.partial.is_some() {
+            return Err("a delivery within another");
+        }
+        self.body.clear();
+        self.body.shrink_to(STEP);
         let mut fields = Fields(&payload[4..]);
         let mut read = || {
             let consumer = fields.short_string().map(number)?;
             let (tag, bits) = (fields.long_long()?, fields.octet()?);
             let _exchange = fields.short_string()?;
-            let routing_key = Arc::from(String::from_utf8_lossy(fields.short_string()?));
-            let redelivered = bits & 1 == 1;
-            let (header, body) = (None, BytesMut::new());
-            Some(Partial { consumer, tag, redelivered, routing_key, header, received: 0, body })
+            self.routing_key.clear();
+            self.routing_key.push_str(&String::from_utf8_lossy(fields.short_string()?));
+            Some(Partial { consumer, tag, redelivered: bits & 1 == 1, size: None, received: 0 })
         };
-        let partial = read().ok_or("a delivery that can't be read")?;
-        match self.partial.replace(partial) {
-            None => Ok(()),
-            Some(_) => Err("a delivery within another"),
-        }
+        self.partial = Some(read().ok_or("a delivery that can't be read")?);
+        Ok(())
     }
 
     fn body(&mut self, payload: &[u8]) -> Result<(), &'static str> {
         let partial = self.partial.as_mut().ok_or("a body that belongs to no delivery")?;
-        let size = partial.header.as_ref().ok_or("a body before its header")?.size;
-        partial.received += u64::try_from(payload.len()).unwrap_or(u64::MAX);
+        let size = partial.size.ok_or("a body before its header")?;
+        let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
+        partial.received += length;
         if partial.received > size {
             return Err("a body is longer than was announced");
         }
-        if size <= LARGEST {
-            if partial.body.is_empty() {
-                partial.body.reserve(usize::try_from(size).unwrap_or(STEP).min(STEP));
+        // One that comes in one piece is handed on where it stands.
+        if size <= LARGEST && length < size {
+            if self.body.is_empty() {
+                self.body.reserve(usize::try_from(size).unwrap_or(STEP).min(STEP));
             }
-            partial.body.extend_from_slice(payload);
+            self.body.extend_from_slice(payload);
         }
         Ok(())
     }
 
-    /// Whether the delivery is whole with this frame.
-    fn whole(&mut self, channel: u16) -> Step {
-        let whole =
-            |partial: &mut Partial| partial.header.as_ref().is_some_and(|header| partial.received == header.size);
-        let Some(partial) = self.partial.take_if(whole) else { return Step::Taken };
-        if self.closing {
-            return Step::Taken;
-        }
-        let Partial { consumer, tag, redelivered, routing_key, header, body, .. } = partial;
-        let header = header.unwrap_or_default();
-        let delivery = (header.size <= LARGEST).then(|| Delivery {
+    /// Whether the delivery is whole with this frame, which brought `payload` of its body.
+    fn whole<'a>(&'a mut self, channel: u16, payload: &'a [u8]) -> Step<'a> {
+        let whole = |partial: &mut Partial| partial.size == Some(partial.received);
+        let Some(partial) = self.partial.take_if(whole).filter(|_| !self.closing) else { return Step::Taken };
+        let Partial { consumer, tag, redelivered, size, .. } = partial;
+        let size = size.unwrap_or_default();
+        let in_one = usize::try_from(size).is_ok_and(|size| size == payload.len());
+        let header = Header::read(&self.header).unwrap_or_default();
+        let delivery = (size <= LARGEST).then_some(Delivery {
             queue_of: None,
-            routing_key,
+            routing_key: &self.routing_key,
             redelivered,
             header_user: header.user,
             header_entity: header.entity,
             published: header.timestamp.map(Millis),
-            body: Bytes::from(body),
+            body: if in_one { payload } else { &self.body },
         });
         Step::Delivery(Taken { channel, tag, consumer, delivery })
     }

@@ -219,7 +219,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
                 Ok(Step::Pass) => self.pass(frame.whole),
                 Ok(Step::Delivery(taken)) => {
                     batch = true;
-                    self.hand_over(taken);
+                    let (channel, tag) = (taken.channel, taken.tag);
+                    if let Some(outlet) = self.outlet.as_deref_mut().filter(|outlet| !outlet.is_over()) {
+                        let disposition = hand_over(outlet, &self.consumers, taken);
+                        self.inbound.settle(channel, tag, disposition);
+                    }
                 }
                 Ok(Step::Consumed(number)) => self.answer(number, Ok(())),
                 Ok(Step::Cancelled(number)) => self.cancelled(number),
@@ -246,18 +250,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
     fn pass(&mut self, frame: &[u8]) {
         self.to_library.extend_from_slice(frame);
         self.beat.iter_mut().for_each(|beat| beat.fed = true);
-    }
-
-    fn hand_over(&mut self, taken: Taken) {
-        let Some(outlet) = self.outlet.as_mut().filter(|outlet| !outlet.is_over()) else { return };
-        let disposition = match taken.consumer.and_then(|number| self.consumers.get(&number)) {
-            Some((_, consumer)) => outlet.take(consumer, taken.delivery),
-            None => {
-                outlet.stray();
-                Disposition::Ack
-            }
-        };
-        self.inbound.settle(taken.channel, taken.tag, disposition);
     }
 
     fn answer(&mut self, number: u64, answer: Result<(), String>) {
@@ -336,6 +328,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
         }
         (beat.heard, beat.fed, beat.wrote) = (false, false, false);
         true
+    }
+}
+
+fn hand_over(outlet: &mut dyn Outlet, consumers: &HashMap<u64, (u16, Consumer)>, taken: Taken<'_>) -> Disposition {
+    match taken.consumer.and_then(|number| consumers.get(&number)) {
+        Some((_, consumer)) => outlet.take(consumer, taken.delivery),
+        None => {
+            outlet.stray();
+            Disposition::Ack
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bridge_core::Json;
 use bridge_core::Millis;
 use bridge_core::compare::Fact;
 use bridge_core::recipient::{Input, LegacyArrival, LegacyCopy};
@@ -79,8 +80,8 @@ impl World<'_> {
         let data = json!({"_id": mongo(number), "messageId": format!("msg_{number}"),
             "dialogId": format!("dlg_{dialog}"), "senderId": "usr_0", "type": "internal.text",
             "content": format!("number {number}"), "meta": {}});
-        let data: Arc<RawValue> = RawValue::from_string(data.to_string()).expect("JSON").into();
-        let mut message = LegacyMessage::read(&data).message;
+        let data: Json = RawValue::from_string(data.to_string()).expect("JSON").into();
+        let mut message = LegacyMessage::read(data.get()).message;
         if !self.plan.old_ids {
             message.mongo = None;
         }
