@@ -143,6 +143,8 @@ pub trait Broker: Send + Sync + 'static {
     fn ready(&self) -> (usize, usize);
     /// All queues, with their lag.
     async fn queues(&self, limit: Duration) -> Vec<QueueInfo>;
+    /// Messages are accepted, and their updates do not come: what was left out may be missing.
+    fn doubt(&self) {}
     /// Preflight: reachable and not alarmed; exchange there and a topic, proved; may declare, bind, consume.
     async fn preflight(&self, limit: Duration) -> Vec<Check>;
 }

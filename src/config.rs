@@ -124,7 +124,9 @@ pub struct Rabbitmq {
     pub watch_bindings: bool,
     /// How queues are laid out.
     pub topology: Topology,
-    /// Binding keys; `{id}` is the user's id and the last word the update type.
+    /// Binding keys; `{id}` is the user's id and the last word the update type. `auto`: all that Chat3 ever published
+    /// under, without those that are not seen to arrive.
+    #[serde(deserialize_with = "one_or_many")]
     pub binding_keys: Vec<String>,
     /// How long authentication waits for the user's queue.
     #[serde(with = "humantime_serde")]
@@ -139,6 +141,39 @@ pub struct Rabbitmq {
     /// AMQP heartbeat.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
+}
+
+/// Every format of routing keys that Chat3 has published under, told apart by their number of words.
+const FORMATS: [&str; 3] = ["user.{id}.*", "user.*.{id}.*", "update.*.*.{id}.*"];
+
+impl Rabbitmq {
+    /// The word for [`Self::learns_formats`].
+    pub(crate) const AUTO: &str = "auto";
+
+    /// Whether formats that do not arrive may be left out.
+    #[must_use]
+    pub fn learns_formats(&self) -> bool {
+        self.binding_keys == [Self::AUTO]
+    }
+
+    /// All binding keys that may be bound.
+    #[must_use]
+    pub fn formats(&self) -> Vec<String> {
+        if self.learns_formats() { FORMATS.map(String::from).to_vec() } else { self.binding_keys.clone() }
+    }
+}
+
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Texts {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Texts::deserialize(deserializer)? {
+        Texts::One(text) => vec![text],
+        Texts::Many(texts) => texts,
+    })
 }
 
 /// Layout of queues.
@@ -322,6 +357,8 @@ pub struct SocketSettings {
     pub buffer: ByteSize,
     /// Outbound bound of all sockets together, in bytes: the fullest socket is cut when it is reached.
     pub buffer_total: ByteSize,
+    /// Bytes of what all sockets were sent lately, kept for a resume: beyond it each keeps its share of it.
+    pub replay_total: ByteSize,
     /// Connected sockets of one user.
     pub user_sockets: u32,
     /// Rooms of one socket.

@@ -18,6 +18,8 @@ use updates_bridge::config::{Rabbitmq, Settings, Topology};
 mod rabbit;
 use rabbit::Rabbit;
 
+#[path = "broker/formats.rs"]
+mod formats;
 #[path = "broker/losses.rs"]
 mod losses;
 #[path = "broker/taps.rs"]

@@ -87,12 +87,12 @@ pub(super) fn hub_settings(settings: &Settings) -> HubSettings {
         members_hear_legacy: settings.legacy.audience == Audience::Members,
         linger: settings.linger(),
         replay_bytes: usize::try_from(settings.socket.buffer.as_u64()).unwrap_or(usize::MAX),
-        replay_total: usize::try_from(settings.socket.buffer_total.as_u64()).unwrap_or(usize::MAX),
+        replay_total: usize::try_from(settings.socket.replay_total.as_u64()).unwrap_or(usize::MAX),
         user_sockets: usize::try_from(settings.socket.user_sockets).unwrap_or(usize::MAX),
         rooms: usize::try_from(settings.socket.rooms).unwrap_or(usize::MAX),
         ready_timeout: settings.rabbitmq.ready_timeout,
         undeclared: settings.client.undeclared,
-        binding_keys: settings.rabbitmq.binding_keys.clone(),
+        binding_keys: settings.rabbitmq.formats(),
     }
 }
 
@@ -113,7 +113,7 @@ pub(super) type Brokers = (Option<Arc<dyn Broker>>, Option<Arc<EmbeddedBroker>>)
 pub(super) fn broker(settings: &Settings, embedded: bool, hub: &Arc<Hub>, clock: Clock) -> Brokers {
     let inbox = Arc::clone(hub) as Arc<dyn Inbox>;
     if embedded {
-        let broker = EmbeddedBroker::new(settings.rabbitmq.binding_keys.clone(), inbox, clock);
+        let broker = EmbeddedBroker::new(settings.rabbitmq.formats(), inbox, clock);
         return (Some(Arc::clone(&broker) as Arc<dyn Broker>), Some(broker));
     }
     if settings.rabbitmq.url.is_empty() {

@@ -5,6 +5,7 @@
 
 mod connect;
 mod exchange;
+mod formats;
 mod preflight;
 mod session;
 mod tap;
@@ -28,6 +29,7 @@ use crate::clock::Clock;
 use crate::config::Rabbitmq;
 use crate::ration::Ration;
 
+use formats::Formats;
 use session::Session;
 
 /// A connection to the broker with this URL (or the first of a comma list), for whoever wants it for himself.
@@ -69,6 +71,7 @@ pub(super) struct Shared {
     heard: AtomicU64,
     /// It was said that bindings can't be watched.
     unwatched: AtomicBool,
+    formats: Formats,
     /// What is said of single queues: thousands may have the same fault.
     said: Ration,
 }
@@ -96,6 +99,7 @@ impl AmqpBroker {
     #[must_use]
     pub fn new(settings: Rabbitmq, instance_id: String, inbox: Arc<dyn Inbox>, clock: Clock) -> Arc<Self> {
         counter!("bridge_updates_rejected_total", "reason" => session::TOO_LARGE).increment(0);
+        let formats = Formats::new(settings.formats(), settings.learns_formats());
         let shared = Shared {
             settings,
             instance_id,
@@ -108,6 +112,7 @@ impl AmqpBroker {
             stop: Notify::new(),
             heard: AtomicU64::new(0),
             unwatched: AtomicBool::new(false),
+            formats,
             said: Ration::new(1),
         };
         Arc::new(Self { shared: Arc::new(shared), supervisor: Mutex::default() })
@@ -174,6 +179,10 @@ impl Broker for AmqpBroker {
             Some(session) => session.queues(states, limit).await,
             None => states.into_iter().map(|(user, state)| unnamed(user, state)).collect(),
         }
+    }
+
+    fn doubt(&self) {
+        self.shared.formats.doubt();
     }
 
     async fn preflight(&self, limit: Duration) -> Vec<Check> {

@@ -135,10 +135,14 @@ impl Check<'_> {
                 "must be the name of an exchange, at most 127 bytes",
             );
         }
-        for key in &rabbitmq.binding_keys {
+        for key in &rabbitmq.formats() {
             let words: Vec<&str> = key.split('.').collect();
             if !words.contains(&"{id}") || words.last() != Some(&"*") {
-                self.say("rabbitmq.binding_keys", key, "must each have the word {id} and end in the word *");
+                self.say(
+                    "rabbitmq.binding_keys",
+                    key,
+                    "must be auto, or keys that each have the word {id} and end in the word *",
+                );
             }
         }
         if rabbitmq.binding_keys.is_empty() {
@@ -281,6 +285,7 @@ impl Check<'_> {
             ("socket.max_frame", settings.socket.max_frame.as_u64(), 1_024),
             ("socket.buffer", settings.socket.buffer.as_u64(), 1_024),
             ("socket.buffer_total", settings.socket.buffer_total.as_u64(), 1_024),
+            ("socket.replay_total", settings.socket.replay_total.as_u64(), 1_024),
             ("shadow.max_memory", shadow.max_memory.as_u64(), 1 << 20),
             ("shadow.rotate", shadow.rotate.as_u64(), 1_024),
         ];

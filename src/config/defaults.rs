@@ -59,7 +59,7 @@ impl Default for Rabbitmq {
             declare_exchange: false,
             watch_bindings: true,
             topology: Topology::PerUser,
-            binding_keys: ["user.{id}.*", "user.*.{id}.*", "update.*.*.{id}.*"].map(String::from).to_vec(),
+            binding_keys: vec![Rabbitmq::AUTO.into()],
             ready_timeout: Duration::from_secs(10),
             linger: None,
             prefetch: 5,
@@ -134,6 +134,7 @@ impl Default for SocketSettings {
         Self {
             buffer: ByteSize::mib(1),
             buffer_total: ByteSize::mib(512),
+            replay_total: ByteSize::mib(32),
             user_sockets: 1_000,
             rooms: 10_000,
             events: 500,

@@ -106,6 +106,7 @@ impl Keys {
             "legacy.audience" => "joined or members",
             "client.undeclared" => "update, legacy or chatapp",
             "upstream.post" => "chat3 or backend",
+            "rabbitmq.binding_keys" => "auto, or a list of keys such as user.{id}.*",
             "log.format" => "text or json",
             "flag.require_verdict" => "NOT_UNSAFE or SAFE",
             "http.listen" | "admin.listen" => "an address such as 127.0.0.1:3001",
@@ -166,6 +167,7 @@ pub(super) fn is_size(key: &str) -> bool {
             | "socket.max_frame"
             | "socket.buffer"
             | "socket.buffer_total"
+            | "socket.replay_total"
             | "shadow.max_memory"
             | "shadow.rotate"
     )

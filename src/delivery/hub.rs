@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bridge_core::form::Form;
 use bridge_core::gate::Limits;
-use bridge_core::recipient::{Answer, Input, Recipient, Rules, World};
+use bridge_core::recipient::{Answer, Input, LinkId, Recipient, ReplayLimit, Rules, World};
 use bridge_core::update::Update;
 use bridge_core::{DialogId, Millis, Rollout, Stage, UserId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -23,7 +23,7 @@ use super::posts::Posts;
 use super::registry::Registry;
 use super::relay::Relay;
 use super::routes::Routes;
-use super::seat::{Inner, Seat, Task};
+use super::seat::{Inner, Links, Seat, Task};
 use super::tap::Tap;
 use super::tick::Timers;
 use super::unreadable::Unreadable;
@@ -61,9 +61,9 @@ pub struct HubSettings {
     pub members_hear_legacy: bool,
     /// How long a socket outlives its connection.
     pub linger: Duration,
-    /// Bytes that are kept for a client that may come back.
+    /// Bytes that are kept for a client that may come back (`socket.buffer`).
     pub replay_bytes: usize,
-    /// Bytes of what all sockets were sent (`socket.buffer_total`): with many, each may keep less.
+    /// Bytes of what was sent lately, of all sockets together (`socket.replay_total`): beyond it each has its share.
     pub replay_total: usize,
     /// How long sign-on waits for the queue in `live` and `complete`.
     pub ready_timeout: Duration,
@@ -116,8 +116,8 @@ pub struct Hub {
     pub(super) updates: AtomicU64,
     pub(super) flow: Flow,
     sockets: AtomicUsize,
-    /// Bytes that each socket's replay may hold at the moment.
-    replay_share: AtomicUsize,
+    /// Bytes that all replays hold.
+    replayed: AtomicUsize,
     pub(super) metrics: DeliveryMetrics,
     unseen: DeliveryMetrics,
     pub(super) latency: Latency,
@@ -138,7 +138,6 @@ impl Hub {
         members: Arc<dyn Members>,
         served: Served,
     ) -> Arc<Self> {
-        let replay_share = AtomicUsize::new(settings.replay_bytes.min(settings.replay_total));
         let routes = Routes::new(&settings.binding_keys);
         let linger = u64::try_from(settings.linger.as_millis()).unwrap_or(u64::MAX);
         // A lost connection is noticed late; what was sent into the void meanwhile is kept for a client that says what
@@ -168,7 +167,7 @@ impl Hub {
             updates: AtomicU64::new(0),
             flow: Flow::default(),
             sockets: AtomicUsize::new(0),
-            replay_share,
+            replayed: AtomicUsize::new(0),
             metrics: DeliveryMetrics::default(),
             unseen: DeliveryMetrics::unseen(),
             latency: Latency::default(),
@@ -243,7 +242,14 @@ impl Hub {
     /// Applies, and leaves it to the caller to [settle](Self::settle).
     pub(super) fn apply_locked(&self, inner: &mut Inner, seat: &Arc<Seat>, input: Input<'_>) -> Answer {
         let mut effects = Vec::new();
-        let answer = inner.recipient.apply(self.now(), input, &Lookup { hub: self, user: &seat.id }, &mut effects);
+        let Inner { recipient, links, .. } = inner;
+        let answer =
+            recipient.apply(self.now(), input, &Lookup { hub: self, user: &seat.id, links }, &mut effects);
+        let (before, after) = (inner.replayed, inner.recipient.replay_bytes());
+        if before != after {
+            inner.replayed = after;
+            self.replayed.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        }
         inner.queue(effects);
         answer
     }
@@ -348,8 +354,6 @@ impl Hub {
 
     fn count_sockets(&self, sockets: usize) {
         self.metrics.sockets.set(precise(sockets));
-        let share = self.settings.replay_total / sockets.max(1);
-        self.replay_share.store(share.min(self.settings.replay_bytes), Ordering::Relaxed);
     }
 }
 
@@ -357,6 +361,7 @@ impl Hub {
 struct Lookup<'a> {
     hub: &'a Hub,
     user: &'a UserId,
+    links: &'a Links,
 }
 
 impl World for Lookup<'_> {
@@ -385,8 +390,19 @@ impl World for Lookup<'_> {
         self.hub.settings.members_hear_legacy
     }
 
-    fn replay_limit(&self) -> usize {
-        self.hub.replay_share.load(Ordering::Relaxed)
+    fn replay_limit(&self) -> ReplayLimit {
+        let hub = self.hub;
+        let (most, all) = (hub.settings.replay_bytes, hub.settings.replay_total);
+        let share = if hub.replayed.load(Ordering::Relaxed) > all {
+            all / hub.sockets.load(Ordering::Relaxed).max(1)
+        } else {
+            most
+        };
+        ReplayLimit { most, share: share.min(most) }
+    }
+
+    fn handed(&self, link: LinkId) -> u64 {
+        self.links.get(link).map_or(0, |link| link.handed())
     }
 }
 

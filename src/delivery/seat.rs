@@ -23,7 +23,9 @@ pub(super) struct Seat {
 
 pub(super) struct Inner {
     pub(super) recipient: Recipient,
-    links: Vec<(LinkId, Arc<dyn Link>)>,
+    pub(super) links: Links,
+    /// Bytes that its replays hold.
+    pub(super) replayed: usize,
     /// Tokens with their sockets, newest last.
     tokens: Vec<(String, SocketId)>,
     /// What is to be done, in order, and how many were taken to be done.
@@ -36,6 +38,16 @@ pub(super) struct Inner {
     pub(super) wakes: Option<Millis>,
     /// It was taken out of the registry: whoever still holds it must look again.
     pub(super) gone: bool,
+}
+
+/// The connections of one user, few.
+#[derive(Default)]
+pub(super) struct Links(Vec<(LinkId, Arc<dyn Link>)>);
+
+impl Links {
+    pub(super) fn get(&self, id: LinkId) -> Option<&Arc<dyn Link>> {
+        self.0.iter().find(|(own, _)| *own == id).map(|(_, link)| link)
+    }
 }
 
 /// An [`Effect`] with the connection that it needs.
@@ -54,7 +66,8 @@ pub(super) enum Task {
 impl Seat {
     pub(super) fn new(recipient: Recipient) -> Arc<Self> {
         let inner = Inner {
-            links: Vec::new(),
+            links: Links::default(),
+            replayed: 0,
             tokens: Vec::new(),
             tasks: Vec::new(),
             queued: 0,
@@ -107,28 +120,28 @@ impl Inner {
 
     /// How many connections there are.
     pub(super) fn connections(&self) -> usize {
-        self.links.len()
+        self.links.0.len()
     }
 
     pub(super) fn connect(&mut self, id: LinkId, link: Arc<dyn Link>) {
-        self.links.push((id, link));
+        self.links.0.push((id, link));
     }
 
     pub(super) fn disconnect(&mut self, id: LinkId) -> Option<Arc<dyn Link>> {
-        let place = self.links.iter().position(|(own, _)| *own == id)?;
-        Some(self.links.swap_remove(place).1)
+        let place = self.links.0.iter().position(|(own, _)| *own == id)?;
+        Some(self.links.0.swap_remove(place).1)
     }
 
     pub(super) fn link(&self, id: LinkId) -> Option<Arc<dyn Link>> {
-        self.links.iter().find(|(own, _)| *own == id).map(|(_, link)| Arc::clone(link))
+        self.links.get(id).map(Arc::clone)
     }
 
     pub(super) fn link_id(&self, link: &Arc<dyn Link>) -> Option<LinkId> {
-        self.links.iter().find(|(_, own)| Arc::ptr_eq(own, link)).map(|(id, _)| *id)
+        self.links.0.iter().find(|(_, own)| Arc::ptr_eq(own, link)).map(|(id, _)| *id)
     }
 
     pub(super) fn links(&self) -> &[(LinkId, Arc<dyn Link>)] {
-        &self.links
+        &self.links.0
     }
 
     /// Gives `socket` a token. Earlier ones stay good, because the answer with a newer one may have been lost, but of too

@@ -29,7 +29,7 @@ use crate::stage::{Path, Stage};
 use crate::{DialogId, Millis, SocketId, UserId};
 
 pub use effect::{Count, Effect};
-pub use input::{Answer, Claim, Input, LegacyArrival, SignOn, UpdateArrival, World};
+pub use input::{Answer, Claim, Input, LegacyArrival, ReplayLimit, SignOn, UpdateArrival, World};
 pub use parcel::{Copy, LegacyCopy, Parcel, Reason, Resync};
 pub use room::MOST_ROOMS;
 pub use selection::{InvalidType, Selection, Types};
@@ -221,7 +221,7 @@ impl Recipient {
         for id in sockets {
             let Ok(place) = self.place(*id) else { continue };
             let socket = &mut self.sockets[place];
-            socket.send(&self.rules, limit, turn.now, Parcel::Copy(copy.clone()), turn.effects);
+            socket.send(&self.rules, limit, turn, Parcel::Copy(copy.clone()));
         }
     }
 }

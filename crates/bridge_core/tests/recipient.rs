@@ -6,7 +6,7 @@ use std::time::Instant;
 use bridge_core::form::Form;
 use bridge_core::gate::Limits;
 use bridge_core::recipient::{
-    Answer, Effect, Input, LinkId, Parcel, Reason, Recipient, Resync, Rules, SignOn, World,
+    Answer, Effect, Input, LinkId, Parcel, Reason, Recipient, ReplayLimit, Resync, Rules, SignOn, World,
 };
 use bridge_core::update::Update;
 use bridge_core::{DialogId, Millis, SocketId, Stage, UserId};
@@ -32,8 +32,11 @@ impl World for Nothing {
     fn members_hear_legacy(&self) -> bool {
         false
     }
-    fn replay_limit(&self) -> usize {
-        1 << 20
+    fn replay_limit(&self) -> ReplayLimit {
+        ReplayLimit { most: 1 << 20, share: 1 << 20 }
+    }
+    fn handed(&self, _link: LinkId) -> u64 {
+        0
     }
 }
 

@@ -48,6 +48,14 @@ struct Actual {
     queue: String,
     /// The types that are bound.
     types: Types,
+    /// The formats that are, as bits.
+    formats: u64,
+}
+
+impl Actual {
+    fn is(&self, types: &Types, formats: u64) -> bool {
+        self.types == *types && self.formats == formats
+    }
 }
 
 /// What the broker has confirmed so far.
@@ -56,6 +64,8 @@ struct Made {
     users: HashMap<UserId, Actual>,
     /// The queue of the instance, where one serves many.
     instance_queue: Option<String>,
+    /// Formats that are bound for all users, where one queue has everything.
+    instance_formats: u64,
     /// How often all bindings were lost: one that was asked for before counts for nothing.
     losses: u64,
 }
@@ -77,6 +87,8 @@ pub(in crate::broker) struct Session {
     whole: AtomicU64,
     /// The exchange is missing or wrong: nothing can be bound.
     gone: AtomicBool,
+    /// The bindings are looked after, so that a format that is not bound would be seen.
+    watched: AtomicBool,
 }
 
 /// Runs a session on `connection` until it is lost (`Err` says why) or the broker is stopped.
@@ -130,10 +142,13 @@ async fn keep(
                 look.set(lookout.next(Arc::clone(session)));
             }
             // Whoever knows why has one pulse to say it.
-            _ = pulse.tick() => match session.check() {
-                Err(lost) if lame => return Err(lost),
-                checked => lame = checked.is_err(),
-            },
+            _ = pulse.tick() => {
+                session.learn().await?;
+                match session.check() {
+                    Err(lost) if lame => return Err(lost),
+                    checked => lame = checked.is_err(),
+                }
+            }
         }
         if shared.stopping.load(Ordering::Acquire) {
             break;
@@ -193,8 +208,10 @@ impl Session {
             made: Mutex::default(),
             whole: AtomicU64::new(shared.clock.now().0),
             gone: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
             shared,
         };
+        session.shared.formats.begin(session.shared.clock.now());
         if one_for_all {
             let queue = session.open_instance_queue().await?;
             session.made.lock().instance_queue = Some(queue);
@@ -248,14 +265,18 @@ impl Session {
                         let queue = self.make(user, &types, losses).await?;
                         debug!(%user, %queue, "created queue for user");
                     }
-                    Some(actual) if actual.types != types => self.rebind(user, &actual, &types, losses).await?,
+                    Some(actual) if !actual.is(&types, self.shared.formats.bound()) => {
+                        self.rebind(user, &actual, &types, losses).await?;
+                    }
                     Some(_) => {}
                 }
                 // Under the lock: what is lost from now on is a gap after this moment.
                 let live = {
                     let made = self.made.lock();
                     match made.users.get(user) {
-                        Some(actual) if actual.types == types => self.shared.wanted.live(user, &types),
+                        Some(actual) if actual.is(&types, self.shared.formats.bound()) => {
+                            self.shared.wanted.live(user, &types)
+                        }
                         _ => Err(()),
                     }
                 };

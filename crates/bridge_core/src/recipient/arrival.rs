@@ -53,9 +53,9 @@ impl Recipient {
             return;
         }
         let gap = Resync { reason: Reason::RelayLost, since };
-        let (now, limit) = (turn.now, turn.world.replay_limit());
+        let limit = turn.world.replay_limit();
         for socket in self.sockets.iter_mut().filter(|socket| concerned.contains(&socket.id)) {
-            socket.send(&self.rules, limit, now, Parcel::Resync(gap), turn.effects);
+            socket.send(&self.rules, limit, turn, Parcel::Resync(gap));
         }
         turn.count(Count::Resync(gap.reason));
     }

@@ -239,6 +239,17 @@ pub trait World {
     fn is_running(&self) -> bool;
     /// Whether legacy reaches a dialog's members, joined or not (`legacy.audience = "members"`).
     fn members_hear_legacy(&self) -> bool;
-    /// Bytes that one socket's replay may hold at the moment.
-    fn replay_limit(&self) -> usize;
+    /// What one socket's replay may hold at the moment.
+    fn replay_limit(&self) -> ReplayLimit;
+    /// Up to which serial a transport took everything, of the user's own connection.
+    fn handed(&self, link: LinkId) -> u64;
+}
+
+/// Bytes that one socket's replay may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayLimit {
+    /// At any rate: what is more is let go although nobody knows whether a transport took it.
+    pub most: usize,
+    /// Its share of what all may hold: of what is more, that is let go which a transport took.
+    pub share: usize,
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::Millis;
 
-use super::{Parcel, Rules};
+use super::{Parcel, ReplayLimit, Rules};
 
 /// Sent parcels, newest last, as references to their bodies; bounded by bytes and age.
 #[derive(Clone, Debug, Default)]
@@ -33,14 +33,12 @@ pub(super) enum Lost {
 
 impl Replay {
     /// Notes a parcel that goes to a connection; returns its serial.
-    pub(super) fn sent(&mut self, rules: &Rules, limit: usize, now: Millis, parcel: Parcel) -> u64 {
+    pub(super) fn sent(&mut self, rules: &Rules, now: Millis, parcel: Parcel) -> u64 {
         self.newest += 1;
         self.push(now, parcel);
         if rules.linger == 0 {
             // Nobody comes back, except over a connection whose end was not noticed yet.
             self.let_go();
-        } else {
-            self.shrink(rules, limit, now);
         }
         self.newest
     }
@@ -63,10 +61,10 @@ impl Replay {
     }
 
     /// Lets go what is too old or too much by now.
-    pub(super) fn shrink(&mut self, rules: &Rules, limit: usize, now: Millis) {
+    pub(super) fn shrink(&mut self, rules: &Rules, limit: ReplayLimit, now: Millis) {
         let old = |at: Millis| now.since(at) > rules.replay_age;
-        while self.bytes > limit
-            || (self.oldest() <= self.handed && self.sent.front().is_some_and(|(at, _)| old(*at)))
+        while let Some((at, _)) = self.sent.front()
+            && (self.bytes > limit.most || self.oldest() <= self.handed && (self.bytes > limit.share || old(*at)))
         {
             self.let_go();
         }

@@ -100,14 +100,14 @@ impl Recipient {
         for dialog in rooms.into_iter().take(MOST_ROOMS) {
             let _too_many_are_left = self.join(turn, to, dialog);
         }
-        let (now, limit) = (turn.now, turn.world.replay_limit());
+        let limit = turn.world.replay_limit();
         let Ok(place) = self.place(to) else { return false };
         let own = &mut self.sockets[place];
         own.selection = selection;
         own.owed = own.owed.or(owed);
         for (_, parcel) in missed {
             if !own.replay.contains(&parcel) {
-                own.send(&self.rules, limit, now, parcel, turn.effects);
+                own.send(&self.rules, limit, turn, parcel);
             }
         }
         self.gate.inherit(from, to);
@@ -282,10 +282,10 @@ impl Recipient {
 
     /// Tells every socket that there was a gap.
     pub(super) fn resync(&mut self, turn: &mut Turn<'_>, gap: Resync) {
-        let (now, limit) = (turn.now, turn.world.replay_limit());
+        let limit = turn.world.replay_limit();
         for socket in &mut self.sockets {
             socket.owed = None;
-            socket.send(&self.rules, limit, now, Parcel::Resync(gap), turn.effects);
+            socket.send(&self.rules, limit, turn, Parcel::Resync(gap));
         }
         turn.count(Count::Resync(gap.reason));
     }
@@ -295,12 +295,12 @@ impl Recipient {
         if self.stage().use_rabbitmq_updates() && !self.queue_live {
             return;
         }
-        let (now, limit) = (turn.now, turn.world.replay_limit());
+        let limit = turn.world.replay_limit();
         for socket in &mut self.sockets {
             if matches!(socket.presence, Presence::Connected { greeted: true, .. })
                 && let Some(gap) = socket.owed.take()
             {
-                socket.send(&self.rules, limit, now, Parcel::Resync(gap), turn.effects);
+                socket.send(&self.rules, limit, turn, Parcel::Resync(gap));
                 turn.effects.push(Effect::Count(Count::Resync(gap.reason)));
             }
         }

@@ -6,7 +6,7 @@ use crate::form::Form;
 use crate::{DialogId, Millis, SocketId};
 
 use super::replay::{Lost, Replay};
-use super::{Effect, Parcel, Resync, Rules, Selection};
+use super::{Effect, Parcel, ReplayLimit, Resync, Rules, Selection, Turn};
 
 /// Number of one connection to a client, unique on an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,26 +174,30 @@ impl Socket {
     }
 
     /// Hands `parcel` to its connection, or keeps it for a client that may come back.
-    pub(super) fn send(
-        &mut self,
-        rules: &Rules,
-        limit: usize,
-        now: Millis,
-        parcel: Parcel,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn send(&mut self, rules: &Rules, limit: ReplayLimit, turn: &mut Turn<'_>, parcel: Parcel) {
         match self.presence {
             Presence::Connected { link, .. } => {
-                let serial = self.replay.sent(rules, limit, now, parcel.clone());
-                effects.push(Effect::Send { link, serial, form: self.form, parcel });
+                let serial = self.replay.sent(rules, turn.now, parcel.clone());
+                self.shrink(rules, limit, turn);
+                turn.push(Effect::Send { link, serial, form: self.form, parcel });
             }
             Presence::Lost { since } => {
-                if let Err(whole_until) = self.replay.kept(limit, now, parcel) {
+                if let Err(whole_until) = self.replay.kept(limit.most, turn.now, parcel) {
                     self.presence = Presence::Spoiled { since, whole_until };
                 }
             }
             Presence::Spoiled { .. } | Presence::Synthetic { .. } => {}
         }
+    }
+
+    /// Lets go what is too old or too much by now.
+    pub(super) fn shrink(&mut self, rules: &Rules, limit: ReplayLimit, turn: &Turn<'_>) {
+        if self.replay.bytes() > limit.share.min(limit.most)
+            && let Some(link) = self.presence.link()
+        {
+            self.replay.handed_over(turn.world.handed(link));
+        }
+        self.replay.shrink(rules, limit, turn.now);
     }
 
     /// The connection is gone; it took everything up to `handed`.

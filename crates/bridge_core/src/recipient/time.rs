@@ -34,7 +34,7 @@ impl Recipient {
         self.end_those(turn, over);
         let limit = turn.world.replay_limit();
         for socket in &mut self.sockets {
-            socket.replay.shrink(&self.rules, limit, turn.now);
+            socket.shrink(&self.rules, limit, turn);
         }
     }
 }

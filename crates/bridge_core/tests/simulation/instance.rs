@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bridge_core::compare::{Closed, Comparator, Event, Fact, Limits as CompareLimits};
 use bridge_core::gate::Limits;
-use bridge_core::recipient::{Answer, Effect, Input, LinkId, Recipient, Rules, World};
+use bridge_core::recipient::{Answer, Effect, Input, LinkId, Recipient, ReplayLimit, Rules, World};
 use bridge_core::update::Update;
 use bridge_core::{DialogId, Millis, SocketId, Stage, UserId};
 
@@ -19,7 +19,9 @@ pub(crate) struct Facts {
     pub(crate) running: bool,
     pub(crate) posts: BTreeMap<usize, (Millis, usize)>,
     pub(crate) strangers: BTreeSet<(DialogId, UserId)>,
-    pub(crate) replay: usize,
+    pub(crate) replay: ReplayLimit,
+    /// Up to which serial each connection's transport took everything.
+    pub(crate) taken: BTreeMap<LinkId, u64>,
     /// Whom the question about a member is about.
     pub(crate) user: Option<UserId>,
 }
@@ -50,8 +52,12 @@ impl World for Facts {
         false
     }
 
-    fn replay_limit(&self) -> usize {
+    fn replay_limit(&self) -> ReplayLimit {
         self.replay
+    }
+
+    fn handed(&self, link: LinkId) -> u64 {
+        self.taken.get(&link).copied().unwrap_or_default()
     }
 }
 
@@ -113,6 +119,7 @@ impl Instance {
                 posts: BTreeMap::new(),
                 strangers,
                 replay: plan.replay,
+                taken: BTreeMap::new(),
                 user: None,
             },
             session_lost: None,
@@ -163,7 +170,7 @@ impl Instance {
         let load = recipient.load();
         assert!(load.ledger_overflow == 0 && load.ring_overflow == 0, "nothing overflows: {load:?}");
         let sockets = recipient.sockets().len();
-        assert!(recipient.replay_bytes() <= sockets * self.facts.replay, "replays are bounded");
+        assert!(recipient.replay_bytes() <= sockets * self.facts.replay.most, "replays are bounded");
         if sockets == 0 {
             self.recipients.remove(&user);
             self.queues.remove(&user);

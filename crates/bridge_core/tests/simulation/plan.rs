@@ -4,11 +4,15 @@
 use std::fmt;
 
 use bridge_core::Stage;
+use bridge_core::recipient::ReplayLimit;
 
 use crate::chance::Chance;
 
 /// How long a copy waits for its twin.
 pub(crate) const WINDOW: u64 = 5_000;
+/// Bytes of a replay that holds all there is, and of one that holds one or two messages.
+const PLENTY: usize = 64 * 1024;
+const FEW: usize = 1_600;
 /// Most dialogs.
 pub(crate) const DIALOGS: usize = 2;
 
@@ -23,7 +27,7 @@ pub(crate) struct Plan {
     pub(crate) start: Stage,
     pub(crate) linger: u64,
     /// Bytes of one replay.
-    pub(crate) replay: usize,
+    pub(crate) replay: ReplayLimit,
     /// Answers have two ids and updates the other one, as in November 2025.
     pub(crate) old_ids: bool,
     /// Nothing but posts happens, and every client is there and joined: what is planted has to be named.
@@ -136,7 +140,8 @@ impl Plan {
         let start = if calm { Stage::Shadow } else { *chance.pick(&Stage::ALL) };
         let linger = *chance.pick(&[5_000, 5_000, 5_000, 1_000, 0]);
         let old_ids = chance.percent(30);
-        let replay = *chance.pick(&[64 * 1024, 64 * 1024, 600]);
+        let (most, share) = *chance.pick(&[(PLENTY, PLENTY), (PLENTY, PLENTY), (PLENTY, FEW), (FEW, FEW)]);
+        let replay = ReplayLimit { most, share };
         let steps = Vec::new();
         let mut plan = Self { instances, users, tabs, members, start, linger, replay, old_ids, calm, steps };
         plan.draw(&mut chance);
@@ -265,7 +270,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { instances, tabs, members, start, linger, replay, old_ids, calm, .. } = self;
         writeln!(f, "{instances} instances, tabs of users {tabs:?}, members {members:?}, start in {start}")?;
-        writeln!(f, "linger {linger} ms, replay {replay} B, old ids {old_ids}, calm {calm}")?;
+        writeln!(f, "linger {linger} ms, replay {replay:?}, old ids {old_ids}, calm {calm}")?;
         self.steps.iter().try_for_each(|(at, step)| writeln!(f, "{at:>7} {step:?}"))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bridge_core::Millis;
+use bridge_core::{Millis, UserId};
 use futures::StreamExt as _;
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
@@ -22,6 +22,7 @@ use super::{LOOK, Session, word};
 use crate::broker::amqp::Shared;
 use crate::broker::amqp::connect::{answer, connect_any, expendable};
 use crate::broker::amqp::exchange::{self, Seen};
+use crate::broker::amqp::formats::Formats;
 
 /// A probe that is not there after this has not come.
 const PROBE: Duration = Duration::from_secs(2);
@@ -29,6 +30,8 @@ const PROBE: Duration = Duration::from_secs(2);
 const SLOW: Duration = Duration::from_secs(2);
 /// A probe that did not come is repeated: this process may have been held up.
 const TRIES: usize = 2;
+/// Users who stand watch for formats that are left out.
+const WATCH: usize = 16;
 
 /// What a look showed.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub(super) struct Lookout {
     publisher: Option<Publisher>,
     /// Number of the latest probe: one that comes late proves nothing.
     probes: u64,
+    /// Users whose updates in formats that are left out come to the sentinel.
+    watch: Vec<(UserId, u64)>,
     /// The broker's user has not all the permissions for it, or it is not wanted.
     refused: bool,
 }
@@ -88,7 +93,7 @@ impl Lookout {
     /// Binds the sentinel; whatever is bound later is looked after.
     pub(super) async fn open(shared: &Shared, connection: &Connection) -> Self {
         let refused = !shared.settings.watch_bindings;
-        let mut own = Self { sentinel: None, publisher: None, probes: 0, refused };
+        let mut own = Self { sentinel: None, publisher: None, probes: 0, watch: Vec::new(), refused };
         own.place(shared, connection).await;
         own
     }
@@ -97,7 +102,45 @@ impl Lookout {
     pub(super) async fn next(mut self, session: Arc<Session>) -> (Self, Looked) {
         sleep(LOOK).await;
         let looked = self.look(&session).await;
+        self.stand_watch(&session).await;
+        session.watched.store(self.sentinel.is_some() && !self.refused, Ordering::Relaxed);
         (self, looked)
+    }
+
+    /// Has a few users' updates come to the sentinel in the formats that are left out.
+    async fn stand_watch(&mut self, session: &Session) {
+        let Some(sentinel) = &self.sentinel else {
+            // Their bindings went with it.
+            self.watch.clear();
+            return;
+        };
+        let left_out = session.shared.formats.left_out();
+        let exchange = session.shared.settings.exchange.as_str();
+        let here = |user: &UserId| session.made.lock().users.contains_key(user);
+        let (stay, go): (Vec<_>, Vec<_>) =
+            self.watch.drain(..).partition(|(user, formats)| *formats == left_out && here(user));
+        self.watch = stay;
+        for (user, formats) in go {
+            for key in session.keys(&user, &None, formats) {
+                let _gone_with_the_queue_at_the_latest = sentinel.unbind(exchange, &key).await;
+            }
+        }
+        if left_out == 0 {
+            return;
+        }
+        let more: Vec<UserId> = {
+            let made = session.made.lock();
+            let new = made.users.keys().filter(|user| self.watch.iter().all(|(own, _)| own != *user));
+            new.take(WATCH.saturating_sub(self.watch.len())).cloned().collect()
+        };
+        for user in more {
+            for key in session.keys(&user, &None, left_out) {
+                if sentinel.bind_to(exchange, &key).await.is_err() {
+                    return;
+                }
+            }
+            self.watch.push((user, left_out));
+        }
     }
 
     async fn look(&mut self, session: &Session) -> Looked {
@@ -121,6 +164,7 @@ impl Lookout {
         if proof == Proof::Unbound || self.sentinel.is_none() {
             // Before all others, as at the beginning: none may be bound without being looked after.
             self.place(shared, connection).await;
+            self.watch.clear();
         }
         match proof {
             Proof::Unbound => Looked::Unbound,
@@ -141,7 +185,7 @@ impl Lookout {
             }
             self.probes += 1;
             match publisher.publish(&shared.settings.exchange, &sentinel.queue, self.probes).await {
-                Sent::Routed => match sentinel.receive(self.probes).await {
+                Sent::Routed => match sentinel.receive(self.probes, &shared.formats).await {
                     Some(true) => return Proof::Bound,
                     Some(false) => {}
                     None => {
@@ -212,18 +256,30 @@ impl Sentinel {
 
     /// Its key is its name: two words, which no binding key of a user matches.
     async fn bind(self, exchange: &str) -> Result<Self, String> {
-        let (queue, options) = (self.queue.as_str(), QueueBindOptions::default());
-        let bind =
-            self.channel.queue_bind(queue.into(), exchange.into(), queue.into(), options, FieldTable::default());
-        answer(bind).await?;
+        self.bind_to(exchange, &self.queue).await?;
         Ok(self)
     }
 
-    /// Whether the probe has come; `None` when the queue is gone.
-    async fn receive(&mut self, probe: u64) -> Option<bool> {
+    async fn bind_to(&self, exchange: &str, key: &str) -> Result<(), String> {
+        let (queue, options) = (self.queue.as_str(), QueueBindOptions::default());
+        answer(self.channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()))
+            .await
+    }
+
+    async fn unbind(&self, exchange: &str, key: &str) -> Result<(), String> {
+        let queue = self.queue.as_str();
+        answer(self.channel.queue_unbind(queue.into(), exchange.into(), key.into(), FieldTable::default())).await
+    }
+
+    /// Whether the probe has come; `None` when the queue is gone. What comes beside it is an update in a format that is
+    /// bound nowhere else.
+    async fn receive(&mut self, probe: u64, formats: &Formats) -> Option<bool> {
         let deadline = tokio::time::Instant::now() + PROBE;
         while let Ok(next) = timeout_at(deadline, self.consumer.next()).await {
-            if next?.ok()?.data == body(probe).as_bytes() {
+            let delivery = next?.ok()?;
+            if delivery.routing_key.as_str() != self.queue {
+                formats.saw(delivery.routing_key.as_str());
+            } else if delivery.data == body(probe).as_bytes() {
                 return Some(true);
             }
         }

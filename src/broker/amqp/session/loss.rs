@@ -4,13 +4,15 @@ use std::sync::atomic::Ordering;
 
 use bridge_core::{Millis, UserId};
 use metrics::{counter, gauge};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Session;
 use super::lookout::Looked;
 use super::queues::nothing;
-use crate::broker::GapReason;
+use crate::broker::amqp::formats::Step;
 use crate::broker::amqp::{exchange_gone, up};
+use crate::broker::{GapReason, binding};
+use crate::config::Topology;
 
 impl Session {
     /// A consumer ended: its queue is gone, or the session is.
@@ -90,6 +92,40 @@ impl Session {
         if self.gone.swap(false, Ordering::AcqRel) {
             up(&self.shared);
         }
+        Ok(())
+    }
+
+    /// Binds what is seen to arrive, and everything again when something else was missed.
+    pub(super) async fn learn(&self) -> Result<(), String> {
+        let shared = &self.shared;
+        let step = shared.formats.step(shared.clock.now(), self.watched.load(Ordering::Relaxed));
+        if step == Step::Nothing || self.gone.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let bound = shared.formats.bound();
+        info!(formats = ?shared.formats.of(bound), "formats of routing keys that are bound from now on");
+        let (queue, before) = {
+            let made = self.made.lock();
+            (made.instance_queue.clone(), made.instance_formats)
+        };
+        if let Some(queue) = queue {
+            self.bind_instance_queue(&queue).await?;
+            if shared.settings.topology == Topology::Firehose {
+                let [before, after] = [before, bound].map(|bits| binding::all(&shared.formats.of(bits)));
+                self.unbind_all(&queue, &queue, before.difference(&after)).await?;
+            }
+        }
+        let users: Vec<UserId> = match step {
+            Step::Missed(since) => {
+                warn!("updates came under a format that was not bound any more: users are told of the gap");
+                counter!("bridge_bindings_lost_total").increment(1);
+                let users = shared.wanted.all_lost(GapReason::QueueLost, since);
+                users.iter().for_each(|user| shared.inbox.queue_lost(user));
+                users
+            }
+            _ => self.made.lock().users.keys().cloned().collect(),
+        };
+        users.iter().for_each(|user| shared.wanted.again(user));
         Ok(())
     }
 

@@ -40,6 +40,7 @@ impl tap::Outlet for Outlet {
             }
             return Disposition::Reject;
         };
+        self.shared.formats.saw(delivery.routing_key);
         self.shared.inbox.deliver(Delivery { queue_of: consumer.user.as_ref(), ..delivery })
     }
 

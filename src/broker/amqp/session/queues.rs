@@ -45,27 +45,28 @@ impl Session {
         losses: u64,
     ) -> Result<String, String> {
         let settings = &self.shared.settings;
+        let formats = self.shared.formats.bound();
         let instance_queue = self.made.lock().instance_queue.clone();
         let queue = match instance_queue {
             Some(queue) if settings.topology == Topology::Firehose => queue,
             Some(queue) => {
-                self.bind_all(user.as_str(), &queue, &binding::keys(&settings.binding_keys, user, types)).await?;
+                self.bind_all(user.as_str(), &queue, &self.keys(user, types, formats)).await?;
                 queue
             }
-            None => self.make_own(user, types).await?,
+            None => self.make_own(user, types, formats).await?,
         };
         let mut made = self.made.lock();
         let types = if made.losses == losses { types.clone() } else { nothing() };
-        let actual = Actual { queue: made.instance_queue.as_ref().unwrap_or(&queue).clone(), types };
+        let actual = Actual { queue: made.instance_queue.as_ref().unwrap_or(&queue).clone(), types, formats };
         made.users.insert(user.clone(), actual);
         Ok(queue)
     }
 
-    async fn make_own(self: &Arc<Self>, user: &UserId, types: &Types) -> Result<String, String> {
+    async fn make_own(self: &Arc<Self>, user: &UserId, types: &Types, formats: u64) -> Result<String, String> {
         // A name of its own each time: one that was used before may be locked until the old connection is reaped.
         let queue = format!("user_{user}.{}.{}", self.shared.instance_id, word());
         self.declare(user.as_str(), &queue).await?;
-        let keys = binding::keys(&self.shared.settings.binding_keys, user, types);
+        let keys = self.keys(user, types, formats);
         let made = async {
             self.bind_all(user.as_str(), &queue, &keys).await?;
             self.consume(Some(user), &queue).await
@@ -103,7 +104,9 @@ impl Session {
     /// Binds what does not depend on who is connected.
     pub(super) async fn bind_instance_queue(&self, queue: &str) -> Result<(), String> {
         if self.shared.settings.topology == Topology::Firehose {
-            self.bind_all(queue, queue, &binding::all(&self.shared.settings.binding_keys)).await?;
+            let formats = self.shared.formats.bound();
+            self.bind_all(queue, queue, &binding::all(&self.shared.formats.of(formats))).await?;
+            self.made.lock().instance_formats = formats;
         }
         Ok(())
     }
@@ -133,10 +136,10 @@ impl Session {
         types: &Types,
         losses: u64,
     ) -> Result<(), String> {
+        let formats = self.shared.formats.bound();
         if self.shared.settings.topology != Topology::Firehose {
-            let formats = &self.shared.settings.binding_keys;
-            let before = binding::keys(formats, user, &actual.types);
-            let after = binding::keys(formats, user, types);
+            let before = self.keys(user, &actual.types, actual.formats);
+            let after = self.keys(user, types, formats);
             let added = after.difference(&before).cloned().collect();
             self.bind_all(user.as_str(), &actual.queue, &added).await?;
             self.unbind_all(user.as_str(), &actual.queue, before.difference(&after)).await?;
@@ -146,11 +149,16 @@ impl Session {
             && let Some(own) = made.users.get_mut(user)
         {
             own.types.clone_from(types);
+            own.formats = formats;
         }
         Ok(())
     }
 
-    async fn unbind_all<'k>(
+    pub(super) fn keys(&self, user: &UserId, types: &Types, formats: u64) -> BTreeSet<String> {
+        binding::keys(&self.shared.formats.of(formats), user, types)
+    }
+
+    pub(super) async fn unbind_all<'k>(
         &self,
         who: &str,
         queue: &str,
@@ -173,7 +181,7 @@ impl Session {
                 Err(_) => self.delete(&actual.queue).await,
             },
             Topology::PerInstance => {
-                let keys = binding::keys(&self.shared.settings.binding_keys, user, &actual.types);
+                let keys = self.keys(user, &actual.types, actual.formats);
                 self.unbind_all(user.as_str(), &actual.queue, keys.iter()).await
             }
             Topology::Firehose => Ok(()),

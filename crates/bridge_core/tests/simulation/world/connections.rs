@@ -39,19 +39,21 @@ impl World<'_> {
             let page = self.tabs[tab].page.expect("what is recovered was there");
             self.pages[page].goes_on(named_last);
         } else {
-            self.must_not_fail(tab, instance, resume.is_some() && !late);
+            self.must_not_fail(tab, instance, resume.is_some() && !late, named_last);
             self.new_page(tab, instance);
         }
         self.after(5, Event::Check { instance, user, socket, since: self.now });
     }
 
     /// A resume on the same instance within the linger recovers, unless more was missed than is kept.
-    fn must_not_fail(&mut self, tab: usize, instance: usize, resumed: bool) {
+    fn must_not_fail(&mut self, tab: usize, instance: usize, resumed: bool, named_last: bool) {
         let Some(page) = self.tabs[tab].page.map(|page| &self.pages[page]) else { return };
         let began = self.instances[instance].stages[0].0;
         let since = page.open.until.unwrap_or_default();
         let in_time = self.now < since + self.plan.linger && page.instance == instance && began <= page.open.from;
-        if resumed && in_time && self.plan.replay > 1_000 {
+        // Only of what a transport took may have been let go for want of room.
+        let kept = if named_last { self.plan.replay.share } else { self.plan.replay.most };
+        if resumed && in_time && kept > 10_000 {
             self.fault = Some(format!("at {} tab {tab} came back in time and was not recovered", self.now));
         }
     }
@@ -290,6 +292,7 @@ impl World<'_> {
             own.wire.push((arrives, what));
         }
         let (taken, user) = (own.taken, own.user);
+        self.instances[instance].facts.taken.insert(link, taken);
         self.at(arrives, Event::Arrive { instance, link });
         if taken % 3 == 0 {
             self.apply(instance, user, Input::HandedOver { link, up_to: taken });
