@@ -29,3 +29,7 @@ simulate seeds="100000":
 # Plants the faults of crates/bridge_core/tests/simulation/mutants.txt one by one: the simulation has to find each.
 mutants *words:
     scripts/mutants {{words}}
+
+# What a delivery costs: `just bench core` for single steps, `just bench` for a whole gateway.
+bench *args:
+    scripts/bench {{args}}

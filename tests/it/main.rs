@@ -18,6 +18,7 @@ mod handed;
 mod incident;
 mod kit;
 mod limits;
+mod load;
 mod members;
 mod memory;
 mod notices;
