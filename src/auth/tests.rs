@@ -255,3 +255,50 @@ fn a_clock_that_is_set_by_an_hour_moves_the_end_of_tokens_with_it() {
         assert_eq!(both(), believed, "at {at}");
     }
 }
+
+/// An issuer's keys of every kind, by what `published` says of each.
+#[test]
+fn keys_that_an_issuer_publishes_are_bound_to_their_kind_use_and_algorithm() {
+    use jsonwebtoken::jwk::Jwk;
+
+    let rsa = pair(&rcgen::PKCS_RSA_SHA256);
+    let (p256, ed) = (pair(&rcgen::PKCS_ECDSA_P256_SHA256), pair(&rcgen::PKCS_ED25519));
+    // PKCS #1, which the last element of PKCS #8 holds.
+    let rsa = EncodingKey::from_rsa_der(&rsa.serialized_der()[26..]);
+    let p256 = EncodingKey::from_ec_der(p256.serialized_der());
+    let x = URL_SAFE_NO_PAD.encode(ed.public_key_raw());
+    let okp = json!({"kty": "OKP", "crv": "Ed25519", "x": x});
+    let ed = EncodingKey::from_ed_der(ed.serialized_der());
+    let claims = json!({"sub": "a", "exp": LATER});
+    let opens = |jwk: &Value, key: &EncodingKey, algorithm: Algorithm| {
+        let jwk: Jwk = serde_json::from_value(jwk.clone()).unwrap();
+        let token = encode(&Header::new(algorithm), &claims, key).unwrap();
+        Key::published(&jwk).is_some_and(|key| key.claims(&token, algorithm).is_some())
+    };
+    let jwk = |key: &EncodingKey, algorithm| -> Value {
+        if algorithm == Algorithm::EdDSA {
+            return okp.clone();
+        }
+        let mut jwk = serde_json::to_value(Jwk::from_encoding_key(key, algorithm).unwrap()).unwrap();
+        jwk.as_object_mut().unwrap().remove("alg");
+        jwk
+    };
+    let published =
+        [(&rsa, Algorithm::RS256), (&rsa, Algorithm::PS512), (&p256, Algorithm::ES256), (&ed, Algorithm::EdDSA)];
+    for (key, algorithm) in published {
+        let own = jwk(key, algorithm);
+        assert!(opens(&own, key, algorithm), "{own}");
+        let with = |name: &str, value: Value| {
+            let mut jwk = own.clone();
+            jwk[name] = value;
+            opens(&jwk, key, algorithm)
+        };
+        assert!(with("use", json!("sig")) && with("key_ops", json!(["verify"])));
+        assert!(with("alg", json!(format!("{algorithm:?}"))));
+        assert!(!with("use", json!("enc")) && !with("key_ops", json!(["encrypt"])));
+        assert!(!with("alg", json!("RS384")), "another algorithm than it is for");
+    }
+    // A secret that everybody can read is none.
+    let secret = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode("secret")});
+    assert!(!opens(&secret, &EncodingKey::from_secret(b"secret"), Algorithm::HS256));
+}

@@ -162,6 +162,7 @@ impl Admission {
             drop(held);
             self.refused[over as usize].increment(1);
             let (key, most) = match over {
+                Over::All if self.budget.is_over() => ("memory.limit", self.most),
                 Over::All => ("http.max_connections", self.most),
                 Over::Address => ("http.address_connections", self.most_of_address),
             };

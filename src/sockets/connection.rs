@@ -148,7 +148,7 @@ impl Connection {
         }
         let mut waiting = VecDeque::new();
         loop {
-            let over = over(&self.room.auth, self.expires, self.sign_on_by);
+            let over = over(&self.room.auth, self.expires, self.sign_on_by, CLOCK);
             let turn = async {
                 let place = self.place(&events).await;
                 (place, next(&mut waiting, &mut events).await)
@@ -482,12 +482,12 @@ fn dialog(data: &Value) -> Result<DialogId, Refused> {
 }
 
 /// Waits until the token has expired, or the time to authenticate is over. Tokens are judged by the clock on the wall,
-/// which may be set: it is looked at now and then.
-async fn over(auth: &Authenticator, expires: Option<SystemTime>, sign_on_by: Option<Instant>) {
+/// which may be set: it is looked at `every` now and then.
+async fn over(auth: &Authenticator, expires: Option<SystemTime>, sign_on_by: Option<Instant>, every: Duration) {
     let expired = async {
         let Some(expires) = expires else { return std::future::pending().await };
         while let Some(left) = expires.duration_since(auth.now()).ok().filter(|left| !left.is_zero()) {
-            sleep(left.min(CLOCK)).await;
+            sleep(left.min(every)).await;
         }
     };
     let late = async {

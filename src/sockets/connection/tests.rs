@@ -171,3 +171,26 @@ async fn a_client_that_does_not_take_its_answers_is_not_served() {
     link.full.store(false, Ordering::Release);
     until(|| front.served.load(Ordering::Acquire) == 100).await;
 }
+
+#[tokio::test]
+async fn an_open_socket_ends_when_the_clock_is_set_past_its_token_and_not_before() {
+    let hour = Duration::from_secs(3_600);
+    let start = SystemTime::now();
+    let now = Arc::new(parking_lot::Mutex::new(start));
+    let wall = Arc::clone(&now);
+    let auth = Authenticator::at(
+        &Auth { mode: AuthMode::Trusted, ..Auth::default() },
+        "t",
+        Arc::new(move || *wall.lock()),
+    );
+    let auth = Arc::new(auth.unwrap());
+    let end = start + 2 * hour;
+    let waiting = tokio::spawn(async move { over(&auth, Some(end), None, Duration::from_millis(5)).await });
+    for set in [start - hour, start + hour, end - Duration::from_secs(1)] {
+        *now.lock() = set;
+        sleep(Duration::from_millis(50)).await;
+        assert!(!waiting.is_finished());
+    }
+    *now.lock() = end;
+    timeout(LIMIT, waiting).await.expect("in time").expect("it ends");
+}
