@@ -191,6 +191,7 @@ function perNode(answer) {
   if (!answer?.nodes) return null;
   return h("ul", answer.nodes.map((node) => {
     const text = node.answer?.message ?? node.error ?? node.answer?.stage ?? (node.ok ? "ok" : "");
-    return h(node.ok === false ? "li.bad" : "li", `${node.node}: ${text}`);
+    const failed = (node.answer?.checks ?? []).filter(({ ok }) => ok === false);
+    return h("li", h(node.ok === false ? "span.bad" : "span", `${node.node}: ${text}`), failed.length > 0 && checks(failed));
   }));
 }
