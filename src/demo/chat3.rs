@@ -1,4 +1,4 @@
-//! A stand-in for Chat3: answers and publishes in the real shapes of three of its versions (`CHAT3.md` §1, §2), for
+//! A stand-in for Chat3: answers and publishes in the real shapes of three of its versions, for
 //! the demo and for tests. It keeps everything in memory.
 
 mod api;

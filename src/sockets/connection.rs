@@ -1,4 +1,4 @@
-//! What clients may say, whatever they say it over: CONTRACT's table of events, with their acks and errors.
+//! What clients may say, whatever they say it over: their events, with acks and errors.
 
 mod payload;
 #[cfg(test)]

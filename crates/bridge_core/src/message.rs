@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::Millis;
 
-/// A difference that the canonical form smooths, or that `CHAT3.md` knows as real; named in records.
+/// A difference that the canonical form smooths, or that is known of a Chat3 version as real; named in records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {

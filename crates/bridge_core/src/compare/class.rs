@@ -1,4 +1,4 @@
-//! Classes, causes and modifiers (CONTRACT §9).
+//! Classes, causes and modifiers.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The canonical form, field by field (`CHAT3.md` §5). A rule is named only when it was needed.
+//! The canonical form, field by field. A rule is named only when it was needed.
 
 use serde_json::{Map, Value};
 
