@@ -35,6 +35,20 @@ pub(super) async fn get(State(admin): State<Arc<Admin>>) -> Json<Value> {
     Json(now(&admin))
 }
 
+/// What will hurt in the next rollback, though nothing hurts now.
+fn warnings(admin: &Admin) -> Vec<String> {
+    let load = admin.hub.load();
+    let deaf = load.in_no_room > 0 && !admin.hub.members_hear_legacy();
+    let text = || {
+        format!(
+            "{} of {} connected sockets have joined no dialog: in legacy and after a rollback they hear nothing \
+             (legacy.audience = \"members\")",
+            load.in_no_room, load.connected
+        )
+    };
+    deaf.then(text).into_iter().collect()
+}
+
 /// The status of this moment.
 pub(super) fn now(admin: &Admin) -> Value {
     let flag = admin.control.view();
@@ -55,6 +69,7 @@ pub(super) fn now(admin: &Admin) -> Value {
         "started_at": started_at,
         "nodes": nodes,
         "flip_timeout_ms": u64::try_from(admin.control.flip_timeout().as_millis()).unwrap_or(u64::MAX),
+        "warnings": warnings(admin),
         "relay": admin.hub.relay().map(|relay| json!({"on": relay.is_on(), "peers": relay.peers()})),
     })
 }

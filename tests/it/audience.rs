@@ -116,8 +116,11 @@ fn preflight_sees_who_joins_nothing_who_declared_nothing_and_who_understands_not
         "{rooms}"
     );
     assert!(rooms["remedy"].as_str().unwrap().contains("legacy.audience"), "{rooms}");
+    let warnings = || bridge.admin(Method::GET, "/admin/status", None).1["warnings"].clone();
+    assert!(warnings()[0].as_str().unwrap().starts_with("1 of 1 connected sockets"), "{}", warnings());
     js.join("a", &dialog);
     assert_eq!(check(&bridge, "shadow", "rooms")["remedy"], "");
+    assert_eq!(warnings(), serde_json::json!([]));
     let with = |accepts: Value| json!({"token": crate::kit::bridge::token("pre_a"), "accepts": accepts});
     js.sign_on_with("update", &bridge, with(json!(["update"])));
     js.sign_on_with("old", &bridge, with(json!([])));
