@@ -42,7 +42,11 @@ fn who_never_joins_hears_legacy_as_a_member_and_is_compared() {
     js.wait_count("aud_a", "update", 1, s(20));
     assert_eq!(bridge.rollback().0, 200);
     bridge.say("aud_b", &dialog, "after a rollback");
-    js.wait_count("aud_a", "message:new", 7, s(20));
+    // The path that goes away goes on for a window: whichever copy comes first is the one.
+    eventually("heard after the rollback", s(20), || {
+        let heard = js.got("aud_a", "message:new").len() + js.got("aud_a", "update").len();
+        (heard >= 8).then_some(())
+    });
     assert_eq!(contents(&js, "aud_x"), Vec::<Value>::new(), "who is no member hears nothing");
     // A member without updates is missed on the other side, whether it joined or not.
     assert_eq!(bridge.set("shadow", &json!({})).0, 200);
