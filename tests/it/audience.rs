@@ -36,7 +36,10 @@ fn who_never_joins_hears_legacy_as_a_member_and_is_compared() {
         let summary = bridge.summary();
         (summary["classes"]["match"] == 10).then_some(summary)
     });
-    assert_eq!(summary["closed"], 10, "{summary}");
+    // The update of the message before the flip may have come after it: of that nothing can be said.
+    let in_flip = summary["causes"]["indeterminate/stage_changed"].as_u64().unwrap_or(0);
+    assert!(in_flip <= 2, "{summary}");
+    assert_eq!(summary["closed"], 10 + in_flip, "{summary}");
     assert_eq!(bridge.set("live", &json!({})).0, 200);
     bridge.say("aud_b", &dialog, "in live");
     js.wait_count("aud_a", "update", 1, s(20));
