@@ -5,11 +5,13 @@
 //! twelve bytes for a delivery. That a new message is taken for a remembered one, and dropped, is as unlikely as
 //! `packed.rs` says.
 
+mod fresh;
 mod packed;
 mod shelf;
 
 use smallvec::SmallVec;
 
+use self::fresh::{Entry, Fresh};
 use self::shelf::Shelf;
 use super::{Limits, Sockets};
 use crate::key::Key;
@@ -22,24 +24,10 @@ type Holders = SmallVec<[SocketId; 2]>;
 /// So many young ids are looked at once whether they can be packed.
 const PACK: usize = 32;
 
-/// One id of a young delivery.
-#[derive(Clone, Debug)]
-struct Fresh {
-    fingerprint: u64,
-    expires: Millis,
-    /// Its sockets' place in [`Ledger::holders`].
-    holders: u16,
-    by: Path,
-    /// The other path has brought it too.
-    twin_seen: bool,
-    /// The first id of a delivery.
-    counts: bool,
-}
-
 /// See the module's text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    fresh: Vec<Fresh>,
+    fresh: Fresh,
     holders: Vec<Holders>,
     /// So long a list is worth a look.
     pack_at: usize,
@@ -129,11 +117,11 @@ impl Ledger {
         let is_twin = known.was_delivered_by(path.other());
         if is_twin {
             let due = now.plus(limits.after_twin);
-            let named = |entry: &Fresh| known.ids.iter().any(|(id, _)| *id == entry.fingerprint);
-            for entry in self.fresh.iter_mut().filter(|entry| !entry.twin_seen && entry.by != path && named(entry))
-            {
-                entry.twin_seen = true;
-                entry.expires = entry.expires.min(due);
+            for (id, _) in &known.ids {
+                for entry in self.fresh.find_mut(*id).filter(|entry| !entry.twin_seen && entry.by != path) {
+                    entry.twin_seen = true;
+                    entry.expires = entry.expires.min(due);
+                }
             }
         }
         if known.ids.len() < 2 {
@@ -152,23 +140,21 @@ impl Ledger {
 
     pub(super) fn expire(&mut self, now: Millis) {
         let mut gone = self.alone.expire(now) + self.twinned.expire(now);
-        self.fresh.retain(|entry| {
-            let stays = entry.expires > now;
-            gone += usize::from(!stays && entry.counts);
-            stays
-        });
+        if self.fresh.iter().any(|entry| entry.expires <= now) {
+            gone += counted(&self.fresh.take(|entry| entry.expires <= now));
+        }
         self.keys -= gone;
         if self.fresh.is_empty() {
-            (self.fresh, self.holders, self.pack_at) = (Vec::new(), Vec::new(), 0);
+            (self.fresh, self.holders, self.pack_at) = (Fresh::default(), Vec::new(), 0);
         }
     }
 
     /// Keeps only holders that young entries name.
     fn tidy(&mut self) {
         let known = std::mem::take(&mut self.holders);
-        for place in 0..self.fresh.len() {
-            let holders = known[usize::from(self.fresh[place].holders)].clone();
-            self.fresh[place].holders = self.place_of(holders);
+        let list = &mut self.holders;
+        for entry in self.fresh.iter_mut() {
+            entry.holders = place_of(list, known[usize::from(entry.holders)].clone());
         }
     }
 
@@ -201,7 +187,7 @@ impl Ledger {
 
     /// Memory beside the value itself.
     pub(super) fn bytes(&self) -> usize {
-        self.fresh.capacity() * size_of::<Fresh>()
+        self.fresh.bytes()
             + self.holders.capacity() * size_of::<Holders>()
             + self.alone.bytes()
             + self.twinned.bytes()
@@ -213,8 +199,8 @@ impl Ledger {
 
     /// Who has it, by which path.
     fn find(&self, fingerprint: u64) -> impl Iterator<Item = (&Holders, Path)> {
-        let young = self.fresh.iter().filter(move |entry| entry.fingerprint == fingerprint);
-        let young = young.map(|entry| (&self.holders[usize::from(entry.holders)], entry.by));
+        let young =
+            self.fresh.find(fingerprint).map(|entry| (&self.holders[usize::from(entry.holders)], entry.by));
         let packed = self.alone.find(fingerprint).chain(self.twinned.find(fingerprint));
         young.chain(packed.map(|group| (&group.holders, group.by)))
     }
@@ -230,12 +216,9 @@ impl Ledger {
     ) {
         let expires = now.plus(if twin_seen { limits.after_twin } else { limits.remember });
         let holders = self.number_of(holders);
-        if self.fresh.capacity() - self.fresh.len() < ids.len() {
-            self.fresh.reserve_exact(PACK);
-        }
         for (place, fingerprint) in ids.iter().enumerate() {
             let (fingerprint, counts) = (*fingerprint, counts && place == 0);
-            self.fresh.push(Fresh { fingerprint, expires, holders, by, twin_seen, counts });
+            self.fresh.push(Entry { fingerprint, expires, holders, by, twin_seen, counts });
         }
     }
 
@@ -246,29 +229,19 @@ impl Ledger {
         if self.holders.len() > self.fresh.len() + PACK {
             self.tidy();
         }
-        self.place_of(holders)
-    }
-
-    fn place_of(&mut self, holders: Holders) -> u16 {
-        let place = self.holders.iter().position(|known| *known == holders).unwrap_or_else(|| {
-            self.holders.push(holders);
-            self.holders.len() - 1
-        });
-        u16::try_from(place).expect("hardly more holders than young entries")
+        place_of(&mut self.holders, holders)
     }
 
     /// Packs what no twin is likely to shorten any more: it has met its own, or the window has closed.
     fn pack(&mut self, limits: &Limits, now: Millis) {
         let all = self.fresh.len() >= limits.ledger_fresh;
-        let closed = |entry: &Fresh| entry.expires.0 <= now.plus(limits.remember).0.saturating_sub(limits.window);
+        let closed = |entry: &Entry| entry.expires.0 <= now.plus(limits.remember).0.saturating_sub(limits.window);
         let ready = self.fresh.iter().filter(|entry| all || entry.twin_seen || closed(entry)).count();
         if all || ready >= PACK / 2 {
-            let (old, young): (Vec<_>, Vec<_>) =
-                self.fresh.drain(..).partition(|entry| all || entry.twin_seen || closed(entry));
+            let old = self.fresh.take(|entry| all || entry.twin_seen || closed(entry));
             let (twinned, alone): (Vec<_>, Vec<_>) = old.into_iter().partition(|entry| entry.twin_seen);
             self.alone.put(&alone, &self.holders, limits.remember / 8);
             self.twinned.put(&twinned, &self.holders, limits.after_twin / 8);
-            self.fresh = young;
             self.tidy();
         }
         self.pack_at = self.fresh.len() + PACK;
@@ -287,8 +260,7 @@ impl Ledger {
             None if self.fresh.is_empty() => return false,
             None => {
                 let rest = self.fresh.iter().skip(1).position(|entry| entry.counts);
-                let old = self.fresh.drain(..rest.map_or(self.fresh.len(), |place| place + 1));
-                old.filter(|entry| entry.counts).count()
+                counted(&self.fresh.take_first(rest.map_or(self.fresh.len(), |place| place + 1)))
             }
         };
         self.keys -= gone;
@@ -299,6 +271,20 @@ impl Ledger {
     fn all_holders(&mut self) -> impl Iterator<Item = &mut Holders> {
         self.holders.iter_mut().chain(self.alone.holders()).chain(self.twinned.holders())
     }
+}
+
+/// Where these sockets stand in `list`, which gets them where they do not.
+fn place_of(list: &mut Vec<Holders>, holders: Holders) -> u16 {
+    let place = list.iter().position(|known| *known == holders).unwrap_or_else(|| {
+        list.push(holders);
+        list.len() - 1
+    });
+    u16::try_from(place).expect("hardly more holders than young entries")
+}
+
+/// Deliveries among `entries`.
+fn counted(entries: &[Entry]) -> usize {
+    entries.iter().filter(|entry| entry.counts).count()
 }
 
 /// 64 bits of an id, well mixed. Ids are hashes already; those of tests are small numbers.

@@ -1,7 +1,10 @@
 //! Generations: what was delivered within some seconds, packed, and forgotten together.
 
+use smallvec::SmallVec;
+
+use super::Holders;
+use super::fresh::Entry;
 use super::packed::{BITS, BITS_OF_TWO, MOST, Packed};
-use super::{Fresh, Holders};
 use crate::Millis;
 use crate::stage::Path;
 
@@ -15,7 +18,8 @@ pub(super) struct Group {
 
 #[derive(Clone, Debug)]
 struct Generation {
-    groups: Vec<Group>,
+    /// Most users have one socket, which is one group.
+    groups: SmallVec<[Group; 1]>,
     /// Deliveries in it.
     keys: usize,
     ids: usize,
@@ -33,7 +37,7 @@ pub(super) struct Shelf {
 
 impl Shelf {
     /// Packs `entries`; `holders` are their sockets by number. `span` is how much longer than due a key may be kept, ms.
-    pub(super) fn put(&mut self, entries: &[Fresh], holders: &[Holders], span: u64) {
+    pub(super) fn put(&mut self, entries: &[Entry], holders: &[Holders], span: u64) {
         for part in entries.chunks(MOST / 4) {
             self.generations.extend(Generation::of(part, holders));
             while let [.., before, last] = &self.generations[..]
@@ -83,7 +87,11 @@ impl Shelf {
 
     pub(super) fn bytes(&self) -> usize {
         let group = |group: &Group| size_of::<Group>() + heap(&group.holders) + group.ids.bytes();
-        let generation = |generation: &Generation| generation.groups.iter().map(group).sum::<usize>();
+        let spilled = |groups: &SmallVec<[Group; 1]>| {
+            let inline = if groups.spilled() { 0 } else { groups.len() * size_of::<Group>() };
+            groups.iter().map(group).sum::<usize>() - inline
+        };
+        let generation = |generation: &Generation| spilled(&generation.groups);
         self.generations.capacity() * size_of::<Generation>()
             + self.generations.iter().map(generation).sum::<usize>()
     }
@@ -94,15 +102,15 @@ fn heap(holders: &Holders) -> usize {
 }
 
 impl Generation {
-    fn of(entries: &[Fresh], holders: &[Holders]) -> Option<Self> {
+    fn of(entries: &[Entry], holders: &[Holders]) -> Option<Self> {
         let (first, expires) =
             (entries.iter().map(|entry| entry.expires).min()?, entries.iter().map(|entry| entry.expires).max()?);
         let keys = entries.iter().filter(|entry| entry.counts).count();
         let bits = if entries.len() > keys { BITS_OF_TWO } else { BITS };
-        let mut order: Vec<&Fresh> = entries.iter().collect();
+        let mut order: Vec<&Entry> = entries.iter().collect();
         order.sort_by_key(|entry| (entry.holders, entry.by));
-        let same = |a: &&Fresh, b: &&Fresh| (a.holders, a.by) == (b.holders, b.by);
-        let group = |part: &[&Fresh]| Group {
+        let same = |a: &&Entry, b: &&Entry| (a.holders, a.by) == (b.holders, b.by);
+        let group = |part: &[&Entry]| Group {
             holders: holders[usize::from(part[0].holders)].clone(),
             by: part[0].by,
             ids: Packed::of(part.iter().map(|entry| entry.fingerprint).collect(), bits),
