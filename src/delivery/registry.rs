@@ -1,19 +1,20 @@
 //! Who is here: lookups of users, tokens and rooms, and nothing else. No lock of it is held while anything is called.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bridge_core::{DialogId, UserId};
 use dashmap::DashMap;
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
 
 use super::seat::Seat;
 
 #[derive(Default)]
 pub(super) struct Registry {
-    users: DashMap<UserId, Arc<Seat>>,
-    rooms: DashMap<DialogId, HashMap<UserId, Arc<Seat>>>,
+    users: DashMap<UserId, Arc<Seat>, RandomState>,
+    rooms: DashMap<DialogId, HashMap<UserId, Arc<Seat>>, RandomState>,
     /// Whose socket a resume token is for.
-    tokens: DashMap<String, UserId>,
+    tokens: DashMap<String, UserId, RandomState>,
 }
 
 impl Registry {

@@ -1,6 +1,8 @@
 //! A set that remembers for minutes in a memory that does not grow.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashSet, HashSetExt as _};
 
 use crate::Millis;
 

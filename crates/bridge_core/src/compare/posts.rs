@@ -1,7 +1,9 @@
 //! POSTs that may have made a message of which nobody here knows yet, found by who sends it and where.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use foldhash::HashMap;
 
 use crate::{DialogId, Millis, UserId};
 
@@ -41,9 +43,9 @@ impl Posts {
     pub(super) fn new(bytes: usize) -> Self {
         Self {
             most: (bytes / POST).max(16),
-            open: HashMap::new(),
+            open: HashMap::default(),
             order: VecDeque::new(),
-            began: HashMap::new(),
+            began: HashMap::default(),
             lost: None,
             let_go: 0,
         }

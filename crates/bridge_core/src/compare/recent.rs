@@ -1,8 +1,10 @@
 //! A map that forgets.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
+
+use foldhash::HashMap;
 
 use crate::Millis;
 
@@ -21,7 +23,7 @@ pub(super) struct Recent<K, V> {
 
 impl<K, V> Default for Recent<K, V> {
     fn default() -> Self {
-        Self { map: HashMap::new(), order: VecDeque::new(), lost: None, let_go: 0 }
+        Self { map: HashMap::default(), order: VecDeque::new(), lost: None, let_go: 0 }
     }
 }
 

@@ -1,9 +1,8 @@
 //! What comes from the broker, frame by frame: the tap's own deliveries are put together, the rest is the library's.
 
-use std::collections::HashMap;
-
 use bridge_core::Millis;
 use bytes::BytesMut;
+use foldhash::HashMap;
 
 use super::acks::Acks;
 use super::fields::Fields;

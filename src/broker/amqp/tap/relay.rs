@@ -1,12 +1,12 @@
 //! The task that owns the broker's socket.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use foldhash::HashMap;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
@@ -86,8 +86,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
             from_library: BytesMut::new(),
             to_library: BytesMut::new(),
             unflushed: false,
-            consumers: HashMap::new(),
-            asked: HashMap::new(),
+            consumers: HashMap::default(),
+            asked: HashMap::default(),
             outlet: None,
             beat: (!heartbeat.is_zero()).then(|| Beat::new(heartbeat / 4)),
         }

@@ -1,6 +1,6 @@
 //! What is let go: units that are over, and the largest and oldest when there is too much.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::Comparator;
 use crate::compare::event::Payload;
