@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bridge_core::compare::{Event, Payload};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, unbounded};
 use metrics::{Counter, Gauge, counter, gauge};
 use parking_lot::Mutex;
 
@@ -23,6 +23,8 @@ use crate::delivery::Tap;
 const EXPIRE: Duration = Duration::from_millis(100);
 /// Most events between two looks at the clock.
 const BATCH: usize = 1_024;
+/// How long events are let come together before they are taken: to wake a thread for each costs more than to compare it.
+const TOGETHER: Duration = Duration::from_millis(10);
 /// A payload with more bytes is charged once for all recipients that share it. Of smaller ones that is not worth a
 /// look.
 const SHARED: usize = 4 * 1_024;
@@ -32,7 +34,7 @@ pub struct Recorder {
     sender: Sender<Event>,
     waiting: Arc<Waiting>,
     clock: Clock,
-    limit_bytes: usize,
+    limits: RecorderLimits,
     shed_total: Counter,
     stop: Arc<AtomicBool>,
     thread: parking_lot::Mutex<Option<JoinHandle<()>>>,
@@ -41,6 +43,7 @@ pub struct Recorder {
 /// What is on its way to the comparator.
 #[derive(Default)]
 struct Waiting {
+    events: AtomicUsize,
     bytes: AtomicUsize,
     shed: AtomicU64,
     /// How many events hold the large payload at a place; while one does, nothing else is there.
@@ -48,8 +51,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Charges `event`; all that waits now, in bytes.
-    fn enter(&self, event: &Event) -> usize {
+    /// Charges `event`; all that waits now, events and bytes.
+    fn enter(&self, event: &Event) -> (usize, usize) {
         let own = weight(event);
         let shared = large(event).map_or(0, |payload| {
             let mut large = self.large.lock();
@@ -57,11 +60,13 @@ impl Waiting {
             *holders += 1;
             if *holders == 1 { payload.bytes() } else { 0 }
         });
-        self.bytes.fetch_add(own + shared, Ordering::Relaxed) + own + shared
+        let events = self.events.fetch_add(1, Ordering::Relaxed) + 1;
+        (events, self.bytes.fetch_add(own + shared, Ordering::Relaxed) + own + shared)
     }
 
     /// Takes the charge of `event` back.
     fn leave(&self, event: &Event) {
+        self.events.fetch_sub(1, Ordering::Relaxed);
         let shared = large(event).map_or(0, |payload| {
             let mut large = self.large.lock();
             let Entry::Occupied(mut holders) = large.entry(payload.place()) else { return 0 };
@@ -91,7 +96,8 @@ impl Recorder {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(limits: RecorderLimits, clock: Clock, desk: Arc<Desk>) -> std::io::Result<Arc<Self>> {
-        let (sender, receiver) = bounded(limits.events);
+        // It takes memory only while something waits, which `waiting` bounds.
+        let (sender, receiver) = unbounded();
         let waiting = Arc::new(Waiting::default());
         let stop = Arc::new(AtomicBool::new(false));
         let worker = Worker {
@@ -109,7 +115,7 @@ impl Recorder {
             sender,
             waiting,
             clock,
-            limit_bytes: limits.bytes,
+            limits,
             shed_total: counter!("bridge_shadow_shed_total"),
             stop,
             thread: parking_lot::Mutex::new(Some(thread)),
@@ -144,13 +150,15 @@ impl Tap for Recorder {
 
 impl Recorder {
     fn pass(&self, event: Event) -> bool {
-        if self.waiting.enter(&event) > self.limit_bytes {
+        let (events, bytes) = self.waiting.enter(&event);
+        if events > self.limits.events || bytes > self.limits.bytes {
             self.waiting.leave(&event);
             return false;
         }
-        match self.sender.try_send(event) {
+        // It fails when the comparator's thread is gone.
+        match self.sender.send(event) {
             Ok(()) => true,
-            Err(TrySendError::Full(event) | TrySendError::Disconnected(event)) => {
+            Err(SendError(event)) => {
                 self.waiting.leave(&event);
                 false
             }
@@ -193,7 +201,12 @@ impl Worker {
             let stopping = self.stop.load(Ordering::Acquire);
             let wait = if stopping { Duration::ZERO } else { EXPIRE.saturating_sub(expired.elapsed()) };
             match self.receiver.recv_timeout(wait) {
-                Ok(first) => self.take(first),
+                Ok(first) => {
+                    if !stopping && self.receiver.len() < BATCH {
+                        std::thread::sleep(TOGETHER);
+                    }
+                    self.take(first);
+                }
                 Err(RecvTimeoutError::Timeout) if stopping => break,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -239,12 +252,12 @@ mod tests {
 
     /// A recorder whose comparator takes nothing.
     fn stalled(limits: RecorderLimits) -> (Recorder, Receiver<Event>) {
-        let (sender, receiver) = bounded(limits.events);
+        let (sender, receiver) = unbounded();
         let recorder = Recorder {
             sender,
             waiting: Arc::default(),
             clock: Clock::default(),
-            limit_bytes: limits.bytes,
+            limits,
             shed_total: counter!("bridge_shadow_shed_total"),
             stop: Arc::default(),
             thread: parking_lot::Mutex::default(),
