@@ -54,6 +54,8 @@ pub struct DeskSettings {
 pub struct Desk {
     clock: Clock,
     settings: DeskSettings,
+    /// Its name, as records have it.
+    instance: Arc<str>,
     since: Millis,
     inner: Mutex<Inner>,
     writer: Writer,
@@ -174,6 +176,7 @@ impl Desk {
             clock,
             since: clock.now(),
             archive: Archive::new(&settings.dir),
+            instance: settings.instance.as_str().into(),
             settings,
             glance: ArcSwap::from_pointee(inner.glance(clock.now())),
             inner: Mutex::new(inner),
@@ -308,15 +311,15 @@ impl Desk {
     }
 
     /// Notes a closed unit; what is to be written of it is returned.
-    fn record(&self, inner: &mut Inner, closed: &Closed, now: Millis) -> Option<Record> {
-        let record = Arc::new(closed.record(&self.settings.instance, iso, inner.reveal.is_some()));
+    fn record(&self, inner: &mut Inner, closed: &Closed, now: Millis) -> Option<Arc<Record>> {
+        let record = Arc::new(closed.record(&self.instance, iso, inner.reveal.is_some()));
         let drill = closed.modifiers.contains(&bridge_core::compare::Modifier::Drill);
         if drill {
             let kind = closed.cause.map_or_else(
                 || closed.class.name().to_owned(),
                 |cause| format!("{}/{}", closed.class.name(), cause.name()),
             );
-            inner.drill_units.entry(record.user.clone()).or_default().push(kind);
+            inner.drill_units.entry(record.user.to_string()).or_default().push(kind);
         } else {
             inner.evidence.closed(closed, now);
             count(inner, closed, now);

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use bridge_core::compare::{Class, Closed, Modifier, Record};
 
@@ -31,11 +32,14 @@ impl Sampling {
     }
 
     /// What is to be written of a closed unit, if it is.
-    pub(super) fn line(&mut self, closed: &Closed, record: &Record) -> Option<Record> {
+    pub(super) fn line(&mut self, closed: &Closed, record: &Arc<Record>) -> Option<Arc<Record>> {
         // What it amends stands in the log, as a rule: it must not stand there alone.
         let always = closed.class.is_bad() || closed.class == Class::Indeterminate || closed.amends.is_some();
         let stated = (self.share < 1.0).then_some(self.share);
-        let line = |weight| Record { sample: stated, weight, ..record.clone() };
+        let line = |weight: Option<u64>| match stated {
+            None => Arc::clone(record),
+            sample => Arc::new(Record { sample, weight, ..Record::clone(record) }),
+        };
         if always || closed.modifiers.contains(&Modifier::Drill) {
             return (always || self.takes(closed.key)).then(|| line(None));
         }
@@ -98,13 +102,13 @@ mod tests {
         }
     }
 
-    fn lines(share: f64, count: u128, of: impl Fn(u128) -> (Class, &'static str)) -> (Vec<Record>, Sampling) {
+    fn lines(share: f64, count: u128, of: impl Fn(u128) -> (Class, &'static str)) -> (Vec<Arc<Record>>, Sampling) {
         let mut sampling = Sampling::new(share);
         let take = |n: u128| {
             // Keys are hashes.
             let (class, rule) = of(n);
             let closed = unit(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) >> 40, class, rule);
-            let record = closed.record("a", |_| String::new(), false);
+            let record = Arc::new(closed.record(&"a".into(), |_| String::new(), false));
             sampling.line(&closed, &record)
         };
         ((0..count).filter_map(take).collect(), sampling)

@@ -151,7 +151,7 @@ fn payloads_are_kept_of_bad_units_only_and_only_where_that_is_asked_for() {
         let closed = comparator.expire(Millis(10_000));
         let shown = |message: &str| {
             let closed = closed.iter().find(|closed| closed.message.as_deref() == Some(message)).unwrap();
-            let record = closed.record("a", |_| String::new(), keeps);
+            let record = closed.record(&"a".into(), |_| String::new(), keeps);
             let payloads = record.payloads.unwrap_or_default();
             (closed.class, payloads.legacy.is_some(), payloads.rabbitmq.is_some())
         };
@@ -160,7 +160,11 @@ fn payloads_are_kept_of_bad_units_only_and_only_where_that_is_asked_for() {
         assert_eq!(shown("msg_3"), (Class::MissingInRabbitmq, keeps, false));
         assert_eq!(shown("msg_5"), (Class::Leak, false, keeps));
         let mismatch = closed.iter().find(|closed| closed.class == Class::PayloadMismatch).unwrap();
-        assert_eq!(mismatch.record("a", |_| String::new(), false).payloads, None, "not revealed, not shown");
+        assert_eq!(
+            mismatch.record(&"a".into(), |_| String::new(), false).payloads,
+            None,
+            "not revealed, not shown"
+        );
         comparator.expire(Millis(200_000));
         assert_eq!(comparator.bytes(), 0);
     }

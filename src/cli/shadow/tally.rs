@@ -15,7 +15,7 @@ use crate::shadow::Filter;
 pub(super) struct Tally {
     pub(super) report: Report,
     /// Units that were amended or may be, by instance and id. Most can't be, and are not kept.
-    units: HashMap<(String, String), Counted>,
+    units: HashMap<(std::sync::Arc<str>, String), Counted>,
 }
 
 /// Whether the other copy of it may have come late.

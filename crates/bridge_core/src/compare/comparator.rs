@@ -2,7 +2,9 @@
 
 mod memory;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
 
 use self::memory::Payloads;
 use super::class::{Class, Modifier};
@@ -38,7 +40,7 @@ pub struct Comparator {
     ignore: Vec<IgnoreRule>,
     /// Both copies are kept until the unit closes, to be shown where it is bad.
     keeps: bool,
-    units: HashMap<u64, Unit>,
+    units: HashMap<u64, Box<Unit>>,
     /// Units by recipient and each of the key's ids.
     by_id: HashMap<(UserId, u128), u64>,
     /// Open units, in the order in which they close.
@@ -69,8 +71,8 @@ impl Comparator {
             limits,
             ignore: Vec::new(),
             keeps: false,
-            units: HashMap::new(),
-            by_id: HashMap::new(),
+            units: HashMap::default(),
+            by_id: HashMap::default(),
             open: VecDeque::new(),
             oldest: VecDeque::new(),
             closed: VecDeque::new(),
@@ -137,8 +139,8 @@ impl Comparator {
     /// Takes one event.
     pub fn observe(&mut self, event: Event) {
         match event {
-            Event::Seen(seen) => self.seen(&seen),
-            Event::Leak(seen) => self.leak(&seen),
+            Event::Seen(seen) => self.seen(*seen),
+            Event::Leak(seen) => self.leak(*seen),
             Event::Fact(at, fact) => self.fact(at, fact),
             Event::Shed(at, count) => {
                 self.summary.shed += count;
@@ -188,11 +190,11 @@ impl Comparator {
         }
     }
 
-    fn seen(&mut self, seen: &Seen) {
+    fn seen(&mut self, mut seen: Seen) {
         if seen.path == Path::Rabbitmq && seen.key.is_creation() {
             self.known.had_update(seen.at, &seen.key);
         }
-        let found = self.find(seen);
+        let found = self.find(&seen);
         let past = || self.known.was_over(&seen.user, &seen.key);
         let over = match found.map_or_else(past, |_| None) {
             None => false,
@@ -216,7 +218,7 @@ impl Comparator {
             self.known.not_opened(seen.at, &seen.user, &seen.key);
             return;
         }
-        let number = found.unwrap_or_else(|| self.open(seen));
+        let number = found.unwrap_or_else(|| self.insert(&seen));
         self.sequence += 1;
         let sequence = self.sequence;
         let Some(unit) = self.units.get_mut(&number) else { return };
@@ -228,7 +230,7 @@ impl Comparator {
         for id in seen.key.ids() {
             self.by_id.insert((seen.user.clone(), *id), number);
         }
-        unit.learn(seen);
+        unit.learn(&seen);
         if seen.redelivered {
             unit.modifiers.insert(Modifier::Redelivered);
         }
@@ -239,9 +241,9 @@ impl Comparator {
         if own.is_some() {
             unit.duplicate |= !seen.redelivered;
         } else {
-            *own = Some(Side::of(seen, sequence));
+            *own = Some(Side::of(&mut seen, sequence));
             let waited = unit.payload.take();
-            Self::meet(unit, waited.as_ref(), seen, &mut self.order, &self.ignore);
+            Self::meet(unit, waited.as_ref(), &seen, &mut self.order, &self.ignore);
             if self.keeps && unit.payload.is_none() {
                 unit.kept.extend(waited.iter().chain([&seen.payload]).cloned());
             }
@@ -289,14 +291,14 @@ impl Comparator {
     }
 
     /// A leaked update opens a unit of its own and changes no other.
-    fn leak(&mut self, seen: &Seen) {
-        let number = self.insert(seen);
+    fn leak(&mut self, mut seen: Seen) {
+        let number = self.insert(&seen);
         self.sequence += 1;
         let sequence = self.sequence;
         if let Some(unit) = self.units.get_mut(&number) {
             unit.leak = true;
             let before = unit.weight();
-            unit.rabbitmq = Some(Side::of(seen, sequence));
+            unit.rabbitmq = Some(Side::of(&mut seen, sequence));
             self.bytes += unit.weight() - before;
             if self.keeps {
                 unit.kept.push(seen.payload.clone());
@@ -307,14 +309,6 @@ impl Comparator {
 
     fn find(&self, seen: &Seen) -> Option<u64> {
         seen.key.ids().iter().find_map(|id| self.by_id.get(&(seen.user.clone(), *id)).copied())
-    }
-
-    fn open(&mut self, seen: &Seen) -> u64 {
-        let number = self.insert(seen);
-        for id in seen.key.ids() {
-            self.by_id.insert((seen.user.clone(), *id), number);
-        }
-        number
     }
 
     fn insert(&mut self, seen: &Seen) -> u64 {
@@ -328,7 +322,7 @@ impl Comparator {
             self.summary.opened += 1;
             self.summary.open += 1;
         }
-        self.units.insert(number, unit);
+        self.units.insert(number, Box::new(unit));
         self.oldest.push_back((seen.at, number));
         // Units open in the order of time, but for the few ms that observers differ by.
         let closes = seen.at.plus(self.limits.window);

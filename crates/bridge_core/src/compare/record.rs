@@ -77,25 +77,25 @@ pub struct Record {
     pub v: u8,
     pub id: String,
     pub at: String,
-    pub instance: String,
+    pub instance: Arc<str>,
     pub stage: Stage,
     pub class: Class,
     pub cause: Option<Cause>,
     pub modifiers: Vec<Modifier>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub amends: bool,
-    pub tenant: String,
-    pub user: String,
-    pub dialog: Option<String>,
-    pub event: String,
-    pub message: Option<String>,
-    pub event_id: Option<String>,
+    pub tenant: Arc<str>,
+    pub user: Arc<str>,
+    pub dialog: Option<Arc<str>>,
+    pub event: Arc<str>,
+    pub message: Option<Arc<str>>,
+    pub event_id: Option<Arc<str>>,
     pub legacy: Option<SideRecord>,
     pub rabbitmq: Option<SideRecord>,
     pub skew_ms: Option<i64>,
     pub rules: Vec<String>,
     pub diff: Vec<Difference>,
-    pub routing_key: Option<String>,
+    pub routing_key: Option<Arc<str>>,
     /// The copies of a bad unit while content is revealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payloads: Option<Payloads>,
@@ -162,8 +162,7 @@ impl Closed {
 
     /// As it is written by `instance`; `iso` prints times. Text of people is redacted unless `reveal`.
     #[must_use]
-    pub fn record(&self, instance: &str, iso: impl Fn(Millis) -> String, reveal: bool) -> Record {
-        let text = |part: &Option<Arc<str>>| part.as_deref().map(str::to_owned);
+    pub fn record(&self, instance: &Arc<str>, iso: impl Fn(Millis) -> String, reveal: bool) -> Record {
         let mut diff = self.diff.clone();
         if !reveal && !self.redacted {
             redact(&mut diff);
@@ -177,24 +176,24 @@ impl Closed {
             v: 1,
             id: format!("{:032x}", self.id),
             at: iso(self.at),
-            instance: instance.into(),
+            instance: Arc::clone(instance),
             stage: self.stage,
             class: self.class,
             cause: self.cause,
             modifiers: self.modifiers.clone(),
             amends: self.amends.is_some(),
-            tenant: self.tenant.as_ref().into(),
-            user: self.user.as_ref().into(),
-            dialog: text(&self.dialog),
-            event: self.event.as_ref().into(),
-            message: text(&self.message),
-            event_id: text(&self.event_id),
+            tenant: Arc::clone(&self.tenant),
+            user: Arc::clone(&self.user),
+            dialog: self.dialog.clone(),
+            event: Arc::clone(&self.event),
+            message: self.message.clone(),
+            event_id: self.event_id.clone(),
             legacy: self.legacy.as_ref().map(|legacy| side(legacy, false)),
             rabbitmq: self.rabbitmq.as_ref().map(|rabbitmq| side(rabbitmq, true)),
             skew_ms: self.skew_ms(),
             rules: self.rules.clone(),
             diff,
-            routing_key: text(&self.routing_key),
+            routing_key: self.routing_key.clone(),
             payloads: Payloads::of(&self.payloads).filter(|_| reveal),
             sample: None,
             weight: None,

@@ -184,16 +184,17 @@ impl Unit {
 }
 
 impl Side {
-    pub(super) fn of(seen: &Seen, sequence: u64) -> Self {
+    /// Takes the lists out of `seen`.
+    pub(super) fn of(seen: &mut Seen, sequence: u64) -> Self {
         Self {
             at: seen.at,
             sequence,
             reached: seen.sockets.len(),
-            sockets: seen.sockets.clone(),
-            present: seen.present.clone(),
-            subscribed: seen.subscribed.clone(),
-            joined: seen.joined.clone(),
-            rooms: seen.rooms.clone(),
+            sockets: std::mem::take(&mut seen.sockets),
+            present: std::mem::take(&mut seen.present),
+            subscribed: std::mem::take(&mut seen.subscribed),
+            joined: std::mem::take(&mut seen.joined),
+            rooms: std::mem::take(&mut seen.rooms),
             redelivered: seen.redelivered,
             broker_up: seen.broker_up,
             queue_ready: seen.queue_ready,

@@ -6,6 +6,7 @@ use crate::DialogId;
 use crate::compare::{Payload, Seen};
 use crate::gate::Sockets;
 use crate::stage::{Path, Stage};
+use crate::update::Update;
 
 use super::{LegacyCopy, Recipient, Turn, UpdateArrival};
 
@@ -57,7 +58,7 @@ impl Recipient {
             at: turn.now,
             path: Path::Rabbitmq,
             user: self.id.clone(),
-            tenant: update.tenant().into(),
+            tenant: self.tenant_of(update),
             key: update.key.clone(),
             message: update.message(),
             event: update.event().into(),
@@ -77,6 +78,11 @@ impl Recipient {
             dialog,
             payload: Payload::Update(Arc::clone(update)),
         }
+    }
+
+    fn tenant_of(&self, update: &Update) -> Arc<str> {
+        let own = &self.rules.tenant;
+        if **own == *update.tenant() { Arc::clone(own) } else { update.tenant().into() }
     }
 
     /// Sockets that a broadcast to `dialog` reaches. Who gets an update of a dialog is its member, unless it is known that
