@@ -25,6 +25,7 @@ mod unreadable;
 
 pub use drill::DrillSocket;
 pub use hub::{Hub, HubSettings, Members, Served};
+pub use posts::{Post, Waiter};
 pub use relay::{Peer, Relay, Relayed};
 pub use switching::{Concerned, Flipped, HubLoad, SessionInfo, SocketInfo};
 pub use tap::{NoTap, Tap};

@@ -54,7 +54,7 @@ impl Hub {
 
     /// A createMessage answer; `broadcast: false` plants a broadcast that did not happen.
     pub fn drill_post(&self, dialog: &DialogId, sender: &UserId, data: Json, broadcast: bool) {
-        let post = self.post_started(dialog, sender);
+        let post = self.post_started(self.now(), dialog, sender);
         if broadcast {
             self.post_accepted(post, dialog, sender, data, None);
             return;
@@ -68,8 +68,9 @@ impl Hub {
 
     /// A POST that ends without a readable answer.
     pub fn drill_post_unknown(&self, dialog: &DialogId, sender: &UserId) {
-        let post = self.post_started(dialog, sender);
+        let post = self.post_started(self.now(), dialog, sender);
         self.post_unknown(post);
+        self.posts.end(post);
     }
 
     /// An update as if it came from the user's queue.

@@ -13,26 +13,32 @@ use bridge_core::{DialogId, Millis, Path, UserId};
 use tokio::time::{Instant, timeout_at};
 
 use super::hub::Hub;
+use super::posts::Post;
 use super::seat::Seat;
 
 /// So long a broadcast waits for who the members are, once Chat3 has accepted the message.
 pub(super) const AUDIENCE: Duration = Duration::from_secs(1);
 
 impl Hub {
-    /// A POST is about to be forwarded to Chat3; returns its number.
-    pub fn post_started(&self, dialog: &DialogId, sender: &UserId) -> u64 {
-        let now = self.now();
-        let post = self.posts.begin(now, dialog);
+    /// A POST is about to be forwarded to Chat3.
+    #[must_use]
+    pub fn post(self: &Arc<Self>, dialog: DialogId, sender: UserId) -> Post {
+        let number = self.post_started(self.now(), &dialog, &sender);
         if self.settings.members_hear_legacy {
-            self.members.expect_list(dialog);
+            self.members.expect_list(&dialog);
         }
-        self.tap.fact(now, Fact::PostStarted { post, dialog: dialog.clone(), sender: sender.clone() });
+        Post::new(Arc::clone(self), number, dialog, sender)
+    }
+
+    /// One that began at `since`; returns its number.
+    pub(super) fn post_started(&self, since: Millis, dialog: &DialogId, sender: &UserId) -> u64 {
+        let post = self.posts.begin(since, dialog);
+        self.tap.fact(since, Fact::PostStarted { post, dialog: dialog.clone(), sender: sender.clone() });
         post
     }
 
-    /// Chat3 accepted it. With `legacy.audience = "members"` the broadcast waits a moment for who they are; whom that
-    /// answer does not include in time is reached when it comes.
-    pub async fn accepted(self: &Arc<Self>, post: u64, dialog: &DialogId, sender: &UserId, data: Json) {
+    /// See [`Post::accepted`].
+    pub(super) async fn accepted(self: &Arc<Self>, post: u64, dialog: &DialogId, sender: &UserId, data: Json) {
         let accepted = self.reach(post, dialog, sender, data, Instant::now() + AUDIENCE).await;
         if let (Some((copy, since)), Some(relay)) = (accepted, self.relay.get()) {
             relay.hand(&copy, since);
@@ -93,7 +99,6 @@ impl Hub {
         if let Some(mongo) = &read.dialog_mongo {
             self.dialogs.learn(mongo, dialog);
         }
-        // The answer to a POST that was given up may come after all; it began before anything that matters now.
         let since = self.posts.end(post).unwrap_or(Millis(0));
         let Some(key) = read.message.key(&self.settings.tenant) else {
             // Chat3's client lets no answer without an id pass.
@@ -115,16 +120,16 @@ impl Hub {
     }
 
     /// Chat3 refused it: there is no message.
-    pub fn post_refused(&self, post: u64) {
+    pub(super) fn post_refused(&self, post: u64) {
         self.posts.end(post);
         self.tap.fact(self.now(), Fact::PostRefused { post });
     }
 
-    /// It ended without a readable answer. An answer that comes after all is still taken by
-    /// [`Self::accepted`].
-    pub fn post_unknown(&self, post: u64) {
-        self.posts.end(post);
-        self.tap.fact(self.now(), Fact::PostUnknown { post });
+    /// Nobody waits for its answer any more, or there is none that can be read. One that comes after all is taken.
+    pub(super) fn post_unknown(&self, post: u64) {
+        if self.posts.give_up(post) {
+            self.tap.fact(self.now(), Fact::PostUnknown { post });
+        }
     }
 
     /// Whether somebody here hears it; users of drills do not count.

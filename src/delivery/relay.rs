@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::Json;
-use bridge_core::compare::{Event, Fact};
 use bridge_core::recipient::{Input, LegacyCopy};
 use bridge_core::{DialogId, Millis, UserId};
 use tokio::time::{Instant, timeout};
@@ -78,9 +77,7 @@ impl Hub {
             self.metrics.relayed.increment(1);
             let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
             let since = Millis(self.now().0.saturating_sub(age));
-            let post = self.posts.begin(since, &dialog);
-            let started = Fact::PostStarted { post, dialog: dialog.clone(), sender: sender.clone() };
-            self.tap.event(Event::Fact(since, started));
+            let post = self.post_started(since, &dialog, &sender);
             self.reach(post, &dialog, &sender, data, deadline).await;
         }
     }

@@ -9,7 +9,6 @@ use bridge_core::Json;
 use bridge_core::update::{Object, repair};
 use bridge_core::{DialogId, UserId};
 use http::{HeaderMap, StatusCode, header};
-use parking_lot::Mutex;
 use serde::de::IgnoredAny;
 use serde_json::value::to_raw_value;
 use tokio::sync::oneshot;
@@ -25,6 +24,7 @@ use crate::config::{MembershipMode, PostTo};
 
 /// An answer of Chat3 that comes within this time is still broadcast, whether or not somebody waits for it.
 const FORWARD: Duration = Duration::from_secs(30);
+
 /// A message on its way.
 enum Outgoing {
     /// To Chat3.
@@ -166,14 +166,6 @@ async fn membership(api: &Api, dialog: &DialogId, sender: &UserId, enforced: boo
     Err(Failure::new(status, why))
 }
 
-/// Whether the caller has been told that the answer did not come.
-#[derive(Clone, Copy, PartialEq)]
-enum Progress {
-    Open,
-    GivenUp,
-    Answered,
-}
-
 /// Forwards the message in a task of its own: it runs to its end without its caller.
 async fn forward(
     api: &Arc<Api>,
@@ -182,23 +174,18 @@ async fn forward(
     (deadline, place): (Instant, Place),
 ) -> Result<Json, Failure> {
     let in_flight = api.in_flight.token();
-    let post = api.hub.post_started(&dialog, &sender);
-    let progress = Arc::new(Mutex::new(Progress::Open));
+    let post = api.hub.post(dialog.clone(), sender);
+    let waiter = post.waiter();
     let (answer, answered) = oneshot::channel();
-    let (task, seen) = (Arc::clone(api), Arc::clone(&progress));
+    let task = Arc::clone(api);
     tokio::spawn(async move {
         let _until_its_end = (place, in_flight);
         let created = timeout(FORWARD, outgoing.post(&task, &dialog)).await;
         let created = created.unwrap_or_else(|_| Err(Chat3Error::Failed("no answer in time".into())));
-        let before = std::mem::replace(&mut *seen.lock(), Progress::Answered);
         match &created {
-            Ok(data) => task.hub.accepted(post, &dialog, &sender, data.clone()).await,
-            Err(error) if error.is_unknown() => {
-                if before == Progress::Open {
-                    task.hub.post_unknown(post);
-                }
-            }
-            Err(_) => task.hub.post_refused(post),
+            Ok(data) => post.accepted(data.clone()).await,
+            Err(error) if error.is_unknown() => drop(post),
+            Err(_) => post.refused(),
         }
         let _the_caller_may_be_gone = answer.send(created);
     });
@@ -206,11 +193,7 @@ async fn forward(
         Ok(Ok(created)) => created.map_err(Failure::from),
         Ok(Err(_)) => Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the message could not be forwarded")),
         Err(_) => {
-            let mut progress = progress.lock();
-            if *progress == Progress::Open {
-                *progress = Progress::GivenUp;
-                api.hub.post_unknown(post);
-            }
+            waiter.give_up();
             Err(too_slow())
         }
     }
