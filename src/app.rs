@@ -1,6 +1,7 @@
 //! The composition root: everything is made here, and ends here.
 
 mod doorkeeper;
+mod flag;
 mod guard;
 mod parts;
 mod reading;
@@ -26,7 +27,7 @@ use crate::chat3::{Chat3, Membership};
 use crate::clock::Clock;
 use crate::config::{Faults, Loaded, Sources};
 use crate::delivery::{Hub, Members, Relay, Tap};
-use crate::flag::{Actor, Configured, Control, ControlSettings, Preflight, Store, StoreError};
+use crate::flag::{Actor, Configured, Control, Store, StoreError};
 use crate::fleet::{FleetRelay, Identity, Inbox};
 use crate::http::{self, Api};
 use crate::memory::Budget;
@@ -154,7 +155,8 @@ impl App {
         if let Some(broker) = &broker {
             hub.set_broker(Arc::clone(broker));
         }
-        let control = control(&loaded, &hub, &broker, &chat3, &desk, (store, notifier.clone())).map_err(other)?;
+        let control =
+            flag::control(&loaded, &hub, &broker, &chat3, &desk, (store, notifier.clone())).map_err(other)?;
         if let Some(broker) = broker.as_ref().filter(|_| control.stage().runs_rabbitmq()) {
             broker.start();
         }
@@ -184,8 +186,8 @@ impl App {
                 Arc::clone(&budget),
             ),
         });
-        let listener = listen("http.listen", settings.http.listen).await?;
-        let admin_listener = listen("admin.listen", settings.admin.listen).await?;
+        let listener = parts::listen("http.listen", settings.http.listen).await?;
+        let admin_listener = parts::listen("admin.listen", settings.admin.listen).await?;
         let cors = http::cors(&settings.allowed_origins(loaded.environment));
         let server_settings = ServerSettings {
             socket: settings.socket.clone(),
@@ -356,7 +358,7 @@ impl App {
             self.desk.reload(&settings.shadow);
         }
         let configured = Configured { stage: settings.stage(), rollout: settings.flag.rollout.clone() };
-        let origin = flag_origin(&loaded);
+        let origin = flag::origin(&loaded);
         loaded.settings = settings;
         self.loaded = loaded;
         // A forward move takes its time; signals are served meanwhile.
@@ -393,46 +395,4 @@ impl App {
         drop(self.broker);
         info!("stopped");
     }
-}
-
-fn control(
-    loaded: &Loaded,
-    hub: &Arc<Hub>,
-    broker: &Option<Arc<dyn Broker>>,
-    chat3: &Chat3,
-    desk: &Arc<Desk>,
-    (store, notifier): (Store, Notifier),
-) -> std::io::Result<Arc<Control>> {
-    let settings = &loaded.settings;
-    let (verdict, evidence) = (Arc::clone(desk), Arc::clone(desk));
-    let preflight = Preflight {
-        hub: Arc::clone(hub),
-        broker: broker.clone(),
-        chat3: chat3.clone(),
-        state_dir: settings.state_dir.clone(),
-        verdict: Arc::new(move || verdict.says()),
-        require: settings.flag.require_verdict,
-        probing: Arc::default(),
-    };
-    let control = ControlSettings {
-        flip_timeout: settings.flag.flip_timeout,
-        window: settings.shadow.window,
-        has_broker: broker.is_some(),
-        notifier,
-    };
-    let configured = Configured { stage: settings.stage(), rollout: settings.flag.rollout.clone() };
-    let origin = flag_origin(loaded);
-    let evidence = Arc::new(move || evidence.evidence());
-    Control::new(control, Arc::clone(hub), preflight, store, configured, origin, evidence)
-}
-
-/// The highest layer that says something of the stage.
-fn flag_origin(loaded: &Loaded) -> &'static str {
-    let keys = ["flag.use_rabbitmq_updates", "flag.shadow_mode"];
-    let origin = keys.map(|key| loaded.origin(key)).into_iter().max();
-    origin.map_or("default", |origin| origin.kind())
-}
-
-async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| StartError::Listen { key, address, error })
 }

@@ -9,6 +9,7 @@ mod front;
 mod hub;
 mod latency;
 mod legacy;
+mod lookup;
 mod metrics;
 mod packets;
 mod posts;

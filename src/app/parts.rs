@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bridge_core::gate::Limits;
 use serde_json::Value;
+use tokio::net::TcpListener;
 
 use super::guard::GuardView;
 use super::ready::Ready;
@@ -171,4 +172,9 @@ fn differ(prefix: &str, old: &Value, new: &Value, changed: &mut Vec<String>) {
         (old, new) if old != new => changed.push(prefix.into()),
         _ => {}
     }
+}
+
+/// A place to listen at; `key` says which setting named it.
+pub(super) async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, super::StartError> {
+    TcpListener::bind(address).await.map_err(|error| super::StartError::Listen { key, address, error })
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bridge_core::form::Form;
 use bridge_core::gate::Limits;
-use bridge_core::recipient::{Answer, Input, LinkId, Recipient, ReplayLimit, Rules, World};
-use bridge_core::update::Update;
+use bridge_core::recipient::{Answer, Input, Recipient, Rules};
 use bridge_core::{DialogId, Millis, Rollout, Stage, UserId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
@@ -17,13 +16,14 @@ use tokio::sync::watch;
 use super::dialogs::Dialogs;
 use super::flow::Flow;
 use super::latency::Latency;
+use super::lookup::Lookup;
 use super::metrics::DeliveryMetrics;
 use super::packets;
 use super::posts::Posts;
 use super::registry::Registry;
 use super::relay::Relay;
 use super::routes::Routes;
-use super::seat::{Inner, Links, Seat, Task};
+use super::seat::{Inner, Seat, Task};
 use super::tap::Tap;
 use super::tick::Timers;
 use super::unreadable::Unreadable;
@@ -115,9 +115,9 @@ pub struct Hub {
     pub(super) accepted: AtomicU64,
     pub(super) updates: AtomicU64,
     pub(super) flow: Flow,
-    sockets: AtomicUsize,
+    pub(super) sockets: AtomicUsize,
     /// Bytes that all replays hold.
-    replayed: AtomicUsize,
+    pub(super) replayed: AtomicUsize,
     pub(super) metrics: DeliveryMetrics,
     unseen: DeliveryMetrics,
     pub(super) latency: Latency,
@@ -354,55 +354,6 @@ impl Hub {
 
     fn count_sockets(&self, sockets: usize) {
         self.metrics.sockets.set(precise(sockets));
-    }
-}
-
-/// The rest of the instance, as a recipient sees it.
-struct Lookup<'a> {
-    hub: &'a Hub,
-    user: &'a UserId,
-    links: &'a Links,
-}
-
-impl World for Lookup<'_> {
-    fn is_member(&self, dialog: &DialogId) -> Option<bool> {
-        self.hub.members.known(dialog, self.user)
-    }
-
-    fn dialog_of(&self, update: &Update) -> Option<DialogId> {
-        let named = update.dialog().and_then(|id| DialogId::new(id).ok());
-        named.or_else(|| self.hub.dialogs.find(update.dialog_mongo()?))
-    }
-
-    fn posted_in(&self) -> Vec<DialogId> {
-        self.hub.posts.dialogs()
-    }
-
-    fn session_is_up(&self) -> bool {
-        self.hub.session_is_up()
-    }
-
-    fn is_running(&self) -> bool {
-        self.hub.is_running()
-    }
-
-    fn members_hear_legacy(&self) -> bool {
-        self.hub.settings.members_hear_legacy
-    }
-
-    fn replay_limit(&self) -> ReplayLimit {
-        let hub = self.hub;
-        let (most, all) = (hub.settings.replay_bytes, hub.settings.replay_total);
-        let share = if hub.replayed.load(Ordering::Relaxed) > all {
-            all / hub.sockets.load(Ordering::Relaxed).max(1)
-        } else {
-            most
-        };
-        ReplayLimit { most, share: share.min(most) }
-    }
-
-    fn handed(&self, link: LinkId) -> u64 {
-        self.links.get(link).map_or(0, |link| link.handed())
     }
 }
 

@@ -4,6 +4,7 @@ mod back;
 mod drain;
 mod forward;
 mod record;
+mod state;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use self::record::note_configuration;
+use self::state::{InProgress, State, Target};
 use super::audit::{Audit, Verification};
 use super::change::{Action, Actor, ChangeRequest, Plan, Refusal};
 use super::disk::{Disk, Files};
@@ -57,51 +59,6 @@ pub struct Control {
     configuring: tokio::sync::Mutex<()>,
     /// The audit is read by one at a time.
     reading: tokio::sync::Mutex<()>,
-}
-
-struct State {
-    stage: Stage,
-    rollout: Rollout,
-    source: String,
-    version: u64,
-    changed_at: String,
-    actor: Option<String>,
-    reason: Option<String>,
-    configured: Configured,
-    transition: Option<(Stage, Stage, &'static str)>,
-    /// The change in progress.
-    change: Option<InProgress>,
-    /// Ends the wait for the end of a drain.
-    drain: CancellationToken,
-    /// The latest stage whose rabbitmq path began to drain, and when.
-    drained: Option<(Stage, Instant)>,
-}
-
-impl State {
-    /// It was changed at run time: what is configured is not what is so.
-    fn is_overridden(&self) -> bool {
-        matches!(self.source.as_str(), "admin" | "signal" | "guard" | "state")
-    }
-}
-
-#[derive(Clone)]
-struct InProgress {
-    actor: String,
-    reason: String,
-    to: Stage,
-    /// Cancelled by what supersedes it; who that was is then in `by`.
-    superseded: CancellationToken,
-    by: Arc<Mutex<String>>,
-}
-
-/// Where a change would lead, as seen at one moment.
-struct Target {
-    from: Stage,
-    to: Stage,
-    before: Rollout,
-    rollout: Rollout,
-    /// Another change is in progress.
-    in_change: bool,
 }
 
 impl Control {

@@ -1,6 +1,8 @@
 //! What clients may say, whatever they say it over: their events, with acks and errors.
 
+mod answer;
 mod payload;
+mod sign_on;
 #[cfg(test)]
 mod tests;
 
@@ -8,20 +10,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bridge_core::{DialogId, UserId};
+use bridge_core::DialogId;
 use metrics::{Counter, counter};
-use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Cut, Front, Link, Packet, Refused, SignOn, Signed, TOO_MANY_SOCKETS};
-use crate::auth::{AuthError, Authenticator, Identity};
+use super::{Cut, Front, Link, Refused, Signed};
+use crate::auth::{Authenticator, Identity};
 use crate::memory::{Account, Of};
 
+use answer::{answer_error, count, emit, failure, reply, wrong};
+pub(crate) use answer::{too_many, too_often};
 pub(crate) use payload::{Credentials, weight};
+use sign_on::over;
 
 /// Events of one client that wait for their turn, where its transport can't be held up; one more is refused.
 pub(crate) const WAITING: usize = 4_096;
@@ -247,26 +251,6 @@ impl Connection {
         }
     }
 
-    /// Does `then` once the user's queue is live, or is not in time; unless the connection is over before. `place` is
-    /// held until then.
-    fn when_ready(
-        &self,
-        signed: Signed,
-        place: Option<OwnedSemaphorePermit>,
-        then: impl FnOnce(&dyn Front, &Arc<dyn Link>, &Signed, bool) + Send + 'static,
-    ) {
-        // Without one, nobody waits for the answer.
-        let Some(place) = place else { return };
-        let (front, link) = (Arc::clone(&self.room.front), Arc::clone(&self.link));
-        let over = self.over.clone();
-        tokio::spawn(async move {
-            let _until_it_is_answered = place;
-            if let Some(ready) = over.run_until_cancelled(front.ready(&signed)).await {
-                then(&*front, &link, &signed, ready);
-            }
-        });
-    }
-
     async fn serve(&mut self, incoming: Incoming, waits: Option<OwnedSemaphorePermit>) {
         let Incoming { event, data, ack, place: _until_it_is_served, counted: _too, expected: _ } = incoming;
         if event == "authenticate" {
@@ -329,87 +313,6 @@ impl Connection {
         }
     }
 
-    async fn authenticate(&mut self, data: Value, ack: Option<Ack>, waits: Option<OwnedSemaphorePermit>) {
-        let trusted = self.room.auth.is_trusted();
-        let credentials = match Credentials::read(data, trusted) {
-            Ok(credentials) => credentials,
-            Err(Refused(error)) => return self.unauthorized(ack, &error),
-        };
-        let identity = if trusted {
-            match credentials.user.as_deref().map(UserId::new) {
-                Some(Ok(user)) => Identity { user, name: None, expires: None },
-                Some(Err(error)) => return self.unauthorized(ack, &error.to_string()),
-                None => return self.unauthorized(ack, "a user id is required"),
-            }
-        } else {
-            let Some(token) = credentials.token.as_deref() else {
-                return self.unauthorized(ack, "Authentication token required");
-            };
-            match self.room.auth.verify(token).await {
-                Ok(identity) => identity,
-                Err(AuthError::Invalid) => return self.unauthorized(ack, "Authentication failed"),
-                Err(error @ (AuthError::UserId | AuthError::Unavailable)) => {
-                    return self.unauthorized(ack, &error.to_string());
-                }
-            }
-        };
-        self.sign_on(identity, credentials, ack, waits);
-    }
-
-    fn sign_on(
-        &mut self,
-        identity: Identity,
-        credentials: Credentials,
-        ack: Option<Ack>,
-        waits: Option<OwnedSemaphorePermit>,
-    ) {
-        let expires = identity.expires;
-        // What the handshake declared counts for the first time only.
-        let declared = std::mem::take(&mut self.declared);
-        let sign_on = SignOn {
-            user: identity.user,
-            name: identity.name,
-            accepts: credentials.accepts.or(declared.accepts),
-            subscribe: credentials.subscribe.or(declared.subscribe),
-            resume: credentials.resume.or(declared.resume),
-            link: Arc::clone(&self.link),
-        };
-        let signed = match &self.signed {
-            Some(signed) if signed.user != sign_on.user => {
-                return self.unauthorized(ack, "this socket belongs to another user");
-            }
-            Some(signed) => self.room.front.renew(signed, sign_on),
-            None => self.room.front.sign_on(sign_on),
-        };
-        let signed = match signed {
-            Ok(signed) => signed,
-            Err(Refused(error)) => {
-                if self.signed.is_none() && error == TOO_MANY_SOCKETS {
-                    self.is_one_too_many = true;
-                    self.sign_on_by = Some(Instant::now());
-                }
-                return self.unauthorized(ack, &error);
-            }
-        };
-        self.link.belongs_to(&signed.user);
-        self.expires = expires;
-        self.sign_on_by = None;
-        self.signed = Some(signed.clone());
-        self.when_ready(signed, waits, |front, link, signed, ready| {
-            let answer = json!({"ok": true, "userId": signed.user, "ready": ready, "resume": signed.resume,
-                "recovered": signed.recovered});
-            emit(&**link, "authenticated", &answer);
-            reply(ack, answer);
-            front.greeted(signed);
-        });
-    }
-
-    fn unauthorized(&self, ack: Option<Ack>, error: &str) {
-        self.room.refused.increment(1);
-        self.emit("unauthorized", &failure(error));
-        reply(ack, failure(error));
-    }
-
     fn refuse(&self, event: &str, ack: Option<Ack>, error: &str) {
         self.room.refused.increment(1);
         answer_error(&*self.link, event, ack, error);
@@ -428,76 +331,7 @@ async fn next(waiting: &mut VecDeque<Incoming>, events: &mut mpsc::Receiver<Inco
     }
 }
 
-fn count(limit: &'static str) {
-    counter!("bridge_limit_refusals_total", "limit" => limit).increment(1);
-}
-
-/// An event of a client that sends more of them in a second than it may (`socket.events`).
-pub(crate) fn too_often(link: &dyn Link, event: &str, ack: Option<Ack>) {
-    count("events");
-    counter!("bridge_client_events_refused_total").increment(1);
-    if !link.is_full() {
-        answer_error(link, event, ack, "too many events");
-    }
-}
-
-/// An event of a client that does not fit into the queue any more.
-pub(crate) fn too_many(link: &dyn Link, event: &str, ack: Option<Ack>) {
-    counter!("bridge_client_events_refused_total").increment(1);
-    // One that does not take its answers is not owed more of them.
-    if !link.is_full() {
-        answer_error(link, event, ack, "too many events at once");
-    }
-}
-
-fn answer_error(link: &dyn Link, event: &str, ack: Option<Ack>, error: &str) {
-    match ack {
-        Some(ack) => ack(failure(error)),
-        None => emit(link, "error", &json!({"event": event, "error": error})),
-    }
-}
-
-fn emit(link: &dyn Link, event: &'static str, data: &Value) {
-    let data = to_raw_value(data).unwrap_or_default();
-    link.emit(Packet { event, data: data.into(), serial: None });
-}
-
-fn reply(ack: Option<Ack>, answer: Value) {
-    if let Some(ack) = ack {
-        ack(answer);
-    }
-}
-
-fn failure(error: &str) -> Value {
-    json!({"ok": false, "error": error})
-}
-
-fn wrong(expected: &str) -> Refused {
-    Refused(format!("wrong payload: expected {expected}"))
-}
-
 fn dialog(data: &Value) -> Result<DialogId, Refused> {
     let id = data.as_str().ok_or_else(|| wrong("a dialog id"))?;
     DialogId::new(id).map_err(|error| Refused(error.to_string()))
-}
-
-/// Waits until the token has expired, or the time to authenticate is over. Tokens are judged by the clock on the wall,
-/// which may be set: it is looked at `every` now and then.
-async fn over(auth: &Authenticator, expires: Option<SystemTime>, sign_on_by: Option<Instant>, every: Duration) {
-    let expired = async {
-        let Some(expires) = expires else { return std::future::pending().await };
-        while let Some(left) = expires.duration_since(auth.now()).ok().filter(|left| !left.is_zero()) {
-            sleep(left.min(every)).await;
-        }
-    };
-    let late = async {
-        match sign_on_by {
-            Some(moment) => sleep_until(moment).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = expired => {}
-        () = late => {}
-    }
 }

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::super::{Packet, SignOn};
 use super::*;
 use crate::auth::Authenticator;
 use crate::config::{Auth, AuthMode};

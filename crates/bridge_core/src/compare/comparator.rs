@@ -1,5 +1,6 @@
 //! The state machine: units open, meet their twin, and close.
 
+mod close;
 mod memory;
 
 use std::collections::VecDeque;
@@ -7,8 +8,7 @@ use std::collections::VecDeque;
 use foldhash::HashMap;
 
 use self::memory::Payloads;
-use super::class::{Class, Modifier};
-use super::describe::describe;
+use super::class::Modifier;
 use super::event::{Event, Fact, Payload, Seen};
 use super::known::Known;
 use super::order::Order;
@@ -329,74 +329,5 @@ impl Comparator {
         let closes = self.open.back().map_or(closes, |(last, _)| closes.max(*last));
         self.open.push_back((closes, number));
         number
-    }
-
-    fn close(&mut self, number: u64, now: Millis) -> Option<Closed> {
-        let window = self.limits.window;
-        let unit = self.units.get_mut(&number)?;
-        let near = Millis(unit.opened.0.saturating_sub(window));
-        if self.known.stage_changed(&unit.user, unit.opened) {
-            unit.modifiers.insert(Modifier::InFlip);
-        }
-        if self.known.churned(&unit.user, near) {
-            unit.modifiers.insert(Modifier::InChurn);
-        }
-        let mut closed = describe(number, unit, &self.known, window, now);
-        if self.keeps && closed.class.is_bad() {
-            closed.payloads = unit.kept.iter().chain(&unit.payload).cloned().collect();
-        }
-        unit.closed = Some((closed.class, closed.cause, closed.modifiers.clone()));
-        let awaits = unit.awaits(closed.class);
-        if unit.drill {
-            self.summary.close_drill(&closed);
-        } else {
-            self.summary.open -= 1;
-            self.summary.close(&closed);
-        }
-        if awaits {
-            self.closed.push_back((now.plus(LATE), number));
-        } else {
-            self.bury(number, now);
-        }
-        Some(closed)
-    }
-
-    /// No twin can come any more: what is left is that it was.
-    fn bury(&mut self, number: u64, now: Millis) {
-        if let Some(unit) = self.units.get(&number).filter(|unit| !unit.leak) {
-            let (legacy, rabbitmq) = (unit.legacy.is_some(), unit.rabbitmq.is_some());
-            // A copy too many has a unit of its own, and takes nothing back of what was known before.
-            self.known.is_over(now, &unit.user, &unit.key, (legacy, rabbitmq));
-        }
-        self.forget(number);
-    }
-
-    /// A copy came for a unit that has closed: its record is amended when that changes the class.
-    fn amend(&mut self, number: u64, at: Millis) {
-        let window = self.limits.window;
-        let Some(unit) = self.units.get_mut(&number) else { return };
-        let Some((class, cause, modifiers)) = unit.closed.clone() else { return };
-        let before = Closed { class, cause, modifiers, ..describe(number, unit, &self.known, window, at) };
-        unit.modifiers.insert(Modifier::Late);
-        let mut after = describe(number, unit, &self.known, window, at);
-        if after.class == Class::Indeterminate && class != Class::Indeterminate {
-            return;
-        }
-        if after.class == class && after.cause == cause {
-            return;
-        }
-        after.amends = Some(class);
-        if self.keeps && after.class.is_bad() {
-            after.payloads = unit.kept.iter().chain(&unit.payload).cloned().collect();
-        }
-        unit.closed = Some((after.class, after.cause, after.modifiers.clone()));
-        if !unit.drill {
-            // One side alone needs no rules, and counted none.
-            let was_both = !matches!(class, Class::MissingInRabbitmq | Class::MissingInRabbitmqExpected)
-                && !matches!(class, Class::MissingInLegacyExpected | Class::MissingInLegacyUnexpected);
-            let rules = if was_both { before.rules.clone() } else { Vec::new() };
-            self.summary.amend(&Closed { rules, ..before }, &after);
-        }
-        self.amended.push(after);
     }
 }
