@@ -120,7 +120,7 @@ fn a_pipeline_waits_for_the_verdict_and_after_a_fix_the_evidence_begins_anew() {
     world.chat3.set_faults(Faults { worker_down: true, ..Faults::default() });
     (0..30).for_each(|n| drop(bridge.say("wait_b", &dialog, &format!("lost {n}"))));
     closed(&bridge, 30);
-    let (code, out, err) = run(&["wait"]);
+    let (code, out, err) = run(&["wait", "--timeout", "3m"]);
     assert_eq!(code, Some(7), "{out}{err}");
     assert!(out.contains("30 of 30 messages bad (100 %); NOT_SAFE at a target of 30 %"), "{out}");
     world.chat3.set_faults(Faults::default());
@@ -155,6 +155,74 @@ fn a_pipeline_waits_for_the_verdict_and_after_a_fix_the_evidence_begins_anew() {
     let (code, _, err) = shadow(&["wait", "--timeout", "1s", "--node", "http://127.0.0.1:1"]);
     assert_eq!(code, Some(6), "{err}");
     assert!(err.contains("no connection"), "{err}");
+}
+
+/// Good messages that `bridge` needs, one after the other, until it is `SAFE`.
+fn needed(bridge: &Bridge, sender: &str, dialog: &str) -> u64 {
+    for n in 1..=40 {
+        bridge.say(sender, dialog, &format!("good {n}"));
+        let verdict = eventually(&format!("{n} good messages"), s(20), || {
+            let verdict = bridge.summary()["verdict"].clone();
+            (verdict["messages"] == n && verdict["bad"] == 0).then_some(verdict)
+        });
+        if verdict["value"] == "SAFE" {
+            return n;
+        }
+        assert_eq!(verdict["value"], "INCONCLUSIVE", "{verdict}");
+    }
+    panic!("not SAFE after 40 good messages");
+}
+
+#[test]
+fn after_a_reset_as_many_good_messages_are_needed_as_after_a_fresh_start() {
+    let world = World::shared(StandInOptions::default());
+    let setup = || {
+        let setup = world.setup("shadow").env("BRIDGE_SHADOW__TARGET_RATE", "0.3");
+        setup.env("BRIDGE_SHADOW__CONFIDENCE", "0.8").start().ready()
+    };
+    let mut js = Js::start();
+    let mut listen = |bridge: &Bridge, name: &str| {
+        let users = [format!("{name}_a"), format!("{name}_b")];
+        let dialog = world.chat3.add_dialog(&[&users[0], &users[1]]);
+        js.sign_on(name, bridge, &users[0]);
+        js.join(name, &dialog);
+        let [_, sender] = users;
+        (sender, dialog)
+    };
+    let bridge = setup();
+    let (sender, dialog) = listen(&bridge, "reset");
+    world.chat3.set_faults(Faults { altered: true, ..Faults::default() });
+    (0..12).for_each(|n| drop(bridge.say(&sender, &dialog, &format!("altered {n}"))));
+    let verdict = closed(&bridge, 12)["verdict"].clone();
+    assert_eq!((&verdict["value"], &verdict["bad"]), (&json!("NOT_SAFE"), &json!(12)), "{verdict}");
+    // One more is on its way: its unit closes after the reset, and is of before.
+    bridge.say(&sender, &dialog, "altered, and open still");
+    let (code, out, err) =
+        shadow(&["reset", "--actor", "qa", "--reason", "the worker is mended", "--node", &bridge.admin]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    world.chat3.set_faults(Faults::default());
+    let summary = closed(&bridge, 13);
+    assert_eq!(summary["classes"]["payload_mismatch"], 13, "records and counters stay: {summary}");
+    let verdict = &summary["verdict"];
+    assert_eq!((&verdict["value"], &verdict["messages"]), (&json!("INCONCLUSIVE"), &json!(0)), "{verdict}");
+
+    let fresh = setup();
+    let (own, other) = listen(&fresh, "fresh");
+    let counts = std::thread::scope(|scope| {
+        let after_reset = scope.spawn(|| needed(&bridge, &sender, &dialog));
+        let after_start = needed(&fresh, &own, &other);
+        (after_reset.join().unwrap(), after_start)
+    });
+    assert_eq!(counts.0, counts.1, "after the reset, and after a fresh start");
+    assert!(counts.1 > 1, "or it would show nothing");
+    let audit = bridge.admin(Method::GET, "/admin/audit", None).1["entries"].clone();
+    let entry = &audit[0];
+    assert_eq!(
+        (&entry["action"], &entry["actor"], &entry["reason"]),
+        (&json!("shadow_reset"), &json!("qa"), &json!("the worker is mended")),
+        "{audit}"
+    );
+    assert!(entry["at"].is_string(), "{entry}");
 }
 
 #[test]
