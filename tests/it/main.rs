@@ -21,6 +21,7 @@ mod limits;
 mod load;
 mod members;
 mod memory;
+mod names;
 mod notices;
 mod outage;
 mod own_end;
