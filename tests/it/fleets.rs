@@ -195,6 +195,9 @@ fn what_all_have_seen_together_holds_all_back_and_is_named() {
     assert_eq!((status, view["nodes"].as_array().map(Vec::len)), (200, Some(4)), "{view}");
     assert_eq!(stages(&[a, b, c, &speaker]), ["legacy"; 4]);
     assert_eq!(entries(c)[0]["actor"], "ops");
+    assert_eq!(a.set("shadow", &json!({})).0, 200);
+    let (_, view) = speaker.admin(Method::GET, "/admin/fleet", None);
+    assert_eq!(view["agreed"], false, "one stands apart: {view}");
     let (_, status) = speaker.admin(Method::GET, "/admin/status", None);
     assert_eq!(status["nodes"], json!(nodes), "{status}");
 }
@@ -226,6 +229,10 @@ fn three_that_are_too_few_alone_are_safe_together_and_the_audit_says_why() {
     let (code, out, err) = cli(&nodes[..2], &set("live", &[]));
     assert_eq!(code, Some(3), "3,400 too: {out}{err}");
     assert_eq!(stages(&[a, b]), ["shadow"; 2]);
+    // What all have seen together is nobody's own: it holds back those too that ask for less.
+    let lax = world.setup("shadow").start().ready();
+    let (code, out, err) = cli(&[nodes[0], &lax.admin], &set("live", &["--partial"]));
+    assert_eq!((code, stages(&[a, &lax])), (Some(3), vec![json!("shadow"); 2]), "{out}{err}");
     let (code, out, err) = cli(&nodes, &["shadow", "wait", "--timeout", "30s"]);
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(out.contains("0 of 5100 messages bad"), "{out}");

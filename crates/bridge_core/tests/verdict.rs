@@ -149,6 +149,10 @@ fn not_safe_comes_soon_where_it_is_bad_and_is_wrong_in_at_most_one_run_of_twenty
     );
     let twice = not_safe_at(2e-3, 1e-3, 100_000, 200).len();
     assert!(twice >= 190, "only {twice} of 200 runs found twice the target");
+    // A little above it takes long, and is found all the same.
+    let mut evidence = Evidence::new("x", 1e-3);
+    (1..=400_000).for_each(|n| evidence.message(Millis(n), n % 800 == 0));
+    assert!(evidence.is_above(1e-3, -(0.05_f64).ln()), "1.25 times the target");
 }
 
 #[test]
