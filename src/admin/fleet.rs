@@ -12,7 +12,7 @@ use super::flag::who;
 use super::token::Caller;
 use super::{Admin, failure};
 use crate::flag::Refusal;
-use crate::fleet::{Batch, Event, Fleet, FleetView, Move, Node, NodeReport, NodeView};
+use crate::fleet::{Batch, Event, Fleet, FleetView, Move, Node, NodeReport, NodeView, Report};
 
 /// The largest message is 64 MiB, before Chat3 says more of it.
 pub(super) const LARGEST_BATCH: usize = 80 * 1024 * 1024;
@@ -55,6 +55,25 @@ impl Admin {
         let mut keep = keys.iter();
         view.nodes.retain(|_| keep.next() == Some(&true));
         (nodes, view)
+    }
+
+    /// This instance first, without asking anybody, then all that answer.
+    async fn back(&self, wanted: &Move) -> Report {
+        let Membership { fleet, own } = &self.membership;
+        let first = wanted.run(&[fleet.node(own)], &log).await;
+        let mut report = wanted.run(&fleet.nodes().await, &log).await;
+        report.moved |= first.moved;
+        if !self.is_among(&report).await {
+            report.nodes.splice(0..0, first.nodes);
+        }
+        report
+    }
+
+    /// Whether one of those that answered is this instance.
+    async fn is_among(&self, report: &Report) -> bool {
+        let answered = report.nodes.iter().filter(|one| one.ok);
+        let answered: Vec<Node> = answered.map(|one| self.membership.fleet.node(&one.node)).collect();
+        FleetView::of(&answered).await.nodes.iter().any(|node| self.is_own(node))
     }
 }
 
@@ -112,6 +131,9 @@ pub(super) async fn put(
     };
     // A move whose caller goes away is not left half done.
     let moved = tokio::spawn(async move {
+        if wanted.waits_for_nobody() {
+            return admin.back(&wanted).await;
+        }
         let (nodes, _) = admin.members().await;
         wanted.run(&nodes, &log).await
     });
@@ -150,10 +172,7 @@ pub(super) async fn rollback(
         let own = admin.control.rollback(by.actor(), &reason, "admin", false).await;
         let fleet = &admin.membership.fleet;
         let mut report = fleet.rollback(by.actor(), &reason, &log).await;
-        let answered = report.nodes.iter().filter(|one| one.ok).map(|one| fleet.node(&one.node));
-        let answered: Vec<Node> = answered.collect();
-        let view = FleetView::of(&answered).await;
-        if !view.nodes.iter().any(|node| admin.is_own(node)) {
+        if !admin.is_among(&report).await {
             let node = fleet.node(&admin.membership.own);
             let flag = serde_json::to_value(own).unwrap_or_default();
             report.nodes.insert(0, NodeReport::done(&node, flag));

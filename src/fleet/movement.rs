@@ -57,7 +57,7 @@ impl Move {
     /// refuses or does not answer, none moves, and where one fails in the middle, the others go back to where they were.
     /// A move back waits for nobody.
     pub async fn run(&self, nodes: &[Node], told: &(dyn Fn(Event<'_>) + Sync)) -> Report {
-        if self.is_to_legacy() && self.percent.is_none() && !self.dry_run {
+        if self.waits_for_nobody() {
             return self.end_at_once(nodes, told).await;
         }
         let (before, pool, alone) = self.look(nodes).await;
@@ -91,6 +91,12 @@ impl Move {
             self.take_back(nodes, &before, &mut report.nodes, told).await;
         }
         report
+    }
+
+    /// A way back to `legacy`: nobody is asked first.
+    #[must_use]
+    pub fn waits_for_nobody(&self) -> bool {
+        self.is_to_legacy() && self.percent.is_none() && !self.dry_run
     }
 
     fn is_to_legacy(&self) -> bool {

@@ -283,6 +283,24 @@ fn a_rollback_waits_for_nobody_and_names_who_does_not_answer() {
         }
     }
     go(&set("legacy", &[]));
+    // Through one of them: it waits for nobody either, and goes first.
+    let names = [&*a.admin, &*mute].join(",");
+    let speaker = world.setup("live").env("BRIDGE_FLEET__NODES", names).start().ready();
+    for stage in ["shadow", "live"] {
+        assert_eq!(a.set(stage, &json!({"force": true})).0, 200);
+    }
+    let limit = a.at_its_pace(s(2));
+    std::thread::scope(|scope| {
+        let begun = Instant::now();
+        let going = scope.spawn(|| cli(&[&speaker.admin], &set("legacy", &["--fleet"])));
+        eventually("back", s(5), || (stages(&[a, &speaker]) == ["legacy"; 2]).then_some(()));
+        let took = begun.elapsed();
+        assert!(took < limit, "{took:?}");
+        let (code, out, err) = going.join().unwrap();
+        assert_eq!(code, Some(4), "{out}{err}");
+        assert!(err.contains(&format!("{mute}: no answer in time")), "{err}");
+        assert_eq!(out.matches("legacy").count(), 2, "each once: {out}");
+    });
 }
 
 #[test]
