@@ -41,7 +41,7 @@ pub struct NodeReport {
     /// What it answered: the flag as it is, a plan, or a refusal.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub answer: Value,
-    /// Why it did not answer, or could not be taken back.
+    /// Why it did not answer (also where it had moved nevertheless, and was taken back), or could not be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -89,7 +89,8 @@ impl NodeReport {
         let text = match self.outcome {
             Outcome::Refused => said(self.status.unwrap_or(0), &self.answer),
             Outcome::Unreachable | Outcome::Astray => self.error.clone().unwrap_or_else(|| "no answer".into()),
-            Outcome::Asked | Outcome::Moved | Outcome::HeldBack | Outcome::TakenBack => return None,
+            Outcome::TakenBack => self.error.clone()?,
+            Outcome::Asked | Outcome::Moved | Outcome::HeldBack => return None,
         };
         Some(format!("{}: {text}", self.node))
     }
@@ -131,6 +132,7 @@ impl Report {
         let weight = |one: &&NodeReport| match one.outcome {
             Outcome::Astray => 4,
             Outcome::Unreachable => 3,
+            Outcome::TakenBack if one.error.is_some() => 3,
             Outcome::Refused if matches!(one.refusal(), Some("preflight_failed" | "stage_skipped")) => 2,
             Outcome::Refused => 1,
             _ => 0,
@@ -160,5 +162,22 @@ impl Report {
         body["error"] = json!(code);
         body["message"] = json!(format!("{}{back}", self.faults().join("; ")));
         (status, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_of_which_an_answer_was_lost_is_no_success_though_all_are_back() {
+        let http = reqwest::Client::new();
+        let node = |url: &str| Node::new(url, "", &http);
+        let back = |url| NodeReport::new(&node(url), Outcome::TakenBack, &Answer::Ok(json!({"stage": "shadow"})));
+        let lost = NodeReport { ok: false, error: Some("no answer in time".into()), ..back("http://b") };
+        let report = Report::of(vec![back("http://a"), lost]);
+        let (status, body) = report.answer();
+        assert_eq!((status, &body["error"]), (502, &json!("node_unreachable")), "{body}");
+        assert_eq!(body["message"], "http://b: no answer in time; 2 that had moved went back to where they were");
     }
 }

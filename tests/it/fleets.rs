@@ -49,17 +49,27 @@ fn entries(bridge: &Bridge) -> Vec<Value> {
     bridge.admin(Method::GET, "/admin/audit", None).1["entries"].as_array().cloned().unwrap_or_default()
 }
 
-/// Stands before an instance and passes everything on but the real move.
+/// Stands before an instance and passes everything on but the real move, or but its answer.
 struct Failing {
     url: String,
 }
 
-async fn pass(State(to): State<Arc<String>>, request: Request) -> Response {
+/// What becomes of a move.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fails {
+    Refused,
+    /// It is made; the connection breaks before that is said.
+    AnswerLost,
+}
+
+async fn pass(State(to): State<Arc<(String, Fails)>>, request: Request) -> Response {
+    let (to, fails) = &*to;
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    let is_move = parts.method == Method::PUT
-        && serde_json::from_slice::<Value>(&body).unwrap_or_default()["dry_run"] != true;
-    if is_move {
+    let asked = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+    // The way back is let through.
+    let is_move = parts.method == Method::PUT && asked["dry_run"] != true && asked["expected_version"].is_null();
+    if is_move && *fails == Fails::Refused {
         let refusal = json!({"error": "flip_timeout", "message": "3 of 9 queues were live in time"});
         return (http::StatusCode::GATEWAY_TIMEOUT, Json(refusal)).into_response();
     }
@@ -67,12 +77,17 @@ async fn pass(State(to): State<Arc<String>>, request: Request) -> Response {
     let request = reqwest::Client::new().request(parts.method, format!("{to}{path}")).bearer_auth(TOKEN);
     let answer = request.header("content-type", "application/json").body(body).send().await.unwrap();
     let status = answer.status();
-    (status, answer.bytes().await.unwrap()).into_response()
+    let answer = answer.bytes().await.unwrap();
+    if is_move {
+        let broken = futures::stream::once(async { Err::<Vec<u8>, _>(std::io::Error::other("broken")) });
+        return axum::body::Body::from_stream(broken).into_response();
+    }
+    (status, answer).into_response()
 }
 
 impl Failing {
-    fn before(bridge: &Bridge) -> Self {
-        let to = Arc::new(bridge.admin.clone());
+    fn before(bridge: &Bridge, fails: Fails) -> Self {
+        let to = Arc::new((bridge.admin.clone(), fails));
         let listener = runtime().block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(pass).with_state(to);
@@ -103,7 +118,7 @@ fn a_fleet_moves_all_or_none() {
     assert_eq!(code, Some(0), "{out}{err}");
     assert_eq!(stages(&all), ["shadow"; 3]);
     // One that fails in the middle.
-    let failing = Failing::before(c);
+    let failing = Failing::before(c, Fails::Refused);
     let (code, out, err) = cli(&[nodes[0], nodes[1], &failing.url], &set("live", &[]));
     assert_eq!(code, Some(1), "{out}{err}");
     assert!(err.contains("3 of 9 queues") && err.contains("went back to where they were"), "{err}");
@@ -112,6 +127,17 @@ fn a_fleet_moves_all_or_none() {
     assert_eq!((&last[0]["from"], &last[0]["to"]), (&json!("live"), &json!("shadow")), "{last:?}");
     assert!(last[0]["reason"].as_str().unwrap().starts_with("taken back"), "{last:?}");
     assert_eq!(last[0]["forced"], false);
+    // One that moved, and whose answer was lost: it is looked for, and goes back like the others.
+    let losing = Failing::before(c, Fails::AnswerLost);
+    let (code, out, err) = cli(&[nodes[0], nodes[1], &losing.url], &set("live", &[]));
+    assert_eq!(code, Some(4), "{out}{err}");
+    assert!(
+        err.contains(&format!("{}: ", losing.url)) && err.contains("it had moved, and was taken back"),
+        "{err}"
+    );
+    assert_eq!(stages(&all), ["shadow"; 3], "all stand where they stood: {out}{err}");
+    let last = entries(c);
+    assert_eq!((&last[0]["from"], &last[0]["to"]), (&json!("live"), &json!("shadow")), "{last:?}");
     // One whose own Chat3 is away holds itself back alone, where that is asked for.
     let lame = Setup::new("shadow", "http://127.0.0.1:1/api").rabbit(&world.rabbit_url).start();
     let (code, out, err) = cli(&[nodes[0], nodes[1], &lame.admin], &set("live", &[]));

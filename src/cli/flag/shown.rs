@@ -182,6 +182,7 @@ fn line(one: &NodeReport) -> String {
         Outcome::Refused => format!("refused: {fault}"),
         Outcome::Unreachable => format!("UNREACHABLE: {fault}"),
         Outcome::Astray => format!("ASTRAY: {fault}"),
+        Outcome::TakenBack if one.error.is_some() => format!("TAKEN BACK: {fault}"),
         _ => "ok".into(),
     }
 }

@@ -76,7 +76,14 @@ impl Move {
             if let Answer::Ok(now) = node.call(Method::GET, "/admin/flag", None, ASK).await {
                 let still = now["transition"]["phase"].as_str().is_some_and(|phase| phase != "draining");
                 if now["version"] != before["version"] {
-                    return self.back(node, before, &now).await;
+                    let mut back = self.back(node, before, &now).await;
+                    if back.outcome == Outcome::TakenBack {
+                        // It is the one that failed: without it nothing would say so.
+                        let error = lost.error.as_deref().unwrap_or_default();
+                        back.error = Some(format!("{error}; it had moved, and was taken back"));
+                        back.ok = false;
+                    }
+                    return back;
                 }
                 if !still {
                     let error = lost.error.as_deref().unwrap_or_default();
