@@ -26,7 +26,8 @@ soak-compare seconds="600" rate="500":
 simulate seeds="100000":
     scripts/simulate {{seeds}}
 
-# Plants the faults of crates/bridge_core/tests/simulation/mutants.txt one by one: the simulation has to find each.
+# Plants faults one by one into a copy, those of tests/planted.toml and of crates/bridge_core/tests/simulation/mutants.txt:
+# the tests have to find each. `just mutants simulation`, `just mutants "planted lib"`, or any word of an entry.
 mutants *words:
     scripts/mutants {{words}}
 

@@ -5,8 +5,8 @@ use updates_bridge::demo::{StandInOptions, Version};
 
 use crate::kit::bridge::{token, token_until};
 use crate::kit::js::Js;
-use crate::kit::s;
 use crate::kit::world::World;
+use crate::kit::{eventually, s};
 
 #[test]
 fn wrong_tokens_are_refused_at_the_handshake() {
@@ -86,6 +86,24 @@ fn every_wrong_payload_is_answered_and_the_socket_stays() {
     for expected in ["bridge_updates_foreign_total 1", "bridge_updates_leaked_total 1"] {
         assert!(metrics.contains(expected), "{expected}");
     }
+}
+
+#[test]
+fn updates_for_somebody_else_are_logged_ten_times_a_minute() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("live").start().ready();
+    let mut js = Js::start();
+    js.sign_on("a", &bridge, "leak_a");
+    for n in 0..100 {
+        let body = json!({"tenantId": "tnt_default", "userId": format!("leak_{n}"), "data": {},
+            "eventId": format!("e{n}"), "eventType": "message.create"});
+        world.publish("user.user.leak_a.messageupdate", Vec::new(), body.to_string().as_bytes());
+    }
+    eventually("all counted", s(30), || (bridge.counted("bridge_updates_leaked_total") == 100).then_some(()));
+    let lines = bridge.log().matches("update named another user than its routing key or queue").count();
+    // The minute may have turned meanwhile.
+    assert!((10..=20).contains(&lines), "{lines} lines");
+    assert!(js.got("a", "update").is_empty());
 }
 
 #[test]

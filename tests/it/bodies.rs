@@ -61,8 +61,8 @@ fn six_hundred_stalled_bodies_hold_little_memory_and_nobody_elses_place() {
     stalled.extend(stall_many(&bridge, 600, &dialog, |n| format!("body_{n}")));
     let held = bridge.resident();
     println!("resident: {} MiB before, {} MiB with 700 stalled bodies", before >> 20, held >> 20);
-    // 64 MiB of bodies, and what a connection costs in a build without optimisation.
-    assert!(held - before < 150 << 20, "{} MiB more", (held - before) >> 20);
+    // 64 MiB of them are bodies. A build for tests is larger from its beginning (39 MiB) than one for use (28 MiB).
+    assert!(held < 150 << 20, "{} MiB", held >> 20);
     assert_eq!(bridge.get("/health").0, 200);
     drop(stalled);
     eventually("room again", s(60), || {

@@ -14,6 +14,7 @@ mod ending;
 mod fleets;
 mod flips;
 mod foreign;
+mod guarantees;
 mod handed;
 mod incident;
 mod kit;

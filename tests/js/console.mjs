@@ -87,6 +87,10 @@ const scenarios = {
       clicks += 1;
     };
     await click("#nav a[href='#/compare']");
+    // What came last is on top, before anything is asked for: the mismatch is of the last message, which two users got.
+    await page.waitForSelector("#records td a[href^='#/record/'] .bad");
+    const top = await page.evaluate(() => [...document.querySelectorAll("#records tbody tr")].slice(0, 2).map((row) => row.querySelector(".bad") !== null));
+    check(top.includes(true), "the newest records come first");
     await click("#classes button[data-class=payload_mismatch]");
     await click("#records td a[href^='#/record/'] .bad");
     await page.waitForSelector(".sides td.differs");

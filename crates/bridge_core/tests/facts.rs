@@ -46,6 +46,12 @@ fn posts_that_are_not_answered_have_a_bound_and_push_no_other_fact_out() {
     let mut comparator = comparator(1 << 20);
     comparator.observe(started(2, 1_000_000));
     comparator.observe(accepted(3, 1_000_000, 1));
+    comparator.observe(started(2, 1_000_001));
+    comparator.observe(accepted(3, 1_000_001, 3));
+    let joined = Fact::Room { user: user("u"), dialog: dialog(), joined: true };
+    comparator.observe(fact(4, joined));
+    // As much of other facts as has its place beside no POSTs.
+    (10..2_010).for_each(|n| comparator.observe(accepted(5, 2_000_000 + u64::from(n), n)));
     for post in 0..50_000 {
         comparator.observe(started(4 + post, post));
         assert!(comparator.facts() < 2 << 20, "{}", comparator.facts());
@@ -57,9 +63,11 @@ fn posts_that_are_not_answered_have_a_bound_and_push_no_other_fact_out() {
     let outside = |n: u32| Seen { at, joined: Some(Sockets::new()), sender: None, ..rabbitmq(0, n) };
     comparator.observe(see(outside(1)));
     comparator.observe(see(Seen { sender: Some("another".into()), ..outside(2) }));
+    // So is when who is in the room now came into it.
+    comparator.observe(see(Seen { at, ..rabbitmq(10, 3) }));
     let closed = comparator.expire(at.plus(WINDOW));
     let causes: Vec<_> = closed.iter().map(|closed| closed.cause).collect();
-    assert_eq!(causes, [Some(Cause::NotJoined), Some(Cause::Shed)]);
+    assert_eq!(causes, [Some(Cause::NotJoined), Some(Cause::Shed), Some(Cause::NotJoined)]);
 }
 
 #[test]

@@ -4,10 +4,14 @@
 #[path = "kit/seen.rs"]
 mod kit;
 
-use bridge_core::compare::{Cause, Class, Closed, Comparator, Event, Fact, Limits, Seen};
+use std::sync::Arc;
+
+use bridge_core::compare::{Cause, Class, Closed, Comparator, Event, Fact, Limits, Payload, Seen};
 use bridge_core::gate::Sockets;
+use bridge_core::update::Update;
 use bridge_core::{DialogId, MessageId, Millis};
 use kit::*;
+use serde_json::json;
 
 const ELSEWHERE: (Class, Option<Cause>) = (Class::MissingInLegacyExpected, Some(Cause::PostedElsewhere));
 const UNKNOWN: (Class, Option<Cause>) = (Class::Indeterminate, Some(Cause::PostUnknown));
@@ -58,6 +62,27 @@ fn a_post_that_began_later_was_answered_otherwise_or_went_elsewhere_proves_nothi
     assert_eq!(verdict(vec![other_dialog, see(rabbitmq(10, 1))]), ELSEWHERE);
     let other_sender = fact(5, Fact::PostStarted { post: 1, dialog: dialog(), sender: user("another") });
     assert_eq!(verdict(vec![other_sender, see(rabbitmq(10, 1))]), ELSEWHERE);
+}
+
+#[test]
+fn an_answer_teaches_what_chat3_calls_its_dialog() {
+    let mongo = "6b042c4058408bbf7fd91056";
+    let body = json!({"tenantId": "t", "userId": "u", "entityId": "6b042c4658408bbf7fd910a7", "eventId": "e",
+        "eventType": "message.create", "data": {"_id": "6b042c4658408bbf7fd910a7", "dialogId": mongo,
+            "senderId": "sender"}});
+    let update = Arc::new(Update::read(body.to_string().as_bytes(), 0).unwrap());
+    let (key, payload) = (update.key.clone(), Payload::Update(update));
+    let of_dialog_1 = Seen { key, dialog: None, joined: None, payload, ..rabbitmq(10, 1) };
+    // While an update of the first dialog comes, its sender's POST to the second is not answered yet.
+    let other = DialogId::new("dlg_2").unwrap();
+    let open = fact(9, Fact::PostStarted { post: 2, dialog: other, sender: user("sender") });
+    let after = |dialog_mongo: Option<&str>| {
+        let (key, dialog_mongo) = (legacy(0, 7).key, dialog_mongo.map(Into::into));
+        let before = fact(4, Fact::PostAccepted { post: 1, key, dialog_mongo });
+        verdict(vec![started(3, 1), before, open.clone(), see(of_dialog_1.clone())])
+    };
+    assert_eq!(after(Some(mongo)), ELSEWHERE);
+    assert_eq!(after(None), UNKNOWN, "it may be of any dialog");
 }
 
 #[test]
