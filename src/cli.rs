@@ -3,6 +3,7 @@
 mod config;
 mod drill;
 mod flag;
+mod health;
 mod node;
 mod preflight;
 mod print;
@@ -54,6 +55,8 @@ enum Command {
     },
     /// Plants each fault class into running shadows and checks that each is found; 1 if one was not.
     Drill(drill::DrillArgs),
+    /// Asks whether a gateway lives or is ready, as a container's health check does; 1 if not.
+    Health(health::HealthArgs),
     /// Prints the completions of a shell: bash, elvish, fish, powershell or zsh.
     Completions {
         /// The shell.
@@ -165,6 +168,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Flag { command } => flag::run(command).await,
         Command::Shadow { command } => shadow::run(command).await,
         Command::Drill(args) => drill::run(args).await,
+        Command::Health(args) => health::run(args).await,
         Command::Completions { shell } => print::completions(&mut Cli::command(), shell),
     }
 }

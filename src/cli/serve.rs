@@ -42,9 +42,18 @@ struct Chat3Args {
     /// Members of the dialog.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(2..=20))]
     users: u8,
-    /// Port of its API, on loopback [default: any that is free].
+    /// Address of its API.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    listen: std::net::IpAddr,
+    /// Port of its API [default: any that is free].
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     port: u16,
+    /// The key that it takes [default: one of its own].
+    #[arg(long)]
+    key: Option<String>,
+    /// The secret by which the tokens are signed [default: one of its own].
+    #[arg(long, value_name = "SECRET")]
+    jwt_secret: Option<String>,
     /// Base URL of a gateway over which members talk, as soon as it is there; several: in turn. Can be repeated.
     #[arg(long, value_name = "URL")]
     talk: Vec<String>,
@@ -84,8 +93,10 @@ pub(super) async fn serve(args: ConfigArgs) -> Result<(), Failure> {
 
 pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let signals = Signals::listen()?;
-    if let Some(DemoCommand::Chat3(Chat3Args { amqp_url, chat3, users, port, talk })) = args.command {
-        let rehearsal = demo::Rehearsal { amqp_url, version: chat3, users, port, talk };
+    if let Some(DemoCommand::Chat3(args)) = args.command {
+        let Chat3Args { amqp_url, chat3: version, users, listen, port, key, jwt_secret, talk } = args;
+        let address = (listen, port).into();
+        let rehearsal = demo::Rehearsal { amqp_url, version, users, address, key, jwt_secret, talk };
         return rehearsal.run(signals, print::data, print::say).await.map_err(Failure::Other);
     }
     let demo = demo::Demo { amqp_url: args.amqp_url, version: args.chat3, users: args.users };

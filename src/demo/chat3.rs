@@ -7,7 +7,7 @@ mod publish;
 mod shapes;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -148,19 +148,19 @@ impl Chat3StandIn {
     /// # Errors
     /// When there is none.
     pub async fn start(options: StandInOptions, publisher: Arc<dyn Publisher>) -> std::io::Result<Self> {
-        Self::start_on(0, options, publisher).await
+        Self::start_on((Ipv4Addr::LOCALHOST, 0).into(), options, publisher).await
     }
 
-    /// Listens on this port.
+    /// Listens on this address.
     ///
     /// # Errors
     /// When it is taken.
     pub async fn start_on(
-        port: u16,
+        address: SocketAddr,
         options: StandInOptions,
         publisher: Arc<dyn Publisher>,
     ) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
             options,
@@ -181,10 +181,14 @@ impl Chat3StandIn {
         Ok(Self { address, state, serving })
     }
 
-    /// The API's base URL.
+    /// The API's base URL, from this machine.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/api", self.address)
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        format!("http://{address}/api")
     }
 
     /// A dialog of `members`; returns its id.

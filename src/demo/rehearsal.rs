@@ -1,5 +1,6 @@
 //! `demo chat3`: the stand-in for Chat3 alone, so that a set-up of several instances is moved without a real one.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,8 +27,12 @@ pub struct Rehearsal {
     pub version: Version,
     /// Members of the dialog.
     pub users: u8,
-    /// Port of its API; 0: any.
-    pub port: u16,
+    /// Address of its API; port 0: any.
+    pub address: SocketAddr,
+    /// The key that it takes; `None`: one of its own.
+    pub key: Option<String>,
+    /// The secret by which the tokens are signed; `None`: one of its own.
+    pub jwt_secret: Option<String>,
     /// Base URLs of the gateways that the users talk over, in turn; none: nobody talks.
     pub talk: Vec<String>,
 }
@@ -38,7 +43,8 @@ impl Rehearsal {
     /// # Errors
     /// When something can't be started.
     pub async fn run(self, mut signals: Signals, data: fn(&str), say: fn(&str)) -> anyhow::Result<()> {
-        let (key, secret) = (super::chat3::secret(), super::chat3::secret());
+        let key = self.key.unwrap_or_else(super::chat3::secret);
+        let secret = self.jwt_secret.unwrap_or_else(super::chat3::secret);
         let publisher = AmqpPublisher::connect(&self.amqp_url, "chat3_updates").await;
         let publisher: Arc<dyn Publisher> =
             Arc::new(publisher.map_err(anyhow::Error::msg).context("RabbitMQ could not be reached")?);
@@ -48,7 +54,7 @@ impl Rehearsal {
             plants: true,
             ..StandInOptions::default()
         };
-        let stand_in = Chat3StandIn::start_on(self.port, options, publisher)
+        let stand_in = Chat3StandIn::start_on(self.address, options, publisher)
             .await
             .context("the Chat3 stand-in could not be started")?;
         let people: Vec<(String, String)> = (0..self.users).map(person).collect();
