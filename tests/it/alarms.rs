@@ -7,76 +7,28 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use updates_bridge::demo::StandInOptions;
 
-use crate::kit::bridge::Bridge;
 use crate::kit::js::Js;
+use crate::kit::promtool::{self, LASTS, SCRAPE, scrape};
 use crate::kit::world::World;
 use crate::kit::{eventually, s};
 
-/// Seconds between two scrapes, and scrapes for which a state lasts.
-const SCRAPE: usize = 15;
-const LASTS: usize = 12;
-
-fn promtool() -> bool {
-    let found = Command::new("promtool").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        println!("SKIPPED: there is no promtool here (Debian: apt-get install prometheus)");
-    }
-    found
-}
-
-/// Every series with its value.
-fn scrape(bridge: &Bridge) -> Vec<(String, String)> {
-    let (status, Value::String(text)) = bridge.admin(Method::GET, "/metrics", None) else { panic!("no text") };
-    assert_eq!(status, 200);
-    let lines = text.lines().filter(|line| line.starts_with("bridge_"));
-    lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, value)| (name.into(), value.into())).collect()
-}
-
-/// The series as Prometheus would store it.
-fn stored(series: &str) -> String {
-    let own = r#"instance="a",job="bridge""#;
-    match series.split_once('{') {
-        Some((name, labels)) => format!("{name}{{{own},{labels}"),
-        None => format!("{series}{{{own}}}"),
-    }
-}
-
 /// Names of the alarms that fire at any look while these states follow each other.
 fn fired(states: &[Vec<(String, String)>]) -> Vec<String> {
-    let mut names: Vec<&String> = states.iter().flatten().map(|(name, _)| name).collect();
-    names.sort();
-    names.dedup();
     let rules = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yml");
-    let mut test =
-        format!("rule_files: [{:?}]\nevaluation_interval: {SCRAPE}s\ntests:\n", rules.to_str().unwrap());
-    let _ = write!(test, "- interval: {SCRAPE}s\n  input_series:\n");
-    for name in names {
-        let values: Vec<String> = states
-            .iter()
-            .map(|state| match state.iter().find(|(own, _)| own == name) {
-                Some((_, value)) => format!("{value}+0x{}", LASTS - 1),
-                None => format!("_x{LASTS}"),
-            })
-            .collect();
-        let _ = write!(test, "  - series: '{}'\n    values: '{}'\n", stored(name), values.join(" "));
-    }
+    let mut test = promtool::history(Some(&rules), states);
     // What is expected is nothing: what fires is in the complaint.
     test.push_str("  promql_expr_test:\n");
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("test.yml");
     let looks = (1..=states.len() * LASTS).map(|look| look * SCRAPE);
     for at in looks {
         let _ =
             write!(test, "  - expr: ALERTS{{alertstate=\"firing\"}}\n    eval_time: {at}s\n    exp_samples: []\n");
     }
-    std::fs::write(&file, test).unwrap();
-    let output = Command::new("promtool").args(["test", "rules"]).arg(&file).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let (passed, said) = promtool::test(&test);
     let parts = said.split("alertname=\"").skip(1);
     let mut fired: Vec<String> = parts.map(|part| part.split('"').next().unwrap().to_owned()).collect();
     fired.sort();
     fired.dedup();
-    assert_eq!(output.status.success(), fired.is_empty(), "{said}");
+    assert_eq!(passed, fired.is_empty(), "{said}");
     fired
 }
 
@@ -84,6 +36,40 @@ fn with(state: &[(String, String)], name: &str, value: &str) -> Vec<(String, Str
     let mut state = state.to_vec();
     state.iter_mut().find(|(own, _)| own == name).unwrap().1 = value.into();
     state
+}
+
+/// Queries of the dashboard, as Grafana asks them for all instances.
+fn queries() -> Vec<String> {
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/grafana/dashboards/updates-bridge.json");
+    let board: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let panels = board["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let all = targets.chain(board["annotations"]["list"].as_array().unwrap());
+    let whole = |query: &Value| {
+        let query = query["expr"].as_str().unwrap().replace("$__rate_interval", "1m");
+        query.replace("$job", ".*").replace("$instance", ".*")
+    };
+    all.map(whole).collect()
+}
+
+fn every_query_of_the_dashboard_finds_something(states: &[Vec<(String, String)>]) {
+    let mut test = promtool::history(None, states);
+    test.push_str("  promql_expr_test:\n");
+    let at = states.len() * LASTS * SCRAPE - SCRAPE;
+    let queries = queries();
+    assert!(queries.len() > 30);
+    for query in &queries {
+        // What is only shown when it happens need not have happened.
+        let query = query.trim_end_matches(" > 0");
+        let found = json!(format!("count({query}) > bool 0"));
+        let _ = write!(
+            test,
+            "  - expr: {found}\n    eval_time: {at}s\n    exp_samples: [{{labels: '{{}}', value: 1}}]\n"
+        );
+    }
+    let (passed, said) = promtool::test(&test);
+    assert!(passed, "{said}");
 }
 
 #[test]
@@ -123,7 +109,7 @@ fn a_drill_sets_off_no_alarm_and_a_leak_exactly_that_one() {
             let emits = (path == "legacy") == (stage == "shadow");
             assert_eq!(count("handover") > 0, emits, "{stage} {path}: what was emitted is measured");
         }
-        if !promtool() {
+        if !promtool::is_here() {
             continue;
         }
         assert_eq!(fired(&states), Vec::<String>::new(), "{stage}: traffic and a drill");
@@ -132,6 +118,7 @@ fn a_drill_sets_off_no_alarm_and_a_leak_exactly_that_one() {
         assert_eq!(fired(&[states[2].clone(), broken]), expected, "{stage}: no broker");
         states.push(leak);
         assert_eq!(fired(&states), ["BridgeLeak"], "{stage}");
+        every_query_of_the_dashboard_finds_something(&states);
     }
 }
 
@@ -148,13 +135,15 @@ fn every_alarm_is_documented_and_watches_what_is_counted() {
         }
     }
     assert!(alarms >= 8);
+    let queries = queries().join("\n");
     let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
-    for (at, _) in rules.match_indices("bridge_") {
-        let name: String = rules[at..].chars().take_while(|c| is_part(*c)).collect();
+    let asked = rules + &queries;
+    for (at, _) in asked.match_indices("bridge_") {
+        let name: String = asked[at..].chars().take_while(|c| is_part(*c)).collect();
         let name = name.trim_end_matches("_bucket");
         assert!(page.contains(&format!("| `{name}` |")), "{name} is not counted");
     }
-    if promtool() {
+    if promtool::is_here() {
         let rules = root.join("deploy/prometheus/alerts.yml");
         let output = Command::new("promtool").args(["check", "rules"]).arg(rules).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

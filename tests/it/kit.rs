@@ -5,6 +5,7 @@ pub(crate) mod driven;
 pub(crate) mod js;
 pub(crate) mod load;
 pub(crate) mod page;
+pub(crate) mod promtool;
 pub(crate) mod proxy;
 pub(crate) mod py;
 pub(crate) mod rabbit;

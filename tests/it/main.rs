@@ -10,6 +10,7 @@ mod connections;
 mod console;
 mod control;
 mod demo;
+mod deployment;
 mod ending;
 mod fleets;
 mod flips;
