@@ -241,6 +241,12 @@ impl<P: Clone> Gate<P> {
         self.ring.forget(socket);
     }
 
+    /// Whether `socket` got what goes by `key`, as far as that is remembered.
+    #[must_use]
+    pub fn has(&self, socket: SocketId, key: &Key) -> bool {
+        self.ledger.look(key).lacking(&Sockets::from_slice(&[socket])).is_empty()
+    }
+
     /// The client of `from` goes on as `to`: what the one has, or is owed, the other has or is owed too.
     pub fn inherit(&mut self, from: SocketId, to: SocketId) {
         self.ledger.inherit(from, to);

@@ -95,7 +95,7 @@ impl Recipient {
             }
         };
         let Some(old) = self.socket_mut(from) else { return false };
-        let (missed, owed) = (old.replay.after(has), old.owed);
+        let (mut missed, owed) = (old.replay.after(has), old.owed);
         let (rooms, selection) = (old.rooms.clone(), old.selection.clone());
         for dialog in rooms.into_iter().take(MOST_ROOMS) {
             let _too_many_are_left = self.join(turn, to, dialog);
@@ -103,12 +103,16 @@ impl Recipient {
         let limit = turn.world.replay_limit();
         let Ok(place) = self.place(to) else { return false };
         let own = &mut self.sockets[place];
+        // What its own transport took may be kept no more, and what is sent now pushes out what it was sent before.
+        let had = |parcel: &Parcel| match parcel {
+            Parcel::Copy(copy) => own.replay.contains(parcel) || self.gate.has(to, copy.key()),
+            Parcel::Resync(_) => own.replay.contains(parcel),
+        };
+        missed.retain(|(_, parcel)| !had(parcel));
         own.selection = selection;
         own.owed = own.owed.or(owed);
         for (_, parcel) in missed {
-            if !own.replay.contains(&parcel) {
-                own.send(&self.rules, limit, turn, parcel);
-            }
+            own.send(&self.rules, limit, turn, parcel);
         }
         self.gate.inherit(from, to);
         self.end(turn, from, Some(to));

@@ -169,9 +169,19 @@ impl Plan {
         });
         let first = if self.calm { 1_000 } else { 400 };
         let slow_worker = chance.percent(20);
+        let burst = (!self.calm && chance.percent(12)).then(|| self.burst(chance.between(first, last), chance));
         for message in 0..chance.below(8) + 1 {
             let at = chance.between(first, last);
             let mut post = self.post(message, slow_worker, chance);
+            let at = match (burst, &mut post) {
+                (Some(burst), Step::Post { dialog, fate, published, .. }) if chance.percent(80) => {
+                    (*dialog, *fate) = (0, Fate::Answered(3));
+                    published.retain(|published| self.members[0][published.user]);
+                    published.iter_mut().for_each(|published| published.after = 2);
+                    burst + chance.between(0, 25)
+                }
+                _ => at,
+            };
             if let (Some((from, user, dialog)), Step::Post { dialog: to, published, .. }) = (removed, &mut post)
                 && at >= from
                 && dialog == *to
@@ -218,6 +228,16 @@ impl Plan {
             let instance = chance.below(self.instances);
             self.steps.push((chance.between(600, last), Step::Restart { instance }));
         }
+    }
+
+    /// Many messages at once, and a connection that breaks while they are on the wire: of what its transport took, more is
+    /// missing than may be kept.
+    fn burst(&mut self, at: u64, chance: &mut Chance) -> u64 {
+        let (tab, instance) = (chance.below(self.tabs.len()), chance.below(self.instances));
+        let (drop, away) = (at + chance.between(15, 60), chance.between(1, 900));
+        self.steps.push((drop, Step::Drop { tab, arrives: false, noticed: chance.between(0, 5) }));
+        self.steps.push((drop + away, Step::Resume { tab, instance, last: true, late: chance.percent(20) }));
+        at
     }
 
     fn post(&self, message: usize, slow_worker: bool, chance: &mut Chance) -> Step {

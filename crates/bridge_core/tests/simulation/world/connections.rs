@@ -130,6 +130,11 @@ impl World<'_> {
                 What::Message(_) | What::Resync => None,
             }));
             page.told.extend(fresh.told);
+            // Before it said who it is, it wanted everything.
+            if let Some(span) = page.deaf.last_mut().filter(|span| span.until.is_none()) {
+                span.until = Some(fresh.open.from);
+                page.deaf.push(Span::since(self.now));
+            }
             for (dialog, spans) in fresh.joined {
                 if spans.iter().any(|span| span.until.is_none()) {
                     page.joins(dialog, spans[0].from);
