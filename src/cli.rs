@@ -1,5 +1,6 @@
 //! The command line: one file for each command. Data goes to stdout, messages to stderr.
 
+mod by;
 mod config;
 mod drill;
 mod flag;
@@ -142,7 +143,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Settings(faults)) => fail(2, &faults.to_string()),
         Err(Failure::Usage(text)) => fail(2, &text),
-        Err(Failure::Code(code, text)) => fail(code, &text),
+        Err(Failure::Code(code, text)) => fail(code, &with_next_step(text)),
         Err(Failure::Other(error)) => fail(1, &format!("{error:#}")),
     }
 }
@@ -150,6 +151,15 @@ pub fn main() -> ExitCode {
 /// A runtime with so many threads.
 fn threads(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+}
+
+/// Where nobody listened, what names an instance.
+fn with_next_step(text: String) -> String {
+    if text.contains(crate::fleet::NO_CONNECTION) && !text.contains("http.listen") {
+        return text
+            + "\nis it running? --node or BRIDGE_NODES name admin addresses (admin.listen of each instance)";
+    }
+    text
 }
 
 fn fail(code: u8, text: &str) -> ExitCode {

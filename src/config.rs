@@ -21,7 +21,7 @@ pub mod watch;
 pub use comparison::{Guard, GuardMode, IgnoreRule, Shadow};
 pub use fault::{Fault, Faults, Origin};
 pub use identity::{Admin, AdminRole, AdminToken, Auth, AuthMode, Handshake, Membership, MembershipMode};
-pub use load::{Configured, Loaded, Sources, nearest_key};
+pub use load::{Configured, Loaded, Sources, is_key, nearest_key};
 pub use mask::masked;
 pub use node_address::NodeAddress;
 pub use origins::OriginPattern;

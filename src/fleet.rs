@@ -20,7 +20,7 @@ use crate::config::NodeAddress;
 
 pub use evidence::{Pool, Seen, pooled};
 pub use movement::{Event, Move};
-pub use node::{Answer, Node, said};
+pub use node::{Answer, NO_CONNECTION, Node, said};
 pub use relay::{Batch, FleetRelay, Identity, Inbox, Receipt};
 pub use report::{NodeReport, Outcome, Report};
 pub use status::{FleetView, NodeView};

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::{ConfigArgs, Failure, load, print};
-use crate::config::nearest_key;
+use crate::config::{is_key, nearest_key};
 
 const NO_FILE: &str = "no configuration file was read: there is no default.toml and no file of the environment in \
                        ./config; --config-dir names another directory";
@@ -42,14 +42,16 @@ pub(super) fn run(command: Config) -> Result<(), Failure> {
 }
 
 fn explain(config: ConfigArgs, key: Option<&str>, json: bool) -> Result<(), Failure> {
+    // Before the settings are read: what is asked for may not be there at all, whatever is wrong with them.
+    if let Some(key) = key.filter(|key| !is_key(key)) {
+        let hint = nearest_key(key)
+            .map_or_else(|| "; without KEY all are listed".into(), |near| format!("; did you mean {near}?"));
+        return Err(Failure::Usage(format!("{key}: unknown key{hint}")));
+    }
     let mut values = load(&config.sources())?.explain();
     if let Some(key) = key {
         let below = format!("{key}.");
         values.retain(|value| value.key == key || value.key.starts_with(&below));
-        if values.is_empty() {
-            let hint = nearest_key(key).map_or_else(String::new, |near| format!("; did you mean {near}?"));
-            return Err(Failure::Usage(format!("{key}: unknown key{hint}")));
-        }
     }
     if json {
         print::json(&values);

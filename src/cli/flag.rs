@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::json;
 
+use super::by::named;
 use super::node::NodeArgs;
 use super::{Failure, print};
 use crate::flag::Actor;
@@ -215,13 +216,4 @@ async fn hint(shown: &Shown, nodes: &[Node]) {
             names.join(", ")
         ));
     }
-}
-
-pub(super) fn named(actor: &str, reason: &str) -> Result<(), Failure> {
-    for (name, text) in [("--actor", actor), ("--reason", reason)] {
-        if text.trim().is_empty() || text.chars().count() > 1_000 {
-            return Err(Failure::Usage(format!("{name}: must be 1 to 1,000 characters")));
-        }
-    }
-    Ok(())
 }

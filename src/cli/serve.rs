@@ -1,5 +1,6 @@
 //! `serve`, `demo`.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::{ConfigArgs, Failure, load, print, threads};
@@ -17,7 +18,13 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "URL")]
     amqp_url: Option<String>,
     /// The Chat3 version that the stand-in answers as: 2025-11-05, 2025-11-26 or 2026-06.
-    #[arg(long, value_name = "VERSION", default_value = "2025-11-26")]
+    #[arg(
+        long,
+        value_name = "VERSION",
+        default_value = "2025-11-26",
+        value_parser = one_of_versions(),
+        hide_possible_values = true
+    )]
     chat3: demo::Version,
     /// Users in the conversation.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=20))]
@@ -37,7 +44,13 @@ struct Chat3Args {
     #[arg(long, value_name = "URL", env = "RABBITMQ_URL", hide_env_values = true)]
     amqp_url: String,
     /// The Chat3 version that it answers as: 2025-11-05, 2025-11-26 or 2026-06.
-    #[arg(long, value_name = "VERSION", default_value = "2025-11-26")]
+    #[arg(
+        long,
+        value_name = "VERSION",
+        default_value = "2025-11-26",
+        value_parser = one_of_versions(),
+        hide_possible_values = true
+    )]
     chat3: demo::Version,
     /// Members of the dialog.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(2..=20))]
@@ -57,6 +70,12 @@ struct Chat3Args {
     /// Base URL of a gateway over which members talk, as soon as it is there; several: in turn. Can be repeated.
     #[arg(long, value_name = "URL")]
     talk: Vec<String>,
+}
+
+/// A misspelt one is told what it is like.
+fn one_of_versions() -> impl TypedValueParser<Value = demo::Version> {
+    PossibleValuesParser::new(["2025-11-05", "2025-11-26", "2026-06"])
+        .try_map(|name| name.parse::<demo::Version>())
 }
 
 pub(super) async fn serve(args: ConfigArgs) -> Result<(), Failure> {

@@ -19,6 +19,7 @@ use futures::StreamExt as _;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::by::By;
 use super::node::NodeArgs;
 use super::{Failure, print};
 use crate::fleet::{Answer, said};
@@ -73,12 +74,8 @@ pub(super) enum Shadow {
     Reset {
         #[command(flatten)]
         shown: Shown,
-        /// Who.
-        #[arg(long)]
-        actor: String,
-        /// Why.
-        #[arg(long)]
-        reason: String,
+        #[command(flatten)]
+        by: By,
     },
     /// Shows what people wrote in records, and both copies of bad ones, for some time. It is audited.
     Reveal(reveal::RevealArgs),
@@ -189,7 +186,7 @@ pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
         }
         Shadow::Tail { shown, filter } => tail(&shown, &filter.filter()).await,
         Shadow::Wait(args) => wait::run(args).await,
-        Shadow::Reset { shown, actor, reason } => reset(&shown, &actor, &reason).await,
+        Shadow::Reset { shown, by } => reset(&shown, by.named()?).await,
         Shadow::Reveal(args) => reveal::run(args).await,
         Shadow::Diff { a, b, format } => {
             let (before, after) = (tally::read(&a, &mut unread)?, tally::read(&b, &mut unread)?);
@@ -218,8 +215,7 @@ fn show(record: &Value, json: bool) {
     }
 }
 
-async fn reset(shown: &Shown, actor: &str, reason: &str) -> Result<(), Failure> {
-    super::flag::named(actor, reason)?;
+async fn reset(shown: &Shown, By { actor, reason }: By) -> Result<(), Failure> {
     let (body, limit) = (json!({"actor": actor, "reason": reason}), Duration::from_secs(10));
     let mut failures = Vec::new();
     for node in shown.nodes.resolve().await? {

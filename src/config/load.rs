@@ -86,6 +86,13 @@ impl Loaded {
     }
 }
 
+/// Whether it is a key, or a section of some.
+#[must_use]
+pub fn is_key(key: &str) -> bool {
+    let below = format!("{key}.");
+    Keys::new().names().any(|own| own == key || own.starts_with(&below))
+}
+
 /// The key that is spelled most like `key`, for a message about one that does not exist.
 #[must_use]
 pub fn nearest_key(key: &str) -> Option<String> {
@@ -147,8 +154,11 @@ impl Sources {
         };
         let found = Environment::ALL.into_iter().find(|environment| environment.name() == name);
         found.unwrap_or_else(|| {
+            let near = |own: &&str| strsim::jaro_winkler(own, &name) > 0.75;
+            let near = Environment::ALL.map(Environment::name).into_iter().find(near);
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
             let allowed = "must be development, staging or production";
-            layers.faults.push(Fault(format!("environment = {name:?} ({origin}): {allowed}")));
+            layers.faults.push(Fault(format!("environment = {name:?} ({origin}): {allowed}{hint}")));
             Environment::Development
         })
     }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 
+/// Said of an instance where nobody listens.
+pub const NO_CONNECTION: &str = "no connection";
+
 /// One instance.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -117,7 +120,7 @@ fn reason(error: reqwest::Error) -> String {
     if error.is_timeout() {
         "no answer in time".into()
     } else if error.is_connect() {
-        "no connection".into()
+        NO_CONNECTION.into()
     } else {
         error.without_url().to_string()
     }

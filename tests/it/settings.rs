@@ -117,13 +117,24 @@ fn contradictory_spellings_and_unknown_names_are_refused() {
         (vec!["config", "check", "--env", "prod"], "must be development, staging or production"),
         (vec!["config", "check", "--config-dir", "nowhere"], "must be a directory that exists"),
         (vec!["config", "explain", "shadow.windw"], "did you mean shadow.window?"),
-        (vec!["flag", "set", "sideways", "--actor", "a", "--reason", "r"], "unknown stage"),
+        (vec!["flag", "set", "sideways", "--actor", "a", "--reason", "r"], "invalid value 'sideways'"),
+        (vec!["flag", "set", "shadwo", "--actor", "a", "--reason", "r"], "a similar value exists: 'shadow'"),
+        (vec!["demo", "--chat3", "2025-11-06"], "[possible values: 2025-11-05,"),
+        (vec!["config", "check", "--env", "stagging"], "did you mean staging?"),
         (vec!["serve", "--no-such-flag"], "unexpected argument"),
     ] {
         let (code, out, err) = run(&args, &GOOD);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}");
         assert!(err.contains(expected), "{args:?}: {err}");
     }
+    // Nothing is configured yet: what is asked for is unknown all the same, and that comes first.
+    let (code, _, err) = run(&["config", "explain", "rabitmq.url"], &[]);
+    assert_eq!((code, err.trim()), (Some(2), "rabitmq.url: unknown key; did you mean rabbitmq.url?"));
+    // Nobody listens: what names an instance is said.
+    let (code, _, err) = run(&["drill", "--node", "127.0.0.1:1"], &[]);
+    assert!(code == Some(1) && err.contains("no connection") && err.contains("BRIDGE_NODES"), "{code:?} {err}");
+    let (code, _, err) = run(&["health", "http://127.0.0.1:1"], &[]);
+    assert!(code == Some(1) && err.contains("http.listen"), "{code:?} {err}");
 }
 
 #[test]

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use bridge_core::Stage;
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::shown::{finish, grouped, planned, told};
-use super::{Shown, by_fleet, hint, named};
+use super::{Shown, by_fleet, hint};
+use crate::cli::by::By;
 use crate::cli::{Failure, print};
 use crate::fleet::{ASK, Answer, Move, Node, NodeReport, Outcome, Report};
 
@@ -19,15 +21,12 @@ const AGREE: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SetArgs {
     /// legacy, shadow, live or complete.
+    #[arg(value_parser = one_of_stages(), hide_possible_values = true)]
     stage: Stage,
     #[command(flatten)]
     shown: Shown,
-    /// Who.
-    #[arg(long)]
-    actor: String,
-    /// Why.
-    #[arg(long)]
-    reason: String,
+    #[command(flatten)]
+    by: By,
     /// Share of users that rabbitmq serves in `live` and `complete`, 0 to 100. The lists of the rollout stay.
     #[arg(long, value_name = "N")]
     percent: Option<f64>,
@@ -43,20 +42,25 @@ pub(in crate::cli) struct SetArgs {
     partial: bool,
 }
 
+/// A misspelt one is told what it is like.
+fn one_of_stages() -> impl TypedValueParser<Value = Stage> {
+    PossibleValuesParser::new(Stage::ALL.map(Stage::name)).try_map(|name| name.parse::<Stage>())
+}
+
 pub(super) async fn run(args: SetArgs) -> Result<(), Failure> {
     if let Some(percent) = args.percent
         && !(0.0..=100.0).contains(&percent)
     {
         return Err(Failure::Usage(format!("--percent {percent}: must be 0 to 100")));
     }
-    named(&args.actor, &args.reason)?;
+    let By { actor, reason } = args.by.clone().named()?;
     let nodes = args.shown.nodes.resolve().await?;
     let SetArgs { stage, shown, percent, dry_run, force, partial, .. } = &args;
     let mut body = Map::new();
     body.insert("use_rabbitmq_updates".into(), stage.use_rabbitmq_updates().into());
     body.insert("shadow_mode".into(), stage.shadow_mode().into());
-    body.insert("actor".into(), args.actor.clone().into());
-    body.insert("reason".into(), args.reason.clone().into());
+    body.insert("actor".into(), actor.into());
+    body.insert("reason".into(), reason.into());
     if !dry_run {
         let whom = if shown.fleet { "the fleet".into() } else { format!("{} instance(s)", nodes.len()) };
         print::say(&format!("moving {whom} to {stage} …"));

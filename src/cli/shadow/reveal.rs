@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::json;
 
 use super::Shown;
+use crate::cli::by::By;
 use crate::cli::{Failure, print};
 use crate::fleet::{Answer, said};
 
@@ -21,17 +22,13 @@ pub(in crate::cli) struct RevealArgs {
     /// Ends it at once.
     #[arg(long, conflicts_with = "time")]
     off: bool,
-    /// Who.
-    #[arg(long)]
-    actor: String,
-    /// Why.
-    #[arg(long)]
-    reason: String,
+    #[command(flatten)]
+    by: By,
 }
 
 pub(super) async fn run(args: RevealArgs) -> Result<(), Failure> {
-    let RevealArgs { shown, time, off, actor, reason } = args;
-    crate::cli::flag::named(&actor, &reason)?;
+    let RevealArgs { shown, time, off, by } = args;
+    let By { actor, reason } = by.named()?;
     let mut body = json!({"actor": actor, "reason": reason});
     if let Some(time) = time.or_else(|| off.then_some(Duration::ZERO)) {
         body["for"] = humantime::format_duration(time).to_string().into();
