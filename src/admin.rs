@@ -87,6 +87,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/status", get(status::get))
         .route("/admin/sessions", get(sessions))
         .route("/admin/queues", get(queues))
+        .route("/admin/openapi.json", get(description))
         .route("/metrics", get(metrics))
         .method_not_allowed_fallback(not_allowed)
         .fallback(nowhere)
@@ -113,7 +114,25 @@ async fn authorize(State(admin): State<Arc<Admin>>, mut request: Request, next: 
         return forbidden("this token may only read (GET)");
     }
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    as_json(next.run(request).await)
+}
+
+/// What is refused before a handler sees it, in the form of all other refusals.
+fn as_json(answer: Response) -> Response {
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain")) {
+        return answer;
+    }
+    match answer.status() {
+        StatusCode::BAD_REQUEST => {
+            let message = "query: a value is of another type, or stands twice";
+            failure(422, json!({"error": "invalid", "message": message, "field": "query"}))
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            failure(413, json!({"error": "too_large", "message": "the body is larger than what this call takes"}))
+        }
+        _ => answer,
+    }
 }
 
 /// Whether a request without a token may be believed: any page in a browser on this machine can send one here. It must
@@ -150,6 +169,14 @@ async fn queues(State(admin): State<Arc<Admin>>) -> Json<Value> {
         None => Vec::new(),
     };
     Json(json!({"queues": queues}))
+}
+
+/// What there is to call, for programs. Written by hand, because most answers are made where they are sent, and held
+/// against the routes and against real answers by tests.
+const DESCRIPTION: &str = include_str!("admin/openapi.json");
+
+async fn description() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION).into_response()
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {

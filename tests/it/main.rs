@@ -11,6 +11,7 @@ mod console;
 mod control;
 mod demo;
 mod deployment;
+mod described;
 mod ending;
 mod fleets;
 mod flips;

@@ -122,6 +122,29 @@ fn the_commands_of_the_pages_for_operators_run_as_they_are_written() {
     let told = run("04-reading-the-shadow-log.md", &bridge, &[node, token, ("STATE", state)]);
     assert!(told.contains("differs at /content"), "{told}");
 
+    let told = run("runbook.md", &bridge, &[node, token]);
+    assert!(told.contains("differs at /content"), "{told}");
+    run("playbooks.md", &bridge, &[node, token]);
+    world.chat3.set_faults(Faults::default());
+    assert_eq!(bridge.set("shadow", &serde_json::json!({})).0, 200);
+    let over = AtomicBool::new(false);
+    let told = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut count = 0;
+            while !over.load(Ordering::Relaxed) {
+                count += 1;
+                bridge.say("page_b", &dialog, &format!("after the fix, line {count}"));
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        });
+        let told = std::panic::catch_unwind(AssertUnwindSafe(|| run("qa.md", &bridge, &[node, token])));
+        over.store(true, Ordering::Relaxed);
+        told.unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+    });
+    assert!(told.contains("SAFE"), "{told}");
+    run("18-finish.md", &bridge, &[node, token]);
+    run("reference/settings.md", &bridge, &[]);
+
     let http = bridge.http.trim_start_matches("http://");
     let told = run("06-kubernetes.md", &bridge, &[("ADMIN", host), token, ("HTTP", http)]);
     assert!(told.contains("\"ready\":true"), "{told}");
