@@ -138,4 +138,8 @@ fn with_a_dead_broker_a_rollback_by_name_finds_every_instance_and_names_the_dead
     let nodes = report["nodes"].as_array().unwrap();
     let gone: Vec<&Value> = nodes.iter().filter(|node| node["ok"] != true).map(|node| &node["node"]).collect();
     assert_eq!(gone, [&json!(format!("http://{}:{port}", HOSTS[1]))], "{report}");
+    // To set the stage finds the same, and each once.
+    let to_legacy = json!({"use_rabbitmq_updates": false, "shadow_mode": false, "actor": "ops", "reason": "r"});
+    let (_, report) = a.admin(Method::PUT, "/admin/fleet/flag", Some(&to_legacy));
+    assert_eq!(report["nodes"].as_array().map(Vec::len), Some(3), "{report}");
 }

@@ -32,11 +32,16 @@ fn two_hundred_users_are_back_within_five_seconds_of_the_brokers_return() {
         report["degraded"].as_array().cloned().unwrap_or_default()
     };
     eventually("degraded", s(10), || degraded(&bridge).contains(&json!("rabbitmq")).then_some(()));
+    assert_eq!(bridge.counted("bridge_broker_reconnects_total"), 0, "neither the first session nor a try is one");
     rabbit.restart();
     world.connect();
     let back = Instant::now();
     eventually("whole again", s(5), || degraded(&bridge).is_empty().then_some(()));
     println!("200 queues live {:?} after the broker's return", back.elapsed());
+    eventually("each session that came back is counted", s(10), || {
+        let sessions = bridge.log().matches("broker session is up").count();
+        (sessions > 1 && bridge.counted("bridge_broker_reconnects_total") == sessions as u64 - 1).then_some(())
+    });
     for user in &users {
         world.update(user, "message.create", &format!("msg_{user}"));
     }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
 use futures::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use reqwest::Method;
@@ -331,6 +334,51 @@ fn what_could_not_be_handed_over_is_counted_and_told() {
     assert_eq!(once.len(), got.lock().len(), "nothing twice, whatever was handed over again");
 }
 
+/// Passes broadcasts on to `to`; of the first that has any, the answer breaks off.
+async fn lossy(State((to, broken)): State<(String, Arc<AtomicBool>)>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let batch: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let request = reqwest::Client::new().request(parts.method, format!("{to}{}", parts.uri.path()));
+    let answer = request.headers(parts.headers).body(body).send().await.unwrap();
+    let (status, answer) = (answer.status(), answer.bytes().await.unwrap());
+    let has_any = batch["copies"].as_array().is_some_and(|copies| !copies.is_empty());
+    if has_any && !broken.swap(true, Ordering::AcqRel) {
+        let lost = futures::stream::once(async { Err::<Vec<u8>, _>(std::io::Error::other("broken")) });
+        return axum::body::Body::from_stream(lost).into_response();
+    }
+    (status, answer).into_response()
+}
+
+#[test]
+fn what_is_handed_over_again_because_its_answer_was_lost_is_taken_once() {
+    let world = World::alone(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["again_a", "again_b"]);
+    let start = |nodes: &str| {
+        let setup = world.setup("legacy").rabbit("").env("BRIDGE_FLEET__NODES", nodes);
+        setup.env("BRIDGE_FLEET__TOKEN", FLEET_TOKEN).env("BRIDGE_LEGACY__RELAY", "true").start()
+    };
+    let b = start("127.0.0.1:1");
+    let broken = Arc::<AtomicBool>::default();
+    let listener = runtime().block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let a = start(&listener.local_addr().unwrap().to_string());
+    let router = Router::new().fallback(lossy).with_state((b.admin.clone(), Arc::clone(&broken)));
+    runtime().spawn(async move { axum::serve(listener, router).await });
+    met(&a, 1);
+    let mut js = Js::start();
+    js.sign_on("b", &b, "again_b");
+    js.join("b", &dialog);
+    let say = |text: &str| a.say("again_a", &dialog, text)["messageId"].clone();
+    let posted = [say("its answer is lost"), say("after")];
+    eventually("handed over", s(20), || (relayed(&a, "handed") == 2).then_some(()));
+    assert!(broken.load(Ordering::Acquire));
+    let got = js.wait_count("b", "message:new", 2, s(20));
+    let got: Vec<Value> = got.iter().map(|data| data["messageId"].clone()).collect();
+    assert_eq!(got, posted);
+    assert_eq!(b.counted("bridge_relay_received_total"), 2, "each once, though one was handed over twice");
+    assert_eq!((relayed(&a, "lost"), relayed(&a, "away")), (0, 0));
+}
+
 #[test]
 fn an_instance_that_was_not_running_misses_nothing() {
     let world = World::alone(StandInOptions::default());
@@ -341,6 +389,9 @@ fn an_instance_that_was_not_running_misses_nothing() {
     let address = b.admin.trim_start_matches("http://").to_owned();
     let nodes = format!("{},{address}", a.admin.trim_start_matches("http://"));
     let state = b.stop();
+    a.say("away_a", &dialog, "nobody is there, for long");
+    // What waited too long is given up: it concerned nobody.
+    eventually("given up", s(60), || (relayed(&a, "away") == 1).then_some(()));
     a.say("away_a", &dialog, "nobody is there");
     let setup = world.setup("legacy").rabbit("").state(state).env("BRIDGE_ADMIN__LISTEN", address);
     std::thread::sleep(s(2));
@@ -353,6 +404,6 @@ fn an_instance_that_was_not_running_misses_nothing() {
     a.say("away_a", &dialog, "somebody is");
     js.wait_count("b", "message:new", 1, s(20));
     assert_eq!(contents(&js, "b", "message:new"), [json!("somebody is")]);
-    assert_eq!((relayed(&a, "lost"), relayed(&a, "away")), (0, 1), "{}", a.log());
+    assert_eq!((relayed(&a, "lost"), relayed(&a, "away")), (0, 2), "{}", a.log());
     assert!(js.got("b", "bridge:resync").is_empty());
 }

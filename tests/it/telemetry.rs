@@ -62,6 +62,12 @@ fn counters_begin_at_0_and_a_drill_moves_none_and_a_leak_moves_those_that_are_wa
         let (status, report) = bridge.admin(Method::POST, "/admin/drill", None);
         assert_eq!((status, &report["ok"]), (200, &json!(true)), "{report:#}");
         assert_eq!(grown(&start, &metrics(&bridge)), [], "{stage}: a drill");
+        let verdict = bridge.summary()["verdict"].clone();
+        assert_eq!(
+            (&verdict["value"], &verdict["messages"], &verdict["bad"]),
+            (&json!("INCONCLUSIVE"), &json!(0), &json!(0)),
+            "{stage}: what was planted is no evidence: {verdict}"
+        );
 
         let mut js = Js::start();
         let (own, other) = (format!("tel_{stage}_a"), format!("tel_{stage}_b"));
