@@ -47,7 +47,7 @@ const CLOCK: Duration = Duration::from_secs(60);
 /// Answers one event; called at most once.
 pub(crate) type Ack = Box<dyn FnOnce(Value) + Send>;
 
-/// One event of a client.
+/// One event of a client. A channel of them has room for 32 from the start: they are in boxes there.
 pub(crate) struct Incoming {
     pub(crate) event: String,
     pub(crate) data: Value,
@@ -144,7 +144,7 @@ impl Connection {
     pub(crate) async fn run(
         mut self,
         first: Option<(Identity, Credentials)>,
-        mut events: mpsc::Receiver<Incoming>,
+        mut events: mpsc::Receiver<Box<Incoming>>,
     ) {
         if let Some((identity, credentials)) = first {
             let place = Arc::clone(&self.answers).try_acquire_owned().ok();
@@ -163,7 +163,8 @@ impl Connection {
                     Some(event) if event.event == "dialog:join" && events.is_closed() => {}
                     Some(event) => {
                         self.look_ahead(&event, &mut waiting, &mut events);
-                        self.serve(event, place).await;
+                        // Not a part of this future, which every client has.
+                        Box::pin(self.serve(*event, place)).await;
                     }
                     None => break,
                 },
@@ -205,8 +206,8 @@ impl Connection {
     fn look_ahead(
         &self,
         first: &Incoming,
-        waiting: &mut VecDeque<Incoming>,
-        events: &mut mpsc::Receiver<Incoming>,
+        waiting: &mut VecDeque<Box<Incoming>>,
+        events: &mut mpsc::Receiver<Box<Incoming>>,
     ) {
         while waiting.len() < AHEAD
             && let Ok(event) = events.try_recv()
@@ -236,7 +237,7 @@ impl Connection {
     }
 
     /// Waits until the client may be answered once more; `None` when it is gone.
-    async fn place(&self, events: &mpsc::Receiver<Incoming>) -> Option<OwnedSemaphorePermit> {
+    async fn place(&self, events: &mpsc::Receiver<Box<Incoming>>) -> Option<OwnedSemaphorePermit> {
         loop {
             if events.is_closed() {
                 return None;
@@ -324,7 +325,10 @@ impl Connection {
 }
 
 /// The next event: one of those that were looked at already, else one that comes.
-async fn next(waiting: &mut VecDeque<Incoming>, events: &mut mpsc::Receiver<Incoming>) -> Option<Incoming> {
+async fn next(
+    waiting: &mut VecDeque<Box<Incoming>>,
+    events: &mut mpsc::Receiver<Box<Incoming>>,
+) -> Option<Box<Incoming>> {
     match waiting.pop_front() {
         Some(event) => Some(event),
         None => events.recv().await,

@@ -29,6 +29,8 @@ use crate::auth::{AuthError, Identity};
 use crate::config::{Handshake, SocketSettings};
 use crate::rate::Rate;
 
+/// Room of one client for what it sends, in bytes; it grows with a larger frame.
+const READ: usize = 1_024;
 /// The library's own packets that may wait for one client.
 const LIBRARY_PACKETS: usize = 256;
 /// Bytes of events that wait for a client that does not take its answers.
@@ -66,7 +68,7 @@ pub(super) fn engine(shared: Shared, flusher: Arc<Flusher>) -> (Arc<Engine>, Soc
         .max_payload(largest)
         .ws_max_message_size(frame)
         .ws_max_frame_size(frame)
-        .ws_read_buffer_size(4_096)
+        .ws_read_buffer_size(READ)
         .connect_timeout(shared.socket.handshake_timeout)
         .build_svc();
     let (asked, served) = (service.clone(), service);
@@ -154,9 +156,9 @@ impl Inbound {
 
 struct Ends {
     /// Taken out when the client is gone: that ends the connection.
-    sender: Option<mpsc::Sender<Incoming>>,
+    sender: Option<mpsc::Sender<Box<Incoming>>>,
     /// Taken out when the connection begins.
-    events: Option<mpsc::Receiver<Incoming>>,
+    events: Option<mpsc::Receiver<Box<Incoming>>>,
     /// For acks and refusals. Handlers hold it and it holds the socket that holds the handlers: taking it out ends the circle.
     link: Option<Arc<SocketIoLink>>,
 }
@@ -193,14 +195,14 @@ fn listen(socket: &SocketRef, events_a_second: u32) {
                 let counted = account.map(|account| Counted::new(account, bytes.into()));
                 if let Some(sender) = &inbound.0.lock().sender {
                     // There is room: each has a place. It fails when nobody serves the client any more.
-                    let _served = sender.try_send(Incoming {
+                    let _served = sender.try_send(Box::new(Incoming {
                         event,
                         data,
                         ack,
                         place: Some(place),
                         counted,
                         expected: false,
-                    });
+                    }));
                 }
             }
             _ => {

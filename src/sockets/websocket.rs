@@ -84,7 +84,7 @@ pub(super) async fn upgrade(shared: Shared, mut request: Request<Body>) -> Respo
     tokio::spawn(async move {
         let Some((stream, ahead)) = handshake::stream(upgraded).await else { return };
         let config = WebSocketConfig::default()
-            .read_buffer_size(4_096)
+            .read_buffer_size(1_024)
             .max_message_size(Some(largest))
             .max_frame_size(Some(largest));
         let wire = Wire::new(Arc::clone(&shared.flusher));
@@ -206,7 +206,7 @@ async fn serve(shared: Shared, wire: Arc<Wire>, stream: Stream, first: Option<(I
 async fn read(
     mut source: impl futures::Stream<Item = Result<Message, Error>> + Unpin,
     link: &Arc<WsLink>,
-    sender: &mpsc::Sender<Incoming>,
+    sender: &mpsc::Sender<Box<Incoming>>,
     heard: &Mutex<Instant>,
     rate: &Rate,
 ) {
@@ -240,7 +240,11 @@ async fn read(
         // A client that sends faster than it is served is not read meanwhile.
         let bytes = u64::try_from(weight(&data) + event.len()).unwrap_or(u64::MAX);
         let counted = Some(Counted::new(Arc::clone(&link.outbox.lock().account), bytes));
-        if sender.send(Incoming { event, data, ack, place: None, counted, expected: false }).await.is_err() {
+        if sender
+            .send(Box::new(Incoming { event, data, ack, place: None, counted, expected: false }))
+            .await
+            .is_err()
+        {
             std::future::pending::<()>().await;
         }
     }

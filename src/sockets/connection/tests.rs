@@ -108,8 +108,8 @@ impl Link for Far {
     }
 }
 
-fn event(event: &str, data: Value) -> Incoming {
-    Incoming { event: event.into(), data, ack: None, place: None, counted: None, expected: false }
+fn event(event: &str, data: Value) -> Box<Incoming> {
+    Box::new(Incoming { event: event.into(), data, ack: None, place: None, counted: None, expected: false })
 }
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -123,7 +123,7 @@ async fn until(so: impl Fn() -> bool) {
     timeout(LIMIT, waiting).await.expect("in time");
 }
 
-fn connect() -> (Arc<Pending>, Arc<Far>, mpsc::Sender<Incoming>, tokio::task::JoinHandle<()>) {
+fn connect() -> (Arc<Pending>, Arc<Far>, mpsc::Sender<Box<Incoming>>, tokio::task::JoinHandle<()>) {
     let (front, link) = (Arc::<Pending>::default(), Arc::<Far>::default());
     let auth = Authenticator::new(&Auth { mode: AuthMode::Trusted, ..Auth::default() }, "tnt_default").unwrap();
     let room = Room::new(
