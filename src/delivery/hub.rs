@@ -241,10 +241,14 @@ impl Hub {
 
     /// Applies, and leaves it to the caller to [settle](Self::settle).
     pub(super) fn apply_locked(&self, inner: &mut Inner, seat: &Arc<Seat>, input: Input<'_>) -> Answer {
+        self.apply_at(self.now(), inner, seat, input)
+    }
+
+    /// The same, at a moment that was looked at already.
+    pub(super) fn apply_at(&self, now: Millis, inner: &mut Inner, seat: &Arc<Seat>, input: Input<'_>) -> Answer {
         let mut effects = Vec::new();
         let Inner { recipient, links, .. } = inner;
-        let answer =
-            recipient.apply(self.now(), input, &Lookup { hub: self, user: &seat.id, links }, &mut effects);
+        let answer = recipient.apply(now, input, &Lookup { hub: self, user: &seat.id, links }, &mut effects);
         let (before, after) = (inner.replayed, inner.recipient.replay_bytes());
         if before != after {
             inner.replayed = after;

@@ -90,24 +90,25 @@ impl Hub {
             redelivered: delivery.redelivered,
         };
         let mut inner = seat.inner.lock();
+        let now = self.now();
         let mut sample = None;
         if !inner.recipient.is_synthetic() {
             let number = self.updates.fetch_add(1, Ordering::Relaxed);
             sample = self.latency.sample(Path::Rabbitmq, number);
             if update.is_creation() {
-                self.flow.came(self.now());
+                self.flow.came(now);
             }
         }
         if for_another {
             metrics.leaked.increment(1);
             if !inner.recipient.is_synthetic() {
-                self.unreadable.leaked(delivery.routing_key, update.user(), &seat.id, self.now());
+                self.unreadable.leaked(delivery.routing_key, update.user(), &seat.id, now);
             }
-            self.apply_locked(&mut inner, &seat, Input::Leak(arrival));
+            self.apply_at(now, &mut inner, &seat, Input::Leak(arrival));
         } else {
             debug!(user = %seat.id, event = update.event(), "received update for user");
-            self.note_lag(delivery.published);
-            self.apply_locked(&mut inner, &seat, Input::Update(arrival));
+            self.note_lag(now, delivery.published);
+            self.apply_at(now, &mut inner, &seat, Input::Update(arrival));
         }
         let emitted = sample.as_ref().and_then(|_| inner.last_emitted());
         self.settle(&seat, inner);
@@ -120,9 +121,8 @@ impl Hub {
         Disposition::Ack
     }
 
-    fn note_lag(&self, published: Option<Millis>) {
+    fn note_lag(&self, now: Millis, published: Option<Millis>) {
         if let Some(published) = published {
-            let now = self.now();
             *self.lag.lock() = (now, now.since(in_ms(published)));
         }
     }

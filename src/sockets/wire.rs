@@ -211,34 +211,35 @@ impl Wire {
     /// Moves on what waits; whoever does not take all is looked after from here on.
     pub(crate) fn flush(self: &Arc<Self>) {
         self.dirty.store(false, Ordering::Release);
-        let blocked = match self.pump() {
+        let mut state = self.state.lock();
+        if matches!(state.path, Path::Polling(_)) {
+            self.changed.notify_waiters();
+        }
+        let blocked = match self.pump_locked(&mut state) {
             Ok(blocked) => blocked,
             Err(error) => {
+                drop(state);
                 tracing::debug!(%error, "a client is gone");
                 self.break_off();
                 return;
             }
         };
-        let outbox = {
-            let state = self.state.lock();
-            if matches!(state.path, Path::Polling(_)) {
-                self.changed.notify_waiters();
-            }
-            let Some(outbox) = state.outbox.clone() else { return };
-            outbox
-        };
+        let Some(outbox) = &state.outbox else { return };
         let mut inner = outbox.lock();
         if (blocked || inner.is_full()) && !std::mem::replace(&mut inner.attended, true) {
-            drop(inner);
-            tokio::spawn(attend(Arc::clone(self), outbox));
+            tokio::spawn(attend(Arc::clone(self), Arc::clone(outbox)));
         }
     }
 
     /// Writes what the WebSocket takes; says whether it did not take everything.
     fn pump(&self) -> io::Result<bool> {
-        let mut state = self.state.lock();
-        let State { path: Path::WebSocket(socket), outbox, answered, .. } = &mut *state else { return Ok(false) };
+        self.pump_locked(&mut self.state.lock())
+    }
+
+    fn pump_locked(&self, state: &mut State) -> io::Result<bool> {
+        let State { path: Path::WebSocket(socket), outbox, answered, .. } = state else { return Ok(false) };
         let WebSocket { stream, control } = socket;
+        let held_up = control.whole > CONTROL;
         let mut outbox = outbox.as_ref().map(|outbox| outbox.lock());
         let mut pump = || -> io::Result<()> {
             if let Some(outbox) = &mut outbox {
@@ -258,7 +259,7 @@ impl Wire {
         if control.bytes.is_empty() {
             control.bytes = BytesMut::new();
         }
-        if control.whole <= CONTROL {
+        if held_up && control.whole <= CONTROL {
             self.writer.wake();
         }
         match result {
