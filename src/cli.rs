@@ -148,9 +148,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A runtime with so many threads.
+/// A runtime with so many threads. One alone has nobody to share its tasks with, and needs no scheduler that could.
 fn threads(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+    use tokio::runtime::Builder;
+    let mut builder = if workers == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    if workers > 1 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build()
 }
 
 /// Where nobody listened, what names an instance.
