@@ -27,6 +27,9 @@ use crate::shadow::{Filter, moment, since_or_ago};
 
 use source::{Source, Unread, records_of};
 
+/// Between two looks of `report --watch`.
+const WATCH: Duration = Duration::from_secs(2);
+
 const EXIT_CODES: &str = "Exit code: 0, or the sum of 4 mismatch (payload, audience), 8 missing (either side, not the \
     expected ones), 16 duplicate, 32 leak, 64 indeterminate above shadow.indeterminate_max or \
     nothing compared at all, 128 stale; 1 failure, \
@@ -45,6 +48,9 @@ pub(super) enum Shadow {
         /// Log files (`shadow-*.jsonl`) instead of running instances. They hold every bad and indeterminate record, and
         /// a share of the others.
         files: Vec<PathBuf>,
+        /// Again every 2 s, where something changed, until it is interrupted; who does not answer is named meanwhile.
+        #[arg(long, conflicts_with_all = ["files", "csv"])]
+        watch: bool,
     },
     /// Single records, newest first.
     Records {
@@ -158,7 +164,8 @@ impl FilterArgs {
 pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
     let mut unread = Unread::default();
     match command {
-        Shadow::Report { nodes, format, files } => {
+        Shadow::Report { nodes, format, watch: true, .. } => watched(&nodes, format).await,
+        Shadow::Report { nodes, format, files, .. } => {
             let report = tally::report_of(&source(&nodes, files).await?, &mut unread).await?;
             if format.json {
                 print::json(&report);
@@ -193,6 +200,28 @@ pub(super) async fn run(command: Shadow) -> Result<(), Failure> {
             diff::diff(&before, &after, format)?;
             unread.said()
         }
+    }
+}
+
+/// Reports as they change.
+async fn watched(nodes: &NodeArgs, format: Format) -> Result<(), Failure> {
+    let mut last = String::new();
+    loop {
+        let report = tally::report_of(&source(nodes, Vec::new()).await?, &mut Unread::default()).await;
+        let now = match &report {
+            Ok(report) => serde_json::to_string(report)?,
+            Err(Failure::Code(_, why)) => why.clone(),
+            Err(_) => return report.map(drop),
+        };
+        if now != last {
+            match report {
+                Ok(_) if format.json => print::data(&now),
+                Ok(report) => report.print(),
+                Err(_) => print::say(&now),
+            }
+            last = now;
+        }
+        tokio::time::sleep(WATCH).await;
     }
 }
 

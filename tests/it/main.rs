@@ -47,4 +47,5 @@ mod tls;
 mod tokens;
 mod topologies;
 mod upgrades;
+mod watched;
 mod web_client;
