@@ -87,28 +87,37 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for a move. A forward move is stored before it happens, a move back never waits for the disk.
+    /// A move forward: it is stored before it happens.
     #[must_use]
-    pub fn new(from: Stage, to: Stage, forward: bool, moves_back: bool, window_ms: u64) -> Self {
-        let mut actions = Vec::new();
+    pub fn forward(from: Stage, to: Stage) -> Self {
+        let mut actions = vec![Action::Store, Action::Flip { from, to }, Action::Audit];
         if !from.runs_rabbitmq() && to.runs_rabbitmq() {
-            actions.push(Action::Warm);
+            actions.insert(0, Action::Warm);
         }
-        if forward {
-            actions.push(Action::Store);
-        }
-        actions.push(Action::Flip { from, to });
-        if !forward {
-            actions.push(Action::Store);
-        }
-        actions.push(Action::Audit);
-        if moves_back {
+        Self { from, to, actions }
+    }
+
+    /// A move back, or of the rollout alone: it never waits for the disk. `in_change`: it takes the place of a move that
+    /// may have begun to warm. Drain and cool go on by themselves after it.
+    #[must_use]
+    pub fn back(from: Stage, to: Stage, in_change: bool, window_ms: u64) -> Self {
+        let mut actions = vec![Action::Flip { from, to }, Action::Store, Action::Audit];
+        // Also from `shadow`: an earlier way back may still be within its window.
+        let ends = from.runs_rabbitmq() && !to.runs_rabbitmq();
+        let overlaps = from.use_rabbitmq_updates() && (!to.use_rabbitmq_updates() || from == to);
+        if ends || overlaps {
             actions.push(Action::Drain { window_ms });
         }
-        if from.runs_rabbitmq() && !to.runs_rabbitmq() {
+        if ends || in_change && !to.runs_rabbitmq() {
             actions.push(Action::Cool);
         }
         Self { from, to, actions }
+    }
+
+    /// Whether rabbitmq's copies go on for a window.
+    #[must_use]
+    pub fn has_drain(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, Action::Drain { .. }))
     }
 
     /// Whether it has `action`.

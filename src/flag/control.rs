@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use self::record::note_configuration;
 use self::state::{InProgress, State, Target};
 use super::audit::{Audit, Verification};
-use super::change::{Action, Actor, ChangeRequest, Plan, Refusal};
+use super::change::{Actor, ChangeRequest, Plan, Refusal};
 use super::disk::{Disk, Files};
 use super::preflight::Preflight;
 use super::store::{Configured, Store};
@@ -206,15 +206,14 @@ impl Control {
             return Err(Refusal::Preflight(checks));
         }
         let raises = to.use_rabbitmq_updates() && from.use_rabbitmq_updates() && rollout.raises(&before);
-        let lowers = to.use_rabbitmq_updates() && from == to && rollout != before && !raises;
         let forward = to > from || raises;
         // A rollout alone goes nowhere.
         let names_a_stage = request.use_rabbitmq_updates.is_some() || request.shadow_mode.is_some();
         let towards_legacy = to < from || (to == Stage::Legacy && in_change && names_a_stage);
-        let moves_back = (from.use_rabbitmq_updates() && !to.use_rabbitmq_updates())
-            || (from.runs_rabbitmq() && !to.runs_rabbitmq())
-            || lowers;
-        let plan = Plan::new(from, to, forward, moves_back, self.window_ms());
+        let plan = match forward {
+            true => Plan::forward(from, to),
+            false => Plan::back(from, to, in_change, self.window_ms()),
+        };
         let planned = |plan, checks| {
             Some(Outcome::Planned(Box::new(Planned {
                 plan,
@@ -375,11 +374,5 @@ fn show(stage: Stage, rollout: &Rollout) {
     metrics::gauge!("bridge_rollout_percent").set(rollout.percent);
     for each in Stage::ALL {
         metrics::gauge!("bridge_stage", "stage" => each.name()).set(if each == stage { 1.0 } else { 0.0 });
-    }
-}
-
-impl Plan {
-    fn warms(&self) -> bool {
-        self.has(&Action::Warm)
     }
 }

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use bridge_core::{Rollout, Stage};
 
-use super::{Actor, Control, FlagView, InProgress, Refusal};
+use super::{Actor, Control, FlagView, InProgress, Plan, Refusal};
+use crate::flag::change::Action;
 
 impl Control {
     /// To `legacy` at once, whatever is broken.
@@ -60,8 +61,9 @@ impl Control {
         (forced, automatic): (bool, bool),
         started: Instant,
     ) -> Result<Option<FlagView>, Refusal> {
-        let from = {
+        let plan = {
             let mut state = self.state.lock();
+            let in_change = state.change.is_some();
             if let Some((change, stage, before)) = claimed {
                 if change.superseded.is_cancelled() {
                     return Err(Refusal::Superseded { by: change.by.lock().clone() });
@@ -75,21 +77,18 @@ impl Control {
                 other.superseded.cancel();
                 state.transition = None;
             }
-            let from = state.stage;
+            let plan = Plan::back(state.stage, to, in_change, self.window_ms());
             self.hub.flip(to, &rollout);
             self.take(&mut state, to, &rollout, by);
-            from
+            plan
         };
-        // Also from `shadow`: an earlier way back may still be within its window.
-        let ends = from.runs_rabbitmq() && !to.runs_rabbitmq();
-        let overlaps = from.use_rabbitmq_updates() && (!to.use_rabbitmq_updates() || from == to);
-        if ends || overlaps {
-            self.begin_drain(from, to);
-        } else if !to.runs_rabbitmq() {
-            // A warm-up was superseded.
+        // These wait for no disk.
+        if plan.has_drain() {
+            self.begin_drain(plan.from, to);
+        } else if plan.has(&Action::Cool) {
             self.begin_cool();
         }
-        let entry = self.entry(from, by, (forced, automatic), started);
+        let entry = self.entry(plan.from, by, (forced, automatic), started);
         let persisted = self.persist(entry).await;
         Ok(Some(FlagView { persisted: Some(persisted), ..self.view() }))
     }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use bridge_core::{Rollout, Stage};
 
-use super::{ChangeRequest, Control, InProgress, Outcome, Plan, Refusal};
+use super::{Actor, ChangeRequest, Control, InProgress, Outcome, Plan, Refusal};
 use crate::broker::Check;
+use crate::flag::change::Action;
 
 const LOOK: Duration = Duration::from_millis(25);
 
@@ -85,49 +86,84 @@ impl Control {
                 return Err(Refusal::Preflight(report.checks));
             }
         }
-        if plan.warms() {
-            self.warm(change, plan).await?;
-        }
-        // What could not be remembered would be undone by a restart: a move forward is stored before it happens.
-        if let Err(error) = self.store_ahead(plan.to, rollout, (request.actor(), &request.reason, source)).await {
-            // A write that was only late must not stand there after a restart.
-            self.retry_disk().await;
-            if plan.warms() && !change.superseded.is_cancelled() {
-                self.cool().await;
+        let by = (request.actor(), request.reason.as_str(), source);
+        for action in &plan.actions {
+            match action {
+                Action::Warm => self.warm(change, plan).await?,
+                Action::Store => self.store_first(change, plan, rollout, by).await?,
+                Action::Flip { to, .. } => self.flip_to(change, *to, rollout, by).await?,
+                Action::Audit => self.audit_forward(request, plan, by, started).await,
+                // Only a way back ends anything.
+                Action::Drain { .. } | Action::Cool => {}
             }
-            let check = Check {
-                name: "state_dir_writable",
-                ok: Some(false),
-                detail: error,
-                remedy: "free space on the disk of state_dir, or correct its permissions".into(),
-            };
-            return Err(Refusal::Preflight(vec![check]));
         }
+        Ok(())
+    }
+
+    /// What could not be remembered would be undone by a restart: a move forward is stored before it happens.
+    async fn store_first(
+        self: &Arc<Self>,
+        change: &InProgress,
+        plan: &Plan,
+        rollout: &Rollout,
+        by: (Actor<'_>, &str, &str),
+    ) -> Result<(), Refusal> {
+        let Err(error) = self.store_ahead(plan.to, rollout, by).await else { return Ok(()) };
+        // A write that was only late must not stand there after a restart.
+        self.retry_disk().await;
+        if plan.has(&Action::Warm) && !change.superseded.is_cancelled() {
+            self.cool().await;
+        }
+        let check = Check {
+            name: "state_dir_writable",
+            ok: Some(false),
+            detail: error,
+            remedy: "free space on the disk of state_dir, or correct its permissions".into(),
+        };
+        Err(Refusal::Preflight(vec![check]))
+    }
+
+    /// Every gate, unless the change was superseded while it was on its way here.
+    async fn flip_to(
+        self: &Arc<Self>,
+        change: &InProgress,
+        to: Stage,
+        rollout: &Rollout,
+        by: (Actor<'_>, &str, &str),
+    ) -> Result<(), Refusal> {
         let flips = {
             let mut state = self.state.lock();
             let flips = !change.superseded.is_cancelled();
             if flips {
                 // What drains is wanted again.
                 state.drain.cancel();
-                self.hub.flip(plan.to, rollout);
-                self.take(&mut state, plan.to, rollout, (request.actor(), &request.reason, source));
+                self.hub.flip(to, rollout);
+                self.take(&mut state, to, rollout, by);
                 state.transition = None;
                 state.change = None;
             }
             flips
         };
-        if !flips {
-            // What was stored ahead is not what happens.
-            self.retry_disk().await;
-            return Err(superseded());
+        if flips {
+            return Ok(());
         }
-        let mut entry =
-            self.entry(plan.from, (request.actor(), &request.reason, source), (request.force, false), started);
+        // What was stored ahead is not what happens.
+        self.retry_disk().await;
+        Err(Refusal::Superseded { by: change.by.lock().clone() })
+    }
+
+    async fn audit_forward(
+        self: &Arc<Self>,
+        request: &ChangeRequest,
+        plan: &Plan,
+        by: (Actor<'_>, &str, &str),
+        started: Instant,
+    ) {
+        let mut entry = self.entry(plan.from, by, (request.force, false), started);
         if let Some(pooled) = &request.evidence {
             entry.evidence = serde_json::to_value(pooled).unwrap_or_default();
         }
         self.persist(entry).await;
-        Ok(())
     }
 
     /// Brings the queues of all users up, also of those who connect meanwhile.
