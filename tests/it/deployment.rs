@@ -300,7 +300,7 @@ fn the_archive_of_a_release_has_the_program_and_its_completions() {
         name.replace("bridge-", "bridge ").trim_end_matches('-')
     );
     let bash = std::fs::read_to_string(own.path().join("completions/updates-bridge.bash")).unwrap();
-    assert!(bash.contains("complete -F _updates-bridge"), "{bash}");
+    assert!(bash.contains("complete -F") && bash.contains("rollback"), "{bash}");
     assert!(own.path().join("updates-bridge.service").exists() && own.path().join("config/default.toml").exists());
 }
 
