@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use updates_bridge::demo::StandInOptions;
 use updates_bridge::demo::chat3::Faults;
 
-use crate::kit::bridge::Bridge;
+use crate::kit::bridge::{Bridge, token};
 use crate::kit::driven::{self, Client, Polling};
+use crate::kit::py::Py;
 use crate::kit::world::World;
 use crate::kit::{eventually, runtime, s};
 
@@ -82,6 +83,26 @@ fn what_came_while_a_lost_client_still_waited_for_chat3_comes_with_its_resume() 
 }
 
 #[test]
+fn a_client_of_another_language_resumes_whole() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("complete").start().ready();
+    let py = Py::connect(&bridge.http, "handed_py");
+    let resume = py.wait_count("authenticated", 1, s(30))[0]["resume"].clone();
+    publish(&world, "handed_py", 0..1, 100);
+    py.wait_count("update", 1, s(30));
+    // Its process is killed: what comes now is for nobody who is there.
+    drop(py);
+    publish(&world, "handed_py", 1..6, 100);
+    let auth = json!({"token": token("handed_py"), "resume": {"token": resume, "last": "msg_0"}});
+    let again = Py::connect_with(&bridge.http, &auth);
+    assert_eq!(again.wait_count("authenticated", 1, s(30))[0]["recovered"], true);
+    let mut seen = Seen::default();
+    again.wait_count("update", 5, s(30)).iter().for_each(|update| seen.note("update", update));
+    assert!(seen.has_each_once(1..6), "{:?}", seen.0);
+    assert!(again.got("bridge:resync").is_empty());
+}
+
+#[test]
 fn what_a_poll_did_not_take_comes_with_the_resume() {
     let world = World::shared(StandInOptions::default());
     let bridge = world.setup("complete").start().ready();
@@ -122,6 +143,49 @@ fn what_a_poll_did_not_take_comes_with_the_resume() {
         }
     }
     assert!(lost.is_empty(), "{} of 40 rounds: {lost:?}", lost.len());
+}
+
+#[test]
+fn an_answer_to_a_poll_that_was_not_written_whole_comes_with_the_resume() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("complete").env("BRIDGE_SOCKET__BUFFER", "16MiB").start().ready();
+    let auth = |resume| driven::credentials("handed_half", resume);
+    let (polling, answer) = runtime().block_on(async {
+        let polling = Polling::open(&bridge).await;
+        let answer = polling.sign_on(&auth(None)).await;
+        (polling, answer)
+    });
+    // A client with room for a few KiB, which never reads: of so large an answer the system takes a part.
+    let stuck = runtime().block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4_096).expect("a small one");
+        let host = bridge.http.strip_prefix("http://").expect("a URL");
+        let mut stuck = socket.connect(host.parse().expect("an address")).await.expect("connected");
+        let path = polling.url.split_once(host).expect("its own").1;
+        let poll = format!("GET {path} HTTP/1.1\r\nhost: bridge\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut stuck, poll.as_bytes()).await.expect("sent");
+        stuck
+    });
+    publish(&world, "handed_half", 0..1, 6_000_000);
+    eventually("received", s(30), || (bridge.counted("bridge_updates_received_total") >= 1).then_some(()));
+    std::thread::sleep(s(1));
+    drop(stuck);
+    let seen = runtime().block_on(async {
+        let again = Polling::open(&bridge).await;
+        again.post(&format!("40{}", auth(Some(&answer["resume"])))).await;
+        let mut seen = Seen::default();
+        while seen.0.is_empty() {
+            let Ok(polled) = tokio::time::timeout(s(20), again.poll()).await else { break };
+            for packet in polled {
+                if let Some((event, data)) = driven::event(&packet) {
+                    assert!(event != "authenticated" || data["recovered"] == true, "{data}");
+                    seen.note(&event, &data);
+                }
+            }
+        }
+        seen
+    });
+    assert!(seen.has_each_once(0..1), "{:?}", seen.0);
 }
 
 /// What the old connection still brings is read only after it ended: each message has to be on exactly one of the two.

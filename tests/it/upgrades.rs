@@ -54,8 +54,13 @@ fn a_client_that_connects_after_its_upgrade_hears_everything() {
     js.wait_for("late", "authenticated", s(15));
     js.act("late", "transport", &json!({}));
     assert_eq!(js.wait_for("late", "transport", s(5))[0], "websocket", "it was upgraded before it connected");
+    // This one is upgraded before it connects by itself.
+    let mut py = Py::connect(&bridge.http, "up_late");
+    py.wait_count("authenticated", 1, s(30));
+    assert_eq!(py.transport(s(10)), "websocket");
     publish(&world, "up_late", 0..800, 2_000);
     in_order(&js.wait_count("late", "update", 800, s(30)), 800);
+    in_any_order(py.wait_count("update", 800, s(30)), 800);
 }
 
 #[test]

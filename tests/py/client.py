@@ -1,4 +1,4 @@
-"""python-socketio's client: `client.py URL TOKEN`. Reports as client.mjs does; ends with its standard input."""
+"""python-socketio's client: `client.py URL AUTH` (JSON). Reports as client.mjs does; ends with its standard input."""
 
 import json
 import sys
@@ -25,8 +25,8 @@ client.on("*", lambda event, *args: say(event, list(args)))
 
 
 def run():
-    url, token = sys.argv[1:3]
-    client.connect(url, auth={"token": token})
+    url, auth = sys.argv[1:3]
+    client.connect(url, auth=json.loads(auth))
     client.wait()
 
 

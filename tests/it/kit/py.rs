@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::bridge::token;
 use super::eventually;
@@ -19,12 +19,16 @@ pub(crate) struct Py {
 
 impl Py {
     pub(crate) fn connect(url: &str, user: &str) -> Self {
+        Self::connect_with(url, &json!({"token": token(user)}))
+    }
+
+    pub(crate) fn connect_with(url: &str, auth: &Value) -> Self {
         let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/py");
         let packages = here.join("packages");
         assert!(packages.join("socketio").is_dir(), "{packages:?} is missing: scripts/test installs it");
         let mut child = Command::new("python3")
             .arg(here.join("client.py"))
-            .args([url, &token(user)])
+            .args([url, &auth.to_string()])
             .env("PYTHONPATH", packages)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
