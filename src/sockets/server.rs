@@ -31,8 +31,9 @@ use crate::config::{Handshake, SocketSettings};
 use crate::listener::Limits;
 use crate::memory::Budget;
 
-/// A client that sends nothing more of a body for this long is cut.
-const BODY: Duration = Duration::from_secs(30);
+/// A client that sends nothing more of a body for this long is cut. Longer than a message's body may take as a whole:
+/// that is refused with an answer of its own.
+const BODY: Duration = Duration::from_secs(40);
 
 /// What the listener needs from the settings.
 #[derive(Clone, Debug)]
