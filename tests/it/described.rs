@@ -88,6 +88,34 @@ fn each_setting_stands_in_the_reference() {
 }
 
 #[test]
+fn what_the_browser_client_hears_and_reads_is_described() {
+    let described = document("src/sockets/asyncapi.json");
+    let of_gateway = &described["channels"]["gateway"]["messages"];
+    let names: BTreeSet<&str> =
+        of_gateway.as_object().unwrap().values().filter_map(|one| one["name"].as_str()).collect();
+    let client = read("clients/web/src/client.ts");
+    let heard = client.split("socket.on(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    // Its library's own.
+    let own = ["connect", "connect_error", "disconnect"];
+    let heard: BTreeSet<&str> = heard.filter(|name| !own.contains(name)).collect();
+    assert!(heard.len() > 6 && heard.is_subset(&names), "{heard:?} of {names:?}");
+    let types = read("clients/web/src/types.ts");
+    let interface = |name: &str| {
+        let rest = types.split_once(&format!("export interface {name} {{")).expect("it is there").1;
+        rest.split("\n}").next().unwrap().to_owned()
+    };
+    let resync = interface("Resync");
+    let reasons = resync.split('"').skip(1).step_by(2).map(Value::from).collect::<Vec<_>>();
+    assert_eq!(Value::from(reasons), of_gateway["bridge_resync"]["payload"]["properties"]["reason"]["enum"]);
+    for (message, name) in [("bridge_resync", "Resync"), ("update", "EventUpdate"), ("update", "SourcedUpdate")] {
+        for field in of_gateway[message]["payload"]["required"].as_array().unwrap() {
+            let field = format!("\n  {}:", field.as_str().unwrap());
+            assert!(interface(name).contains(&field), "{name}:{field}");
+        }
+    }
+}
+
+#[test]
 fn events_of_the_code_are_in_their_description() {
     let described = read("src/sockets/asyncapi.json");
     let source = read("src/sockets/connection.rs") + &read("crates/bridge_core/src/form.rs");
