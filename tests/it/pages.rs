@@ -68,6 +68,24 @@ fn run(page: &str, bridge: &Bridge, said: &[(&str, &str)]) -> String {
     out + &err
 }
 
+/// What `run` gives, while messages are posted to `dialog`.
+fn while_people_talk(bridge: &Bridge, dialog: &str, run: impl FnOnce() -> String) -> String {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut count = 0;
+            while !over.load(Ordering::Relaxed) {
+                count += 1;
+                bridge.say("page_b", dialog, &format!("line {count}"));
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        });
+        let told = std::panic::catch_unwind(AssertUnwindSafe(run));
+        over.store(true, Ordering::Relaxed);
+        told.unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+    })
+}
+
 #[test]
 fn the_commands_of_the_pages_for_operators_run_as_they_are_written() {
     let world = World::shared(StandInOptions::default());
@@ -88,22 +106,9 @@ fn the_commands_of_the_pages_for_operators_run_as_they_are_written() {
     let mut js = Js::start();
     js.sign_on("a", &bridge, "page_a");
     js.join("a", &dialog);
-    let over = AtomicBool::new(false);
-    let told = std::thread::scope(|scope| {
-        // People talk meanwhile.
-        scope.spawn(|| {
-            let mut count = 0;
-            while !over.load(Ordering::Relaxed) {
-                count += 1;
-                bridge.say("page_b", &dialog, &format!("line {count}"));
-                std::thread::sleep(std::time::Duration::from_millis(50));
-            }
-        });
-        let told = std::panic::catch_unwind(AssertUnwindSafe(|| run("02-rollout.md", &bridge, &[node, token])));
-        over.store(true, Ordering::Relaxed);
-        told.unwrap_or_else(|cause| std::panic::resume_unwind(cause))
-    });
-    assert!(told.contains("SAFE") && told.contains("bridge_stage{"), "{told}");
+    // People talk meanwhile.
+    let told = while_people_talk(&bridge, &dialog, || run("02-rollout.md", &bridge, &[node, token]));
+    assert!(told.contains("; SAFE at a target of") && told.contains("bridge_stage{"), "{told}");
     assert_eq!(bridge.flag()["stage"], "complete", "{told}");
 
     let pid = bridge.pid().to_string();
@@ -127,21 +132,8 @@ fn the_commands_of_the_pages_for_operators_run_as_they_are_written() {
     run("playbooks.md", &bridge, &[node, token]);
     world.chat3.set_faults(Faults::default());
     assert_eq!(bridge.set("shadow", &serde_json::json!({})).0, 200);
-    let over = AtomicBool::new(false);
-    let told = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut count = 0;
-            while !over.load(Ordering::Relaxed) {
-                count += 1;
-                bridge.say("page_b", &dialog, &format!("after the fix, line {count}"));
-                std::thread::sleep(std::time::Duration::from_millis(50));
-            }
-        });
-        let told = std::panic::catch_unwind(AssertUnwindSafe(|| run("qa.md", &bridge, &[node, token])));
-        over.store(true, Ordering::Relaxed);
-        told.unwrap_or_else(|cause| std::panic::resume_unwind(cause))
-    });
-    assert!(told.contains("SAFE"), "{told}");
+    let told = while_people_talk(&bridge, &dialog, || run("qa.md", &bridge, &[node, token]));
+    assert!(told.contains("; SAFE at a target of"), "{told}");
     run("18-finish.md", &bridge, &[node, token]);
     run("reference/settings.md", &bridge, &[]);
 
