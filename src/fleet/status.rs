@@ -61,3 +61,31 @@ fn agreed(views: &[NodeView]) -> bool {
         view.reachable && key(view, "transition").is_null() && same("stage") && same("rollout")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(status: Value) -> NodeView {
+        let Value::Object(status) = status else { unreachable!("a status is an object") };
+        NodeView { node: "http://a".into(), reachable: true, error: None, status }
+    }
+
+    #[test]
+    fn instances_agree_at_rest_in_one_stage_with_one_rollout() {
+        let rest = || at(json!({"stage": "live", "rollout": {"percent": 5}, "transition": null}));
+        assert!(agreed(&[rest(), rest()]));
+        for (name, value) in [
+            ("stage", json!("shadow")),
+            ("rollout", json!({"percent": 6})),
+            ("transition", json!({"phase": "warming"})),
+        ] {
+            let mut other = rest();
+            other.status.insert(name.into(), value);
+            assert!(!agreed(&[rest(), other]), "{name}");
+        }
+        assert!(!agreed(&[rest(), NodeView { reachable: false, ..rest() }]));
+    }
+}
