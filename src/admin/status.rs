@@ -35,7 +35,8 @@ pub(super) async fn get(State(admin): State<Arc<Admin>>) -> Json<Value> {
     Json(now(&admin))
 }
 
-/// What will hurt in the next rollback, though nothing hurts now.
+/// What an operator has to know: updates that are stalled, and what will hurt in the next rollback, though nothing hurts
+/// now.
 fn warnings(admin: &Admin) -> Vec<String> {
     let load = admin.hub.load();
     let deaf = load.in_no_room > 0 && !admin.hub.members_hear_legacy();
@@ -46,7 +47,7 @@ fn warnings(admin: &Admin) -> Vec<String> {
             load.in_no_room, load.connected
         )
     };
-    deaf.then(text).into_iter().collect()
+    admin.hub.updates_stalled().into_iter().chain(deaf.then(text)).collect()
 }
 
 /// The status of this moment.

@@ -95,6 +95,7 @@ impl Guard {
                 closed: now.compared - before.compared,
                 missing: now.missing - before.missing,
                 broker_up: self.hub.session_is_up(),
+                updates_stalled: self.hub.updates_stalled_for(),
             };
             before = now;
             let Some(alarm) = self.core.observe(self.hub.now(), view.stage, sample) else { continue };

@@ -57,6 +57,7 @@ impl Readiness for Ready {
             broker: session.up || session.exchange_ok == Some(false),
             exchange: session.exchange_ok,
             queues: live >= wanted,
+            updates_stalled: self.hub.updates_stalled().is_some(),
             needs_broker: self.needs.0,
             rescue: self.needs.1,
             starting: stage.runs_rabbitmq() && !session.was_up && self.started.elapsed() < STARTING,

@@ -26,6 +26,10 @@ impl Inbox for Hub {
             self.session_since.store(now.0, Ordering::Release);
         }
         self.session_lost_at.store(if up { 0 } else { now.0 }, Ordering::Release);
+        if !up {
+            // What was on its way went with the queues, and says nothing of Chat3's worker.
+            self.flow.end();
+        }
         self.tap.fact(now, Fact::Session { up });
         self.changed.send_modify(|count| *count += 1);
     }

@@ -170,6 +170,18 @@ impl Hub {
         self.flow.look(self.now(), self.settings.gate.window.max(1_000))
     }
 
+    /// What is seen while updates are stalled: messages are accepted, and for long no update has come of them.
+    #[must_use]
+    pub fn updates_stalled(&self) -> Option<String> {
+        self.flow.stalled(self.now())
+    }
+
+    /// For how long they are stalled, in ms, and how many messages were accepted meanwhile.
+    #[must_use]
+    pub fn updates_stalled_for(&self) -> Option<(u64, u64)> {
+        self.flow.stalled_for(self.now())
+    }
+
     /// Whether legacy reaches members who have joined nothing.
     #[must_use]
     pub const fn members_hear_legacy(&self) -> bool {

@@ -10,14 +10,13 @@ use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::flow::PATIENCE;
 use super::hub::Hub;
 use super::seat::Seat;
 
 const TICK: Duration = Duration::from_millis(50);
 /// Ledgers may forget a little late.
 const SWEEP: Duration = Duration::from_secs(5);
-/// Chat3's worker may be behind for so long before something is taken to be wrong, in ms.
-const PATIENCE: u64 = 10_000;
 /// Most users who are looked at before the others get their turn.
 const BATCH: usize = 256;
 /// Most pairs of dialog and user asked about in one round.
@@ -92,6 +91,7 @@ impl Hub {
         let mut ticks = interval(SWEEP);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.flow.watch(self.now());
             if self.flow.look(self.now(), PATIENCE).is_err()
                 && let Some(broker) = self.broker()
             {

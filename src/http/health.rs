@@ -32,6 +32,8 @@ pub struct Facts {
     pub exchange: Option<bool>,
     /// All queues of connected users are live.
     pub queues: bool,
+    /// Messages are accepted, and no update comes of them.
+    pub updates_stalled: bool,
     /// Where rabbitmq delivers, the broker's side is needed (`http.ready_needs_broker`).
     pub needs_broker: bool,
     /// In `live`, what the broker does not bring is delivered from the ring (`flag.rescue`).
@@ -80,6 +82,10 @@ impl Facts {
             if !self.queues {
                 missing.push("queues");
             }
+            if self.updates_stalled {
+                // Chat3's worker is everybody's: another instance would have no more.
+                degraded.push("updates_stalled");
+            }
         }
         not_ready.extend(
             [("starting", self.starting), ("draining", self.draining)]
@@ -111,6 +117,7 @@ mod tests {
         broker: false,
         exchange: Some(false),
         queues: false,
+        updates_stalled: false,
         needs_broker: false,
         rescue: true,
         starting: false,
@@ -132,6 +139,11 @@ mod tests {
         assert_eq!(shadow.degraded, ["chat3", "rabbitmq", "exchange", "queues"]);
         let legacy = Facts { stage: Stage::Legacy, draining: true, ..DOWN }.report();
         assert_eq!((legacy.ready, legacy.not_ready, legacy.degraded), (false, vec!["draining"], vec!["chat3"]));
+        for stage in [Stage::Shadow, Stage::Live, Stage::Complete] {
+            let up = Facts { chat3: true, broker: true, exchange: Some(true), queues: true, ..DOWN };
+            let stalled = Facts { stage, needs_broker: true, rescue: false, updates_stalled: true, ..up }.report();
+            assert_eq!((stalled.ready, stalled.degraded), (true, vec!["updates_stalled"]), "{stage}");
+        }
         let starting = Facts { starting: true, ..DOWN }.report();
         assert_eq!((starting.ready, starting.not_ready), (false, vec!["starting"]));
     }

@@ -70,6 +70,8 @@ pub(super) const METRICS: &[Metric] = &[
     ("bridge_updates_leaked_total", Counter, &[], "updates whose routing key or queue is another user's than their body's"),
     ("bridge_updates_repaired_total", Counter, &[], "updates with half a surrogate pair, which became U+FFFD"),
     ("bridge_updates_for_nobody_total", Counter, &[], "updates for users that are not here any more"),
+    ("bridge_updates_stalled", Gauge, &[], "1 while messages are accepted here and no update comes of them: Chat3's update worker stands"),
+    ("bridge_updates_stalls_total", Counter, &[], "times that updates stalled"),
     ("bridge_broker_up", Gauge, &[], "1 while the broker session is up"),
     ("bridge_broker_reconnects_total", Counter, &[], "broker sessions that came back after one was lost"),
     ("bridge_queues", Gauge, &[("state", Any)], "users' queues by state"),
@@ -92,7 +94,7 @@ pub(super) const METRICS: &[Metric] = &[
     ("bridge_notices_sent_total", Counter, &[], "notices that `notify.url` took"),
     ("bridge_notices_failed_total", Counter, &[], "tries that `notify.url` did not take"),
     ("bridge_notices_dropped_total", Counter, &[("reason", Of(&["full", "not_taken"]))], "notices that were let go: too many waited, or they were not taken after several tries"),
-    ("bridge_guard_alarms_total", Counter, &[("cause", Of(&["broker_down", "broker_flapping", "missing", "silence"]))], "times that the guard acted, or would have"),
+    ("bridge_guard_alarms_total", Counter, &[("cause", Of(&["broker_down", "broker_flapping", "missing", "updates_stalled"]))], "times that the guard acted, or would have"),
     ("bridge_audit_lost_total", Counter, &[], "audit entries that were let go because the disk has long been away"),
     ("bridge_state_writes_lost_total", Counter, &[], "writes to state_dir that were let go because it hangs"),
 ];

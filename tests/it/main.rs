@@ -41,6 +41,7 @@ mod shadow;
 mod slow;
 mod soak;
 mod stages;
+mod stalls;
 mod tabs;
 mod telemetry;
 mod tls;

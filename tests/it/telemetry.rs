@@ -41,7 +41,7 @@ fn counters_begin_at_0_and_a_drill_moves_none_and_a_leak_moves_those_that_are_wa
             r#"bridge_shadow_closed_total{class="missing_in_rabbitmq",cause="no_update"}"#,
             r#"bridge_shadow_amended_total{from="missing_in_rabbitmq",to="match"}"#,
             r#"bridge_updates_rejected_total{reason="not_json"}"#,
-            r#"bridge_guard_alarms_total{cause="silence"}"#,
+            r#"bridge_guard_alarms_total{cause="updates_stalled"}"#,
             r#"bridge_copies_released_total{why="rescued"}"#,
             r#"bridge_sockets_cut_total{reason="slow"}"#,
             "bridge_updates_leaked_total",

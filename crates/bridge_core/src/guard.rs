@@ -51,6 +51,10 @@ pub struct Sample {
     pub missing: u64,
     /// The broker session is up.
     pub broker_up: bool,
+    /// For how long messages have been accepted of which no update came, in ms, and how many they are; `None` while updates
+    /// come. Unlike the counts above it knows which update is of which message's time: neither those of another kind nor
+    /// one that came in the same second hide it.
+    pub updates_stalled: Option<(u64, u64)>,
 }
 
 /// Why the rabbitmq path should be left.
@@ -79,7 +83,7 @@ pub enum Alarm {
         lower_bound: f64,
     },
     /// Messages are accepted, updates do not come: Chat3's worker is down.
-    Silence {
+    UpdatesStalled {
         /// For how long by now, in ms.
         silent_ms: u64,
         /// Messages accepted meanwhile.
@@ -95,7 +99,7 @@ impl Alarm {
             Self::BrokerDown { .. } => "broker_down",
             Self::BrokerFlapping { .. } => "broker_flapping",
             Self::Missing { .. } => "missing",
-            Self::Silence { .. } => "silence",
+            Self::UpdatesStalled { .. } => "updates_stalled",
         }
     }
 }
@@ -110,7 +114,7 @@ impl std::fmt::Display for Alarm {
             Self::Missing { missing, closed, lower_bound } => {
                 write!(f, "{missing} of {closed} messages had no update (at least {:.2} %)", lower_bound * 100.0)
             }
-            Self::Silence { silent_ms, accepted } => {
+            Self::UpdatesStalled { silent_ms, accepted } => {
                 write!(f, "no update for {silent_ms} ms though {accepted} messages were accepted")
             }
         }
@@ -177,7 +181,8 @@ impl Guard {
             .broker_down(now)
             .or_else(|| self.broker_flapping(now))
             .or_else(|| self.missing())
-            .or_else(|| self.silence(now));
+            .or_else(|| self.silence(now))
+            .or_else(|| self.stalled(sample));
         self.spoken = alarm.is_some();
         alarm
     }
@@ -255,10 +260,15 @@ impl Guard {
         (lower_bound > self.bounds.missing_max).then_some(Alarm::Missing { missing, closed, lower_bound })
     }
 
+    fn stalled(&self, sample: Sample) -> Option<Alarm> {
+        let (silent_ms, accepted) = sample.updates_stalled.filter(|_| sample.broker_up)?;
+        (silent_ms >= self.bounds.silence).then_some(Alarm::UpdatesStalled { silent_ms, accepted })
+    }
+
     fn silence(&self, now: Millis) -> Option<Alarm> {
         let silent_ms = now.since(self.silent_since?);
         (silent_ms >= self.bounds.silence && self.silent_accepted >= SILENT_MESSAGES)
-            .then_some(Alarm::Silence { silent_ms, accepted: self.silent_accepted })
+            .then_some(Alarm::UpdatesStalled { silent_ms, accepted: self.silent_accepted })
     }
 }
 

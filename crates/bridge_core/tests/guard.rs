@@ -11,7 +11,8 @@ const BOUNDS: Bounds = Bounds {
     period: 60_000,
     window: 5_000,
 };
-const HEALTHY: Sample = Sample { accepted: 20, updates: 40, closed: 20, missing: 0, broker_up: true };
+const HEALTHY: Sample =
+    Sample { accepted: 20, updates: 40, closed: 20, missing: 0, broker_up: true, updates_stalled: None };
 
 /// xorshift: deterministic noise without a dependency.
 struct Noise(u64);
@@ -65,7 +66,24 @@ fn an_oscillating_fault_gives_exactly_one_alarm() {
     assert!(matches!(alarms[..], [(_, Alarm::Missing { .. })]), "{alarms:?}");
     let worker = |second: u64| Sample { updates: if second % 90 < 45 { 0 } else { 40 }, closed: 0, ..HEALTHY };
     let alarms = run(&mut Guard::new(BOUNDS), 1_200, worker);
-    assert!(matches!(alarms[..], [(_, Alarm::Silence { .. })]), "{alarms:?}");
+    assert!(matches!(alarms[..], [(_, Alarm::UpdatesStalled { .. })]), "{alarms:?}");
+}
+
+#[test]
+fn updates_of_another_kind_do_not_hide_that_those_of_messages_have_stalled() {
+    let stalled = |second: u64| Sample {
+        closed: 0,
+        // What came in the same seconds as the messages, and hides them from the counts.
+        accepted: u64::from(second < 3),
+        updates: u64::from(second < 3),
+        updates_stalled: (second >= 10).then_some((second * 1_000, 3)),
+        ..HEALTHY
+    };
+    let alarms = run(&mut Guard::new(BOUNDS), 600, stalled);
+    assert_eq!(alarms, [(30, Alarm::UpdatesStalled { silent_ms: 30_000, accepted: 3 })]);
+    let cut_off =
+        |second| Sample { broker_up: !(30..35).contains(&second), updates_stalled: None, ..stalled(second) };
+    assert!(run(&mut Guard::new(BOUNDS), 600, cut_off).is_empty());
 }
 
 #[test]
@@ -89,7 +107,7 @@ fn twelve_hours_of_healthy_noise_give_no_alarm() {
             let missing = (0..closed).filter(|_| noise.below(200) == 0).count() as u64;
             let updates = if noise.below(4) == 0 { 0 } else { closed * 2 };
             // A blip of 2 s every two hours.
-            Sample { accepted: closed, updates, closed, missing, broker_up: second % 7_200 >= 2 }
+            Sample { accepted: closed, updates, closed, missing, broker_up: second % 7_200 >= 2, ..HEALTHY }
         });
         assert!(alarms.is_empty(), "seed {seed}: {alarms:?}");
     }
