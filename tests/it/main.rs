@@ -6,6 +6,7 @@ mod alarms;
 mod audience;
 mod bad_input;
 mod bodies;
+mod chat3_faults;
 mod connections;
 mod console;
 mod control;
