@@ -26,7 +26,7 @@ impl Watcher {
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         let (sender, hints) = watch::channel(0);
-        Self { looker: tokio::spawn(look(dir.to_owned(), sender)), hints }
+        Self { looker: tokio::spawn(crate::vital::task("settings watcher", look(dir.to_owned(), sender))), hints }
     }
 
     /// Waits for the next change. What changed is for the caller to find out: a hint may be about nothing.

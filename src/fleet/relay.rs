@@ -94,7 +94,7 @@ impl FleetRelay {
                     if !peers.contains_key(&node.url) {
                         let peer = Peer::new(node.clone(), self.own.clone(), self.clock);
                         peers.insert(node.url.clone(), Arc::clone(&peer));
-                        tokio::spawn(peer.run(stop.clone()));
+                        tokio::spawn(crate::vital::task("relay to a peer", peer.run(stop.clone())));
                     }
                 }
                 // A name that can't be looked up at the moment says nothing of who is there.

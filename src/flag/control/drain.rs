@@ -23,12 +23,12 @@ impl Control {
         let control = Arc::clone(self);
         // A little longer than the gates' own windows, which began a moment ago.
         let window = self.settings.window + Duration::from_millis(100);
-        tokio::spawn(async move {
+        tokio::spawn(crate::vital::task("drain", async move {
             if ended.run_until_cancelled(tokio::time::sleep(window)).await.is_none() {
                 return;
             }
             control.finish(&ended).await;
-        });
+        }));
     }
 
     /// Ends the rabbitmq path that was only warming, without a drain: nobody was served by it. Unless an earlier way back
@@ -40,7 +40,7 @@ impl Control {
         }
         let ended = self.new_drain();
         let control = Arc::clone(self);
-        tokio::spawn(async move { control.finish(&ended).await });
+        tokio::spawn(crate::vital::task("drain", async move { control.finish(&ended).await }));
     }
 
     fn new_drain(&self) -> CancellationToken {
