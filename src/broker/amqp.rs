@@ -6,16 +6,17 @@
 mod connect;
 mod exchange;
 mod formats;
+mod hearing;
 mod preflight;
 mod session;
 mod tap;
 mod transport;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bridge_core::{Millis, UserId};
+use bridge_core::UserId;
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use rand::RngExt as _;
@@ -30,6 +31,7 @@ use crate::config::Rabbitmq;
 use crate::ration::Ration;
 
 use formats::Formats;
+use hearing::Hearing;
 use session::Session;
 
 /// A connection to the broker with this URL (or the first of a comma list), for whoever wants it for himself.
@@ -67,8 +69,7 @@ pub(super) struct Shared {
     session: Mutex<Option<Arc<Session>>>,
     stopping: AtomicBool,
     stop: Notify,
-    /// The last moment at which the broker was heard.
-    heard: AtomicU64,
+    hearing: Hearing,
     /// It was said that bindings can't be watched.
     unwatched: AtomicBool,
     formats: Formats,
@@ -77,10 +78,6 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn hear(&self) {
-        self.heard.store(self.clock.now().0, Ordering::Relaxed);
-    }
-
     fn change(&self, change: impl FnOnce(&mut SessionState)) {
         self.state.send_modify(change);
     }
@@ -110,7 +107,7 @@ impl AmqpBroker {
             session: Mutex::default(),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
-            heard: AtomicU64::new(0),
+            hearing: Hearing::default(),
             unwatched: AtomicBool::new(false),
             formats,
             said: Ration::new(1),
@@ -206,7 +203,7 @@ async fn supervise(shared: Arc<Shared>) {
         attempt += 1;
         match connected {
             Ok(link) => {
-                shared.hear();
+                shared.hearing.begin(shared.clock.now());
                 failures = 0;
                 longest = LONGEST_REST;
                 let begun = Instant::now();
@@ -258,7 +255,7 @@ fn lose(shared: &Shared) {
     if was_up {
         shared.inbox.session(false);
     }
-    let since = Millis(shared.heard.load(Ordering::Relaxed));
+    let since = shared.hearing.heard();
     for user in shared.wanted.all_lost(GapReason::BrokerLost, since) {
         shared.inbox.queue_lost(&user);
     }

@@ -3,6 +3,7 @@
 pub(crate) mod bridge;
 pub(crate) mod driven;
 pub(crate) mod js;
+pub(crate) mod line;
 pub(crate) mod load;
 pub(crate) mod page;
 pub(crate) mod promtool;

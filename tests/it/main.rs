@@ -6,6 +6,7 @@ mod alarms;
 mod audience;
 mod bad_input;
 mod bodies;
+mod broker_faults;
 mod chat3_faults;
 mod connections;
 mod console;

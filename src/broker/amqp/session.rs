@@ -18,7 +18,7 @@ use lapin::{Channel, Connection, Event};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
@@ -125,6 +125,8 @@ async fn keep(
     let mut work = Work::default();
     let mut look = Box::pin(lookout.next(Arc::clone(session)));
     let mut pulse = interval(Duration::from_millis(200));
+    // A process that stood still has not run meanwhile.
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lame = false;
     loop {
         if !session.gone.load(Ordering::Acquire) {
@@ -143,6 +145,7 @@ async fn keep(
             }
             // Whoever knows why has one pulse to say it.
             _ = pulse.tick() => {
+                shared.hearing.pulse(shared.clock.now());
                 session.learn().await?;
                 match session.check() {
                     Err(lost) if lame => return Err(lost),
@@ -162,7 +165,7 @@ async fn keep(
 async fn wait_for_exchange(shared: &Shared, connection: &Connection) -> Result<bool, String> {
     loop {
         let seen = exchange::look(connection, &shared.settings.exchange, shared.settings.declare_exchange).await?;
-        shared.hear();
+        shared.hearing.begin(shared.clock.now());
         let Some(problem) = seen.problem() else { return Ok(true) };
         exchange_gone(shared, &problem);
         shared.pause(LOOK).await;

@@ -21,8 +21,8 @@ pub(crate) struct Js {
 
 #[derive(Default)]
 struct Seen {
-    /// Event name and arguments, for each client.
-    events: HashMap<String, Vec<(String, Value)>>,
+    /// Event name, arguments and when it came (ms since 1970), for each client.
+    events: HashMap<String, Vec<(String, Value, u64)>>,
     acks: HashMap<u64, Value>,
 }
 
@@ -53,7 +53,11 @@ impl Js {
                 } else {
                     let (id, on) =
                         (message["id"].as_str().expect("an id"), message["on"].as_str().expect("an event"));
-                    seen.events.entry(id.into()).or_default().push((on.into(), message["args"].clone()));
+                    seen.events.entry(id.into()).or_default().push((
+                        on.into(),
+                        message["args"].clone(),
+                        message["at"].as_u64().unwrap_or_default(),
+                    ));
                 }
             }
         });
@@ -118,7 +122,14 @@ impl Js {
     pub(crate) fn got(&self, id: &str, event: &str) -> Vec<Value> {
         let seen = self.seen.lock().expect("seen");
         let events = seen.events.get(id).into_iter().flatten();
-        events.filter(|(on, _)| on == event).map(|(_, args)| args[0].clone()).collect()
+        events.filter(|(on, ..)| on == event).map(|(_, args, _)| args[0].clone()).collect()
+    }
+
+    /// The same, each with the moment at which it came (ms since 1970).
+    pub(crate) fn got_at(&self, id: &str, event: &str) -> Vec<(Value, u64)> {
+        let seen = self.seen.lock().expect("seen");
+        let events = seen.events.get(id).into_iter().flatten();
+        events.filter(|(on, ..)| on == event).map(|(_, args, at)| (args[0].clone(), *at)).collect()
     }
 
     /// Forgets what a client got.
@@ -130,7 +141,7 @@ impl Js {
     pub(crate) fn wait_for(&self, id: &str, event: &str, limit: Duration) -> Value {
         eventually(&format!("{event} at {id}"), limit, || {
             let seen = self.seen.lock().expect("seen");
-            let found = seen.events.get(id)?.iter().find(|(on, _)| on == event)?;
+            let found = seen.events.get(id)?.iter().find(|(on, ..)| on == event)?;
             Some(found.1.clone())
         })
     }

@@ -21,8 +21,8 @@ impl Session {
             // It went with its channel or connection, and the session with it.
             return Ok(());
         }
-        // The broker tells at once (`basic.cancel`).
-        let since = Millis(self.shared.clock.now().0.saturating_sub(1_000));
+        // The broker tells at once (`basic.cancel`), but this process may have stood still.
+        let since = self.shared.hearing.behind();
         let Some(user) = user else { return self.instance_queue_ended(queue, since).await };
         let ours = {
             let mut made = self.made.lock();
@@ -60,7 +60,7 @@ impl Session {
         let since = Millis(self.whole.load(Ordering::Relaxed));
         match looked {
             Looked::Whole(_) | Looked::There => {
-                self.shared.hear();
+                self.shared.hearing.hear();
                 if let Looked::Whole(at) = looked {
                     self.whole.store(at.0, Ordering::Relaxed);
                 }

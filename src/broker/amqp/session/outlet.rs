@@ -45,7 +45,7 @@ impl tap::Outlet for Outlet {
     }
 
     fn batch_end(&mut self) {
-        self.shared.hear();
+        self.shared.hearing.hear();
         self.shared.inbox.batch_end();
     }
 
