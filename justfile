@@ -34,3 +34,7 @@ mutants *words:
 # What a delivery costs: `just bench core` for single steps, `just bench` for a whole gateway.
 bench *args:
     scripts/bench {{args}}
+
+# A target of fuzz/ (update, surrogate, comparison) for so many seconds, from the samples of Chat3.
+fuzz target seconds="60":
+    scripts/fuzz {{target}} {{seconds}}
