@@ -45,17 +45,34 @@ impl Drop for Watcher {
 
 async fn look(dir: PathBuf, hints: watch::Sender<u64>) {
     let (watched, events) = (dir.clone(), hints.clone());
-    let begun = tokio::task::spawn_blocking(move || (notified(&watched, events), contents(&watched))).await;
-    let Ok((_watch_it_meanwhile, mut before)) = begun else { return };
+    let Some((_watch_it_meanwhile, mut before)) =
+        aside(move || (notified(&watched, events), contents(&watched))).await
+    else {
+        return;
+    };
     hints.send_modify(|count| *count += 1);
     let mut ticks = tokio::time::interval(LOOK);
     loop {
         ticks.tick().await;
         let dir = dir.clone();
-        let Ok(now) = tokio::task::spawn_blocking(move || contents(&dir)).await else { return };
+        let Some(now) = aside(move || contents(&dir)).await else { return };
         if now != before {
             before = now;
             hints.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// What `read` gives, on a thread that may wait for a disk. `None` when the runtime ends; a panic goes on here, where it ends
+/// the process: nobody would read the settings again.
+async fn aside<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => Some(read),
+        Err(error) => {
+            if let Ok(cause) = error.try_into_panic() {
+                std::panic::resume_unwind(cause);
+            }
+            None
         }
     }
 }
@@ -81,4 +98,16 @@ fn contents(dir: &Path) -> Contents {
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let toml = paths.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
     toml.filter_map(|path| std::fs::read(&path).ok().map(|text| (path, text))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::aside;
+
+    #[tokio::test]
+    async fn a_panic_while_files_are_read_is_the_watchers_own() {
+        assert_eq!(aside(|| 1).await, Some(1));
+        let watcher = tokio::spawn(aside(|| -> () { panic!("planted") }));
+        assert!(watcher.await.is_err_and(|error| error.is_panic()));
+    }
 }
