@@ -5,12 +5,14 @@ pub(crate) mod driven;
 pub(crate) mod js;
 pub(crate) mod line;
 pub(crate) mod load;
+pub(crate) mod numbers;
 pub(crate) mod page;
 pub(crate) mod promtool;
 pub(crate) mod proxy;
 pub(crate) mod py;
 pub(crate) mod rabbit;
 pub(crate) mod raw;
+pub(crate) mod stand;
 pub(crate) mod world;
 
 use std::time::{Duration, Instant};

@@ -48,7 +48,12 @@ impl Rabbit {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+        self.url_of("%2f")
+    }
+
+    /// To a virtual host.
+    pub(crate) fn url_of(&self, host: &str) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/{host}", self.port)
     }
 
     pub(crate) fn ctl(&self, args: &[&str]) -> String {
@@ -59,7 +64,13 @@ impl Rabbit {
 
     /// Name, durable, auto_delete, exclusive of every queue.
     pub(crate) fn queues(&self) -> Vec<[String; 4]> {
-        let list = self.ctl(&["list_queues", "--no-table-headers", "name", "durable", "auto_delete", "exclusive"]);
+        self.queues_in("/")
+    }
+
+    /// The same for a virtual host.
+    pub(crate) fn queues_in(&self, host: &str) -> Vec<[String; 4]> {
+        let command = ["list_queues", "--no-table-headers", "-p", host];
+        let list = self.ctl(&[&command[..], &["name", "durable", "auto_delete", "exclusive"]].concat());
         let row = |line: &str| {
             let mut words = line.split_whitespace().map(str::to_owned);
             let mut next = || words.next().unwrap_or_default();

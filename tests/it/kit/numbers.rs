@@ -1,0 +1,107 @@
+//! Numbered updates to users, past every fault of the broker.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Connection};
+use serde_json::json;
+
+use super::{runtime, s};
+
+const EXCHANGE: &str = "chat3_updates";
+/// Between two rounds of updates, one for each user.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
+    u64::try_from(since.as_millis()).expect("a time")
+}
+
+/// One numbered update.
+pub(crate) struct Sent {
+    pub(crate) user: String,
+    pub(crate) entity: String,
+    /// When it was given to the broker (ms since 1970).
+    pub(crate) at: u64,
+    pub(crate) confirmed: bool,
+}
+
+/// Publishes to each of `users` until it is dropped.
+pub(crate) struct Numbers {
+    pub(crate) users: Arc<Mutex<Vec<String>>>,
+    pub(crate) sent: Arc<Mutex<Vec<Sent>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Numbers {
+    pub(crate) fn start(url: String, users: Vec<String>) -> Self {
+        let (users, sent) = (Arc::new(Mutex::new(users)), Arc::<Mutex<Vec<Sent>>>::default());
+        let (whom, noted) = (Arc::clone(&users), Arc::clone(&sent));
+        let task = runtime().spawn(async move {
+            let (mut number, mut way) = (0, None);
+            loop {
+                tokio::time::sleep(ROUND).await;
+                if way.is_none() {
+                    way = tokio::time::timeout(s(5), connect(&url)).await.ok().flatten();
+                }
+                let Some((_, channel)) = &way else { continue };
+                number += 1;
+                let whom = whom.lock().unwrap().clone();
+                let round = publish_round(channel, number, &whom, &noted);
+                // A publisher that is blocked by an alarm waits; what it has sent is on its way.
+                if round.await.is_none() {
+                    way = None;
+                }
+            }
+        });
+        Self { users, sent, task }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.sent.lock().unwrap().len()
+    }
+}
+
+impl Drop for Numbers {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn connect(url: &str) -> Option<(Connection, Channel)> {
+    let connection = updates_bridge::broker::connect(url).await.ok()?;
+    let channel = connection.create_channel().await.ok()?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
+    Some((connection, channel))
+}
+
+async fn publish_round(channel: &Channel, number: u64, users: &[String], noted: &Mutex<Vec<Sent>>) -> Option<()> {
+    let mut confirms = Vec::new();
+    for user in users {
+        let entity = format!("msg_{user}_{number}");
+        let body = json!({"tenantId": "tnt_default", "userId": user, "entityId": entity,
+            "eventId": format!("evt_{entity}"), "eventType": "message.create", "data": {"dialogId": "dlg_x"}});
+        let index = {
+            let mut noted = noted.lock().unwrap();
+            noted.push(Sent { user: user.clone(), entity, at: now(), confirmed: false });
+            noted.len() - 1
+        };
+        let (key, options) = (format!("user.user.{user}.messageupdate"), BasicPublishOptions::default());
+        let body = body.to_string();
+        let sent = channel.basic_publish(
+            EXCHANGE.into(),
+            key.as_str().into(),
+            options,
+            body.as_bytes(),
+            BasicProperties::default(),
+        );
+        confirms.push((index, tokio::time::timeout(s(90), sent).await.ok()?.ok()?));
+    }
+    for (index, confirm) in confirms {
+        let confirmed = tokio::time::timeout(s(90), confirm).await.ok()?.ok()?.is_ack();
+        noted.lock().unwrap()[index].confirmed = confirmed;
+    }
+    Some(())
+}
