@@ -131,6 +131,11 @@ impl Wanted {
         inner.live = 0;
     }
 
+    /// Whether the user's queue is live.
+    pub(super) fn is_live(&self, user: &UserId) -> bool {
+        self.inner.lock().users.get(user).is_some_and(|want| *want.state.borrow() == QueueState::Live)
+    }
+
     /// How many are live, and how many are wanted.
     pub(super) fn ready(&self) -> (usize, usize) {
         let inner = self.inner.lock();

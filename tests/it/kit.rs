@@ -38,6 +38,14 @@ pub(crate) const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// Time that a process has worked: all threads, user and system.
+pub(crate) fn worked(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    Duration::from_millis(10 * (ticks(11) + ticks(12)))
+}
+
 /// Tests that measure, or load the machine, run alone; all others beside each other.
 static TURN: std::sync::RwLock<()> = std::sync::RwLock::new(());
 

@@ -11,6 +11,7 @@ mod chat3_faults;
 mod connections;
 mod console;
 mod control;
+mod crowd;
 mod demo;
 mod deployment;
 mod described;

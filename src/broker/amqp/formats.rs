@@ -4,6 +4,9 @@
 //! `binding_keys = "auto"` those that were never seen are unbound, as soon as enough was seen. From then on a few users
 //! stand watch: the session's own queue has their bindings of the other formats. An update in a format that is not bound
 //! any more proves that others were missed: everything is bound again, and users are told.
+//!
+//! A session that takes over from another binds first what arrived in that one, so that thousands of users are back
+//! sooner, and everything as soon as they are.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -37,6 +40,14 @@ struct State {
     whole: Millis,
     /// Since then all but these were left out, at least for a while.
     narrow: Option<(Millis, u64)>,
+    /// What is bound is what an earlier session learnt.
+    carried: bool,
+}
+
+impl State {
+    const fn whole(all: u64, now: Millis) -> Self {
+        Self { bound: all, whole: now, narrow: None, carried: false }
+    }
 }
 
 /// What is to be done.
@@ -52,15 +63,22 @@ pub(super) enum Step {
 impl Formats {
     /// `learns`: those that do not come may be left out. They are told apart by their number of words.
     pub(super) fn new(all: Vec<String>, learns: bool) -> Self {
-        let state = State { bound: mask(all.len()), whole: Millis(0), narrow: None };
+        let state = State::whole(mask(all.len()), Millis(0));
         let (count, ever, doubted) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
         let words = all.iter().map(|format| words_of(format)).collect();
         Self { words, learns, count, ever, doubted, state: Mutex::new(state), all }
     }
 
-    /// A session begins: everything is to be bound.
+    /// A session begins: everything is to be bound, or first what is known to arrive.
     pub(super) fn begin(&self, now: Millis) {
-        *self.state.lock() = State { bound: mask(self.all.len()), whole: now, narrow: None };
+        let (all, ever) = (mask(self.all.len()), self.ever.load(Ordering::Relaxed));
+        let mut state = self.state.lock();
+        *state = match state.narrow {
+            Some((since, _)) if ever != all => {
+                State { bound: ever, whole: now, narrow: Some((since, ever)), carried: true }
+            }
+            _ => State::whole(all, now),
+        };
         self.count.store(0, Ordering::Relaxed);
     }
 
@@ -84,8 +102,9 @@ impl Formats {
         self.doubted.store(true, Ordering::Relaxed);
     }
 
-    /// Looks at what was seen; `watched`: somebody stands watch, so that some may be left out.
-    pub(super) fn step(&self, now: Millis, watched: bool) -> Step {
+    /// Looks at what was seen; `watched`: somebody stands watch, so that some may be left out; `settled`: the broker has
+    /// nothing more urgent to do, as it has while many users wait for their queues.
+    pub(super) fn step(&self, now: Millis, watched: bool, settled: bool) -> Step {
         if !self.learns {
             return Step::Nothing;
         }
@@ -96,20 +115,20 @@ impl Formats {
         if let Some((since, kept)) = state.narrow
             && ever & !kept != 0
         {
-            *state = State { bound: all, whole: now, narrow: None };
+            *state = State::whole(all, now);
             self.count.store(0, Ordering::Relaxed);
             return Step::Missed(since);
         }
-        if left_out != 0 && (doubted || !watched) {
+        if left_out != 0 && (doubted || if state.carried { settled } else { !watched }) {
             // What proves that something was missed may come yet.
-            (state.bound, state.whole) = (all, now);
+            (state.bound, state.whole, state.carried) = (all, now, false);
             self.count.store(0, Ordering::Relaxed);
             return Step::Rebind;
         }
         let (count, age) = (self.count.load(Ordering::Relaxed), now.since(state.whole));
         let learnt = LESSONS.iter().any(|(updates, time)| count >= *updates && age >= *time);
-        if left_out == 0 && watched && learnt && ever != 0 && ever != all {
-            *state = State { bound: ever, whole: state.whole, narrow: Some((now, ever)) };
+        if left_out == 0 && watched && settled && learnt && ever != 0 && ever != all {
+            *state = State { bound: ever, narrow: Some((now, ever)), ..*state };
             return Step::Rebind;
         }
         Step::Nothing
@@ -163,40 +182,61 @@ mod tests {
     fn those_that_never_come_are_left_out_once_enough_was_seen() {
         let formats = formats();
         see(&formats, NEW, 100);
-        assert_eq!(formats.step(Millis(59_000), true), Step::Nothing, "too early for so few");
-        assert_eq!(formats.step(Millis(60_000), false), Step::Nothing, "nobody would notice another");
-        assert_eq!(formats.step(Millis(60_000), true), Step::Rebind);
+        assert_eq!(formats.step(Millis(59_000), true, true), Step::Nothing, "too early for so few");
+        assert_eq!(formats.step(Millis(60_000), false, true), Step::Nothing, "nobody would notice another");
+        assert_eq!(formats.step(Millis(60_000), true, true), Step::Rebind);
         assert_eq!(formats.of(formats.bound()), ["update.*.*.{id}.*"]);
-        assert_eq!(formats.step(Millis(60_200), true), Step::Nothing);
+        assert_eq!(formats.step(Millis(60_200), true, true), Step::Nothing);
         see(&formats, OLD, 1);
-        assert_eq!(formats.step(Millis(70_000), true), Step::Missed(Millis(60_000)));
+        assert_eq!(formats.step(Millis(70_000), true, true), Step::Missed(Millis(60_000)));
         assert_eq!(formats.left_out(), 0);
         see(&formats, NEW, 5_000);
-        assert_eq!(formats.step(Millis(80_000), true), Step::Rebind);
+        assert_eq!(formats.step(Millis(80_000), true, true), Step::Rebind);
         assert_eq!(formats.of(formats.left_out()), ["user.*.{id}.*"], "what ever came stays");
     }
 
     #[test]
-    fn a_doubt_and_a_new_session_bind_everything() {
+    fn a_doubt_binds_everything() {
         let formats = formats();
         see(&formats, OLD, 1_000);
-        assert_eq!(formats.step(Millis(3_000), true), Step::Rebind);
+        assert_eq!(formats.step(Millis(3_000), true, true), Step::Rebind);
         formats.doubt();
-        assert_eq!(formats.step(Millis(4_000), true), Step::Rebind);
+        assert_eq!(formats.step(Millis(4_000), true, true), Step::Rebind);
         assert_eq!(formats.left_out(), 0);
-        assert_eq!(formats.step(Millis(60_000), true), Step::Nothing, "nothing was seen since");
+        assert_eq!(formats.step(Millis(60_000), true, true), Step::Nothing, "nothing was seen since");
         see(&formats, NEW, 1);
-        assert_eq!(formats.step(Millis(60_200), true), Step::Missed(Millis(3_000)), "the doubt was right");
+        assert_eq!(formats.step(Millis(60_200), true, true), Step::Missed(Millis(3_000)), "the doubt was right");
+    }
+
+    #[test]
+    fn a_new_session_binds_first_what_arrives_and_everything_when_users_are_back() {
+        let formats = formats();
+        formats.begin(Millis(0));
+        assert_eq!(formats.left_out(), 0, "nothing is known yet");
         see(&formats, OLD, 1_000);
-        assert_eq!(formats.step(Millis(64_000), true), Step::Rebind);
-        formats.begin(Millis(62_000));
-        assert_eq!(formats.left_out(), 0);
+        assert_eq!(formats.step(Millis(3_000), true, false), Step::Nothing, "users wait for their queues");
+        assert_eq!(formats.step(Millis(3_200), true, true), Step::Rebind);
+        for session in [10_000, 20_000, 30_000] {
+            formats.begin(Millis(session));
+            assert_eq!(formats.of(formats.bound()), ["user.{id}.*"]);
+            assert_eq!(formats.step(Millis(session + 200), false, false), Step::Nothing);
+            assert_eq!(formats.of(formats.bound()), ["user.{id}.*"]);
+            if session < 30_000 {
+                assert_eq!(formats.step(Millis(session + 400), false, true), Step::Rebind);
+                assert_eq!(formats.left_out(), 0);
+            }
+        }
+        // Another Chat3 since then.
+        see(&formats, NEW, 1);
+        assert_eq!(formats.step(Millis(31_000), true, false), Step::Missed(Millis(3_200)));
+        formats.begin(Millis(40_000));
+        assert_eq!(formats.left_out(), 0, "what arrives is not known any more");
     }
 
     #[test]
     fn formats_that_were_named_are_all_bound() {
         let formats = Formats::new(vec!["user.{id}.*".into(), "update.*.*.{id}.*".into()], false);
         see(&formats, NEW, 5_000);
-        assert_eq!((formats.step(Millis(90_000), true), formats.left_out()), (Step::Nothing, 0));
+        assert_eq!((formats.step(Millis(90_000), true, true), formats.left_out()), (Step::Nothing, 0));
     }
 }

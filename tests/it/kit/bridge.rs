@@ -268,10 +268,7 @@ impl Bridge {
 
     /// Time that it has worked.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        Duration::from_millis(10 * (ticks(11) + ticks(12)))
+        super::worked(self.child.id())
     }
 
     pub(crate) fn signal(&self, name: &str) {

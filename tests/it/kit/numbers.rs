@@ -1,5 +1,6 @@
 //! Numbered updates to users, past every fault of the broker.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,11 +37,17 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
+    /// To each user in each round.
     pub(crate) fn start(url: String, users: Vec<String>) -> Self {
+        Self::in_turn(url, users, usize::MAX)
+    }
+
+    /// To so many of them in each round, one after the other.
+    pub(crate) fn in_turn(url: String, users: Vec<String>, many: usize) -> Self {
         let (users, sent) = (Arc::new(Mutex::new(users)), Arc::<Mutex<Vec<Sent>>>::default());
         let (whom, noted) = (Arc::clone(&users), Arc::clone(&sent));
         let task = runtime().spawn(async move {
-            let (mut number, mut way) = (0, None);
+            let (mut number, mut way, mut next) = (0, None, 0);
             loop {
                 tokio::time::sleep(ROUND).await;
                 if way.is_none() {
@@ -48,7 +55,13 @@ impl Numbers {
                 }
                 let Some((_, channel)) = &way else { continue };
                 number += 1;
-                let whom = whom.lock().unwrap().clone();
+                let whom: Vec<String> = {
+                    let all = whom.lock().unwrap();
+                    let these =
+                        all.iter().cycle().skip(next % all.len().max(1)).take(many.min(all.len())).cloned();
+                    these.collect()
+                };
+                next += whom.len();
                 let round = publish_round(channel, number, &whom, &noted);
                 // A publisher that is blocked by an alarm waits; what it has sent is on its way.
                 if round.await.is_none() {
@@ -62,6 +75,49 @@ impl Numbers {
     pub(crate) fn count(&self) -> usize {
         self.sent.lock().unwrap().len()
     }
+}
+
+/// What a socket was sent, for a look at what it lacks.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// How often each update came.
+    pub(crate) updates: HashMap<String, usize>,
+    /// What `bridge:resync` covered: since when, and when it came (ms since 1970).
+    pub(crate) gaps: Vec<(u64, u64)>,
+}
+
+/// What became of the updates that were confirmed.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    pub(crate) due: usize,
+    /// Did not come, and `bridge:resync` said so.
+    pub(crate) told: usize,
+    /// Neither came nor were told.
+    pub(crate) missing: Vec<String>,
+}
+
+impl Heard {
+    /// Of what was sent to its user.
+    pub(crate) fn account<'s>(&self, sent: impl Iterator<Item = &'s Sent>) -> Account {
+        let mut account = Account::default();
+        for sent in sent.filter(|sent| sent.confirmed) {
+            account.due += 1;
+            if self.updates.contains_key(&sent.entity) {
+            } else if self.gaps.iter().any(|(since, at)| (*since..=*at).contains(&sent.at)) {
+                account.told += 1;
+            } else {
+                account.missing.push(format!("{} at {}", sent.entity, sent.at));
+            }
+        }
+        account
+    }
+}
+
+/// Since when `bridge:resync` tells that something lacks (ms since 1970).
+pub(crate) fn since(resync: &serde_json::Value) -> u64 {
+    let since = resync["since"].as_str().expect("a time");
+    let since = since.parse::<jiff::Timestamp>().expect("a time").as_millisecond();
+    u64::try_from(since).expect("a time")
 }
 
 impl Drop for Numbers {

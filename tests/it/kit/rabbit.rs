@@ -89,6 +89,10 @@ impl Rabbit {
         assert!(sent.success());
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     pub(crate) fn kill(&self) {
         self.signal("-KILL");
     }

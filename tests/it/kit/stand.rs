@@ -12,7 +12,7 @@ use updates_bridge::demo::StandInOptions;
 
 use super::bridge::{Bridge, Setup, token};
 use super::js::Js;
-use super::numbers::{Numbers, now};
+use super::numbers::{Account, Heard, Numbers, now, since};
 use super::rabbit::{self, Rabbit};
 use super::world::World;
 use super::{Turn, eventually, s};
@@ -207,23 +207,20 @@ impl Stand {
         begun.elapsed()
     }
 
-    /// The confirmed updates that `socket` neither got nor was told of; how many were due, and told.
-    fn missing(&self, socket: &str, user: &str) -> (Vec<String>, usize, usize) {
-        let got = self.js.got(socket, "update");
-        let got: HashSet<&str> = got.iter().map(|update| update["entityId"].as_str().unwrap()).collect();
-        let gaps: Vec<(u64, u64)> = self.js.got_at(socket, "bridge:resync").iter().map(gap).collect();
-        let sent = self.numbers.sent.lock().unwrap();
-        let (mut missing, mut due, mut told) = (Vec::new(), 0, 0);
-        for sent in sent.iter().filter(|sent| sent.confirmed && sent.user == user && sent.at > self.begun) {
-            due += 1;
-            if got.contains(sent.entity.as_str()) {
-            } else if gaps.iter().any(|(since, at)| (*since..=*at).contains(&sent.at)) {
-                told += 1;
-            } else {
-                missing.push(format!("{} at {}", sent.entity, sent.at));
-            }
+    fn heard(&self, socket: &str) -> Heard {
+        let mut updates = HashMap::new();
+        for update in self.js.got(socket, "update") {
+            *updates.entry(update["entityId"].as_str().unwrap().to_owned()).or_default() += 1;
         }
-        (missing, due, told)
+        let resyncs = self.js.got_at(socket, "bridge:resync");
+        Heard { updates, gaps: resyncs.iter().map(|(resync, at)| (since(resync), *at)).collect() }
+    }
+
+    /// What became of the updates for `socket`.
+    fn account(&self, socket: &str, user: &str) -> Account {
+        let heard = self.heard(socket);
+        let sent = self.numbers.sent.lock().unwrap();
+        heard.account(sent.iter().filter(|sent| sent.user == user && sent.at > self.begun))
     }
 
     /// The fault is over: all hear again, and nobody lacks anything that was not told, or has anything twice.
@@ -235,13 +232,13 @@ impl Stand {
         for (socket, user) in &self.sockets {
             let begun = Instant::now();
             loop {
-                let (missing, due, told) = self.missing(socket, user);
-                if missing.is_empty() {
-                    outcome.due += due;
-                    outcome.told += told;
+                let account = self.account(socket, user);
+                if account.missing.is_empty() {
+                    outcome.due += account.due;
+                    outcome.told += account.told;
                     break;
                 }
-                let gaps: Vec<_> = self.js.got_at(socket, "bridge:resync");
+                let (missing, gaps) = (account.missing, self.js.got_at(socket, "bridge:resync"));
                 assert!(begun.elapsed() < s(60), "{fault}: {socket} lacks {missing:?}\ngaps {gaps:?}");
                 std::thread::sleep(Duration::from_millis(100));
             }
@@ -249,10 +246,7 @@ impl Stand {
         // Another copy would come now.
         self.pass(s(2));
         for (socket, _) in &self.sockets {
-            let mut copies = HashMap::<String, usize>::new();
-            for update in self.js.got(socket, "update") {
-                *copies.entry(update["entityId"].as_str().unwrap().to_owned()).or_default() += 1;
-            }
+            let mut copies = self.heard(socket).updates;
             copies.retain(|_, count| *count > 1);
             assert!(copies.is_empty(), "{fault}: {socket} has twice {copies:?}");
             assert!(self.js.got(socket, "disconnect").is_empty(), "{fault}: {socket} was disconnected");
@@ -264,11 +258,4 @@ impl Stand {
         assert!(outcome.due > 20, "{fault}: {outcome:?}");
         outcome
     }
-}
-
-/// Since when and when it was told (ms since 1970).
-fn gap((resync, at): &(serde_json::Value, u64)) -> (u64, u64) {
-    let since = resync["since"].as_str().expect("a time");
-    let since = since.parse::<jiff::Timestamp>().expect("a time").as_millisecond();
-    (u64::try_from(since).expect("a time"), *at)
 }

@@ -6,9 +6,9 @@ use bridge_core::{Millis, UserId};
 use metrics::{counter, gauge};
 use tracing::{info, warn};
 
-use super::Session;
 use super::lookout::Looked;
 use super::queues::nothing;
+use super::{IN_FLIGHT, Session};
 use crate::broker::amqp::formats::Step;
 use crate::broker::amqp::{exchange_gone, up};
 use crate::broker::{GapReason, binding};
@@ -98,7 +98,9 @@ impl Session {
     /// Binds what is seen to arrive, and everything again when something else was missed.
     pub(super) async fn learn(&self) -> Result<(), String> {
         let shared = &self.shared;
-        let step = shared.formats.step(shared.clock.now(), self.watched.load(Ordering::Relaxed));
+        let (live, wanted) = shared.wanted.ready();
+        let settled = wanted.saturating_sub(live) <= IN_FLIGHT;
+        let step = shared.formats.step(shared.clock.now(), self.watched.load(Ordering::Relaxed), settled);
         if step == Step::Nothing || self.gone.load(Ordering::Acquire) {
             return Ok(());
         }

@@ -18,6 +18,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Work {
     queue: VecDeque<UserId>,
+    /// Those who are served already, and are only bound otherwise: nobody waits for it.
+    later: VecDeque<UserId>,
     busy: HashSet<UserId>,
     /// Something changed about them while they were busy.
     again: HashSet<UserId>,
@@ -31,11 +33,12 @@ impl Work {
                 self.again.insert(user);
             } else {
                 self.busy.insert(user.clone());
-                self.queue.push_back(user);
+                let served = session.shared.wanted.is_live(&user);
+                if served { &mut self.later } else { &mut self.queue }.push_back(user);
             }
         }
         while self.tasks.len() < IN_FLIGHT
-            && let Some(user) = self.queue.pop_front()
+            && let Some(user) = self.queue.pop_front().or_else(|| self.later.pop_front())
         {
             let session = Arc::clone(session);
             self.tasks.spawn(async move {
