@@ -27,6 +27,11 @@ soak-compare seconds="600" rate="500":
 crowd users="5000" *profile:
     CROWD_USERS={{users}} cargo test {{profile}} --test it crowd::five -- --ignored --nocapture
 
+# Everything at once for so long: load, flips, faults of broker, Chat3 and gateways, clients that come, go and resume.
+# `just soak 1h`, `just soak 10m --seed 7 --json figures.json`; the seed replays what happens when.
+soak *args:
+    scripts/soak {{args}}
+
 # The recipients in a simulated world, from so many seeds; a finding is a seed, made small and printed.
 simulate seeds="100000":
     scripts/simulate {{seeds}}

@@ -52,7 +52,7 @@ async fn carry(mut gateway: TcpStream, chat3: SocketAddr) {
 }
 
 /// An address before Chat3's; nothing listens there once the task is aborted.
-async fn front(address: &str, chat3: SocketAddr) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+pub(crate) async fn front(address: &str, chat3: SocketAddr) -> (SocketAddr, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind(address).await.expect("an address");
     let address = listener.local_addr().expect("an address");
     let serving = tokio::spawn(async move {

@@ -16,6 +16,7 @@ mod demo;
 mod deployment;
 mod described;
 mod ending;
+mod endurance;
 mod fleets;
 mod flips;
 mod foreign;

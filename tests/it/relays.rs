@@ -28,7 +28,7 @@ use crate::kit::{Turn, eventually, runtime, s};
 const FLEET_TOKEN: &str = "a token of the fleet of some length";
 
 /// An address whose port the system gives to nobody who asks for any.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     loop {
         let address = format!("127.0.0.1:{}", rand::random_range(10_000..30_000));
         if TcpListener::bind(&address).is_ok() {

@@ -94,10 +94,12 @@ impl Setup {
 
     pub(crate) fn start(self) -> Bridge {
         let state = self.state.unwrap_or_else(|| tempfile::tempdir().expect("a directory"));
-        let binary = env!("CARGO_BIN_EXE_updates-bridge");
-        let mut command = Command::new(if self.under.is_some() { "bash" } else { binary });
+        // A long run goes on with its own copy while others build.
+        let binary =
+            std::env::var("BRIDGE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_updates-bridge").into());
+        let mut command = Command::new(if self.under.is_some() { "bash" } else { &binary });
         if let Some(commands) = &self.under {
-            command.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), binary]);
+            command.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), &binary]);
         }
         let mut child = command
             .arg("serve")
@@ -286,8 +288,13 @@ impl Bridge {
     }
 
     /// Ends it and gives its state directory to the next.
-    pub(crate) fn stop(mut self) -> tempfile::TempDir {
-        self.signal("-TERM");
+    pub(crate) fn stop(self) -> tempfile::TempDir {
+        self.stop_by("-TERM")
+    }
+
+    /// The same by another signal.
+    pub(crate) fn stop_by(mut self, signal: &str) -> tempfile::TempDir {
+        self.signal(signal);
         self.wait(s(8));
         std::mem::replace(&mut self.state, tempfile::tempdir().expect("a directory"))
     }

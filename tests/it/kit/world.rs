@@ -47,6 +47,11 @@ impl World {
         self.publisher.set(Arc::new(publisher.expect("a publisher")));
     }
 
+    /// Everything is published by `publisher` from now on.
+    pub(crate) fn publish_through(&self, publisher: Arc<dyn Publisher>) {
+        self.publisher.set(publisher);
+    }
+
     pub(crate) fn setup(&self, stage: &str) -> Setup {
         Setup::new(stage, &self.chat3.url()).rabbit(&self.rabbit_url)
     }
