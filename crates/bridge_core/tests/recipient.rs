@@ -6,7 +6,7 @@ use std::time::Instant;
 use bridge_core::form::Form;
 use bridge_core::gate::Limits;
 use bridge_core::recipient::{
-    Answer, Effect, Input, LinkId, Parcel, Reason, Recipient, ReplayLimit, Resync, Rules, SignOn, World,
+    Answer, Claim, Effect, Input, LinkId, Parcel, Reason, Recipient, ReplayLimit, Resync, Rules, SignOn, World,
 };
 use bridge_core::update::Update;
 use bridge_core::{DialogId, Millis, SocketId, Stage, UserId};
@@ -125,4 +125,50 @@ fn what_another_instance_could_not_hand_over_is_told_to_those_concerned_where_le
     let flip = Input::Flip { to: Stage::Live, session_lost: None };
     recipient.apply(Millis(10), flip, &Nothing, &mut effects);
     assert_eq!(told(&mut recipient, Some(dialog), true), [0_u64; 0], "its update comes from the broker");
+}
+
+/// A socket that signs on with a token of which nothing is known any more, while the queue is not live.
+fn with_a_gap_since(recipient: &mut Recipient, since: u64, socket: u64) {
+    let claim = Some(Claim::Unknown { since: Millis(since) });
+    let sign_on = SignOn {
+        socket: SocketId(socket),
+        link: LinkId(socket),
+        name: None,
+        accepts: None,
+        undeclared: Form::Update,
+        selection: None,
+        claim,
+    };
+    recipient.apply(Millis(2_000), Input::SignedOn(sign_on), &Nothing, &mut Vec::new());
+}
+
+#[test]
+fn of_two_gaps_that_a_socket_is_owed_it_is_told_since_the_earlier() {
+    let rules = Rules { tenant: "t".into(), gate: Limits::default(), linger: 5_000, replay_age: 65_000 };
+    let rules = Arc::new(rules);
+    let told = |recipient: &mut Recipient, input| {
+        let mut effects = Vec::new();
+        recipient.apply(Millis(9_000), input, &Nothing, &mut effects);
+        let since = |effect: &Effect| match effect {
+            Effect::Send { link, parcel: Parcel::Resync(gap), .. } => Some((link.0, gap.since.0)),
+            _ => None,
+        };
+        effects.iter().filter_map(since).collect::<Vec<_>>()
+    };
+    let lost = |since| Input::QueueLive { gap: Some(Resync { reason: Reason::BrokerLost, since: Millis(since) }) };
+    let user = || UserId::new("u").unwrap();
+    // A tab that comes back in vain while the broker is away for all.
+    let mut recipient = Recipient::new(user(), Arc::clone(&rules), Stage::Live);
+    with_a_gap_since(&mut recipient, 700, 1);
+    with_a_gap_since(&mut recipient, 1_500, 2);
+    assert_eq!(told(&mut recipient, lost(1_000)), [(1, 700), (2, 1_000)]);
+    // One whose queue was late before its earlier socket turned out to be unknown, and the other way round.
+    for (owed, late) in [(700, 800), (800, 700)] {
+        let mut recipient = Recipient::new(user(), Arc::clone(&rules), Stage::Live);
+        with_a_gap_since(&mut recipient, owed, 1);
+        let late = Input::Late { socket: SocketId(1), since: Millis(late) };
+        recipient.apply(Millis(3_000), late, &Nothing, &mut Vec::new());
+        recipient.apply(Millis(3_000), Input::Greeted { socket: SocketId(1) }, &Nothing, &mut Vec::new());
+        assert_eq!(told(&mut recipient, Input::QueueLive { gap: None }), [(1, 700)]);
+    }
 }

@@ -85,7 +85,7 @@ impl Recipient {
             Ok(reclaimed) => reclaimed,
             Err(owed) => {
                 if let Some(own) = self.socket_mut(to) {
-                    own.owed.get_or_insert(owed);
+                    own.owe(owed);
                     // It is told after the answer.
                     if let Presence::Connected { greeted, .. } = &mut own.presence {
                         *greeted = false;
@@ -110,7 +110,9 @@ impl Recipient {
         };
         missed.retain(|(_, parcel)| !had(parcel));
         own.selection = selection;
-        own.owed = own.owed.or(owed);
+        if let Some(owed) = owed {
+            own.owe(owed);
+        }
         for (_, parcel) in missed {
             own.send(&self.rules, limit, turn, parcel);
         }
@@ -162,7 +164,7 @@ impl Recipient {
         if self.stage().use_rabbitmq_updates()
             && let Some(socket) = self.socket_mut(id)
         {
-            socket.owed.get_or_insert(Resync { reason: Reason::LateQueue, since });
+            socket.owe(Resync { reason: Reason::LateQueue, since });
         }
         Answer::Ready(false)
     }
@@ -288,8 +290,10 @@ impl Recipient {
     pub(super) fn resync(&mut self, turn: &mut Turn<'_>, gap: Resync) {
         let limit = turn.world.replay_limit();
         for socket in &mut self.sockets {
-            socket.owed = None;
-            socket.send(&self.rules, limit, turn, Parcel::Resync(gap));
+            // It may lack something from longer ago.
+            socket.owe(gap);
+            let told = socket.owed.take().unwrap_or(gap);
+            socket.send(&self.rules, limit, turn, Parcel::Resync(told));
         }
         turn.count(Count::Resync(gap.reason));
     }

@@ -200,6 +200,14 @@ impl Socket {
         self.replay.shrink(rules, limit, turn.now);
     }
 
+    /// Owes it a gap, beside the one that it is owed already: it is told of one, since the earlier of both.
+    pub(super) fn owe(&mut self, gap: Resync) {
+        self.owed = Some(match self.owed {
+            Some(owed) if owed.since <= gap.since => owed,
+            _ => gap,
+        });
+    }
+
     /// The connection is gone; it took everything up to `handed`.
     pub(super) fn lose(&mut self, now: Millis, handed: u64) {
         self.presence = match self.replay.lost(now, handed) {
