@@ -139,7 +139,6 @@ fn run(seed: u64, size: &Size) -> Report {
                 .env("BRIDGE_LEGACY__RELAY", "true")
                 .env("BRIDGE_MEMBERSHIP__MODE", "enforce")
                 .env("BRIDGE_CHAT3__TIMEOUT", "2s")
-                .env("BRIDGE_LOG__LEVEL", "warn")
         }
     };
     let bridges = [0, 1].map(|which| setup(which).start().ready());
@@ -229,6 +228,7 @@ fn run(seed: u64, size: &Size) -> Report {
                 continue;
             }
             shown = Instant::now();
+            stage.keep_logs();
             let holds = stage.wards.each_ref().map(|ward| ward.lock().look(warm_up(size.lasts)));
             let sums = judge(now() - SETTLED).judge(true);
             println!("{:>5} s  {}", begun.elapsed().as_secs(), progress(&record, &sums, &up));
@@ -257,6 +257,7 @@ fn run(seed: u64, size: &Size) -> Report {
     std::thread::sleep(s(5));
     let holds_loaded = stage.wards.each_ref().map(|ward| ward.lock().look(Duration::ZERO));
     let sums = judge(u64::MAX - 1).judge(true);
+    stage.keep_logs();
     end.store(true, Ordering::Release);
     runtime().block_on(async {
         for task in tasks {

@@ -162,6 +162,18 @@ impl Stage {
         *place = Some(bridge);
     }
 
+    /// Writes the gateways' logs where they are wanted.
+    pub(super) fn keep_logs(&self) {
+        let Some(dir) = std::env::var_os("SOAK_LOGS") else { return };
+        for (which, bridge) in self.bridges.iter().enumerate() {
+            let Some(bridge) = bridge.try_lock() else { continue };
+            if let Some(bridge) = bridge.as_ref() {
+                let path = std::path::Path::new(&dir).join(format!("gateway-{which}-{}.log", bridge.pid()));
+                let _only_for_looking = std::fs::write(path, bridge.log());
+            }
+        }
+    }
+
     /// A gateway whose log tells of a panic.
     pub(super) fn said(&self, bridge: &Bridge) {
         let log = bridge.log();

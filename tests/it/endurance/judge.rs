@@ -8,6 +8,8 @@ use super::record::{Device, Form, Message, Outcome, Post, Record, Seen, Sign};
 /// Who leaves for good may miss what was accepted so shortly before (ms); with a fault, the longer one.
 const LEAVING: u64 = 5_000;
 const LEAVING_IN_A_FAULT: u64 = 60_000;
+/// What is published once more so long after both copies came is delivered once more: it is remembered for 30 s.
+const REMEMBERED: u64 = 25_000;
 /// Flips change the order for so long around them (ms).
 const AROUND_A_MOVE: u64 = 3_000;
 
@@ -21,6 +23,8 @@ pub(super) struct Sums {
     pub(super) told: usize,
     pub(super) lost: usize,
     pub(super) doubled: usize,
+    /// Chat3's side published it anew long after it had come.
+    pub(super) repeated: usize,
     pub(super) disordered: usize,
     /// Came in another order while something was broken or on the move.
     pub(super) reordered: usize,
@@ -41,18 +45,34 @@ struct Span {
     for_good: bool,
 }
 
+/// How often a message came to one socket, and when first.
+type Chain = HashMap<Message, (u32, u64)>;
+
 struct Story {
     spans: Vec<Span>,
     /// `since` and when it was told.
     gaps: Vec<(u64, u64)>,
-    /// How often each message came in all, and most often without an interruption.
-    copies: HashMap<Message, (u32, u32)>,
+    /// How often each message came in all, most often to one socket, and how long after the first copy to it.
+    copies: HashMap<Message, (u32, u32, u64)>,
+}
+
+impl Story {
+    fn note(&mut self, chain: &mut Chain, message: Message, at: u64) {
+        let (without, first) = chain.entry(message).or_insert((0, at));
+        *without += 1;
+        let (all, most, later) = self.copies.entry(message).or_default();
+        *all += 1;
+        *most = (*most).max(*without);
+        *later = (*later).max(at.saturating_sub(*first));
+    }
 }
 
 fn story(seen: &[Seen], sums: &mut Sums) -> Story {
     let mut story = Story { spans: Vec::new(), gaps: Vec::new(), copies: HashMap::new() };
-    let mut chain: HashMap<Message, u32> = HashMap::new();
+    let mut chain = Chain::new();
     let (mut inside, mut gone) = (HashMap::<usize, u64>::new(), None);
+    // What comes while a connection signs on is its own, whoever it turns out to be.
+    let mut early = Vec::new();
     for seen in seen {
         match seen {
             Seen::Signed(at, sign) => {
@@ -69,17 +89,17 @@ fn story(seen: &[Seen], sums: &mut Sums) -> Story {
                     chain.clear();
                 }
                 gone = None;
+                early.drain(..).for_each(|(message, at)| story.note(&mut chain, message, at));
             }
             Seen::Joined(at, dialog) => {
                 inside.entry(*dialog).or_insert(*at);
             }
-            Seen::Got(_, message, _) => {
+            Seen::Got(at, message, _) => {
                 sums.got += 1;
-                let without = chain.entry(*message).or_default();
-                *without += 1;
-                let (all, most) = story.copies.entry(*message).or_default();
-                *all += 1;
-                *most = (*most).max(*without);
+                match gone {
+                    Some(_) => early.push((*message, *at)),
+                    None => story.note(&mut chain, *message, *at),
+                }
             }
             Seen::Resync(at, since) => {
                 sums.resyncs += 1;
@@ -94,6 +114,27 @@ fn story(seen: &[Seen], sums: &mut Sums) -> Story {
     let (to, for_good) = (gone.unwrap_or(u64::MAX), gone.is_some());
     story.spans.extend(inside.into_iter().map(|(dialog, from)| Span { dialog, from, to, for_good }));
     story
+}
+
+/// What a device saw around `at`, but for the messages; of those only the last before and the first after it.
+fn near(seen: &[Seen], at: u64) -> String {
+    let when = |seen: &Seen| match seen {
+        Seen::Signed(at, _)
+        | Seen::Joined(at, _)
+        | Seen::Got(at, ..)
+        | Seen::Resync(at, _)
+        | Seen::Gone(at, _) => *at,
+    };
+    let middle = seen.iter().position(|seen| when(seen) > at).unwrap_or(seen.len());
+    let got = |seen: &&Seen| matches!(seen, Seen::Got(..));
+    let (before, after) = (seen[..middle].iter().rfind(got), seen[middle..].iter().find(got));
+    let shown = |shown: &&Seen| {
+        let close = when(shown) + 200_000 > at && when(shown) < at + 200_000 && !got(shown);
+        close
+            || before.is_some_and(|seen| std::ptr::eq(seen, *shown))
+            || after.is_some_and(|seen| std::ptr::eq(seen, *shown))
+    };
+    seen.iter().filter(shown).map(|seen| format!("{seen:?}")).collect::<Vec<_>>().join(", ")
 }
 
 /// How a message came, and what became of the connection between its copies.
@@ -134,11 +175,14 @@ impl Judge<'_> {
         sums: &mut Sums,
         finds: bool,
     ) {
-        for (message, (all, most)) in &story.copies {
+        for (message, (all, most, later)) in &story.copies {
             let at = format!("{} got {message:?}", device.name);
-            if *most > 1 {
+            let published = self.published.lock().get(message).copied();
+            let repeated = published.is_some_and(|(first, confirmed)| confirmed - first > REMEMBERED);
+            if *most > 1 && repeated && *later > REMEMBERED {
+                sums.repeated += 1;
+            } else if *most > 1 {
                 sums.doubled += 1;
-                let published = self.published.lock().get(message).copied();
                 let how = how(seen, *message);
                 let text = format!("{at} of gateway {} {most} times, published {published:?}: {how}", device.home);
                 self.found(finds, "doubled", &text);
@@ -164,10 +208,9 @@ impl Judge<'_> {
                 } else {
                     sums.lost += 1;
                     let published = self.published.lock().get(&(dialog, number)).copied();
-                    let near = |gap: &&(u64, u64)| gap.1 + 60_000 > post.begun && gap.0 < post.answered + 60_000;
-                    let gaps: Vec<_> = story.gaps.iter().filter(near).collect();
+                    let near = near(seen, post.begun);
                     let text = format!(
-                        "{} of gateway {} did not get {:?}, taken by {} from {} to {}, published {published:?}, gaps near it {gaps:?}",
+                        "{} of gateway {} did not get {:?}, taken by {} from {} to {}, published {published:?}: {near}",
                         device.name,
                         device.home,
                         (dialog, number),

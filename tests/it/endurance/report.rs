@@ -62,6 +62,7 @@ pub(super) fn rows(record: &Record, sums: &Sums, lasts: Duration) -> Vec<(String
         row("told by bridge:resync", sums.told),
         row("lost", sums.lost),
         row("doubled", sums.doubled),
+        row("came again, published anew long after", sums.repeated),
         row("out of order in quiet times", sums.disordered),
         row("out of order in a flip or fault", sums.reordered),
         row("signed on", sums.signed),
