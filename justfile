@@ -32,6 +32,11 @@ crowd users="5000" *profile:
 soak *args:
     scripts/soak {{args}}
 
+# The tests of the broker on RabbitMQ 4, in a folder that scripts/rabbitmq-4 makes (as root, once): with a WORD those that
+# have it in their name.
+broker-tests-4 *words:
+    scripts/broker-tests-4 {{words}}
+
 # The recipients in a simulated world, from so many seeds; a finding is a seed, made small and printed.
 simulate seeds="100000":
     scripts/simulate {{seeds}}
