@@ -22,6 +22,8 @@ use rabbit::Rabbit;
 mod formats;
 #[path = "broker/losses.rs"]
 mod losses;
+#[path = "broker/policies.rs"]
+mod policies;
 #[path = "broker/taps.rs"]
 mod taps;
 

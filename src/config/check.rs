@@ -146,6 +146,9 @@ impl Check<'_> {
         if rabbitmq.binding_keys.is_empty() {
             self.say("rabbitmq.binding_keys", "", "must have at least one key");
         }
+        if !rabbitmq.management_url.is_empty() && !is_http(&rabbitmq.management_url) {
+            self.say("rabbitmq.management_url", &rabbitmq.management_url, "must be an http or https URL");
+        }
         if rabbitmq.prefetch == 0 {
             self.say("rabbitmq.prefetch", "0", "must be at least 1");
         }

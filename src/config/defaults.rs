@@ -55,6 +55,7 @@ impl Default for Rabbitmq {
     fn default() -> Self {
         Self {
             url: String::new(),
+            management_url: String::new(),
             exchange: "chat3_updates".into(),
             declare_exchange: false,
             watch_bindings: true,

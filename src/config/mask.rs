@@ -8,7 +8,8 @@ const TOKENS: &str = "admin.tokens";
 pub(super) const SECRETS: [&str; 6] =
     ["chat3.api_key", "auth.jwt_secret", "auth.jwt_secrets", "admin.token", TOKENS, "fleet.token"];
 /// Keys whose value may carry a password.
-const URLS: [&str; 4] = ["rabbitmq.url", "chat3.url", "upstream.backend_url", "auth.jwks_url"];
+const URLS: [&str; 5] =
+    ["rabbitmq.url", "rabbitmq.management_url", "chat3.url", "upstream.backend_url", "auth.jwks_url"];
 /// A URL of which all behind the host is a secret, as hooks of chat services have it.
 const HOOK: &str = "notify.url";
 const MASK: &str = "****";

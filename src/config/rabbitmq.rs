@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct Rabbitmq {
     /// One AMQP URL or a comma list of cluster nodes; empty: no broker.
     pub url: String,
+    /// The management API (`http://host:15672`), which preflight asks about policies; empty: it is not asked. Without
+    /// user and password those of `url` are used.
+    pub management_url: String,
     /// The exchange of Updates.
     pub exchange: String,
     /// Declare the exchange when it is missing (Chat3 owns it).

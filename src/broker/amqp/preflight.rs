@@ -1,5 +1,7 @@
 //! Preflight: the broker is asked for everything that a forward move will need, on a connection of its own.
 
+mod policies;
+
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -29,15 +31,23 @@ const NAMES: [(&str, &str); 8] = [
     ("probe", "give the user the permission to write to the exchange, or look for policies on it"),
 ];
 
+const POLICIES: &str = "except the gateway's queues (user_… and bridge_…) from the policies that cap or expire queues: what \
+    such a queue drops, nobody is told of";
+
 /// All checks, in order; what can't be asked any more is `ok: None`.
 pub(super) async fn run(settings: &Rabbitmq, instance_id: &str, limit: Duration) -> Vec<Check> {
     let mut checks = Checks(Vec::new());
-    if tokio::time::timeout(limit, checks.all(settings, instance_id)).await.is_err() {
+    let policies = tokio::time::timeout(limit, policies::look(settings, instance_id));
+    let (asked, policies) = tokio::join!(tokio::time::timeout(limit, checks.all(settings, instance_id)), policies);
+    if asked.is_err() {
         checks.next(Err(format!("no answer within {} s", limit.as_secs())));
     }
     while checks.0.len() < NAMES.len() {
         checks.unasked();
     }
+    let (ok, detail) = policies.unwrap_or_else(|_| (None, "could not be asked".into()));
+    let remedy = if ok == Some(false) { POLICIES.into() } else { String::new() };
+    checks.0.push(Check { name: "queue_policies", ok, detail, remedy });
     checks.0
 }
 

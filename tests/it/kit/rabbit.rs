@@ -23,12 +23,43 @@ fn free_ports() -> [u16; 3] {
 
 impl Rabbit {
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// With the management API at this port.
+    pub(crate) fn start_with(management: Option<u16>) -> Self {
+        Self::run(management, None)
+    }
+
+    /// Nodes that are one broker.
+    pub(crate) fn cluster<const NODES: usize>() -> [Self; NODES] {
+        let [epmd, ..] = free_ports();
+        // Whoever is to join knows the others' secret.
+        let nodes = [(); NODES].map(|()| Self::run(None, Some((epmd, &format!("cluster-of-{epmd}")))));
+        let first = nodes[0].name();
+        for node in &nodes[1..] {
+            for command in [vec!["stop_app"], vec!["join_cluster", &first], vec!["start_app"]] {
+                node.ctl(&command);
+            }
+        }
+        nodes
+    }
+
+    /// The name of its Erlang node.
+    fn name(&self) -> String {
+        format!("bridge{}@localhost", self.port)
+    }
+
+    fn run(management: Option<u16>, cluster: Option<(u16, &str)>) -> Self {
         let dir = tempfile::Builder::new().prefix("bridge-rabbit-").tempdir().expect("a directory");
-        let [port, epmd, dist] = free_ports();
+        let [port, own, dist] = free_ports();
+        let (epmd, cookie) = cluster.map_or((own, None), |(epmd, cookie)| (epmd, Some(cookie)));
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rabbit-node.sh");
         let mut child = Command::new(script)
             .arg(dir.path().join("node"))
             .args([port, epmd, dist].map(|port| port.to_string()))
+            .args(management.map(|port| port.to_string()))
+            .envs(cookie.map(|cookie| ("NODE_COOKIE", cookie)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
