@@ -7,6 +7,8 @@ mod audience;
 mod bad_input;
 mod bodies;
 mod broker_faults;
+mod broker_lines;
+mod broker_nodes;
 mod chat3_faults;
 mod connections;
 mod console;

@@ -33,9 +33,14 @@ pub(crate) struct Line {
 impl Line {
     /// To the AMQP port of `url`.
     pub(crate) fn to(url: &str) -> Self {
+        Self::at("127.0.0.1", 0, url)
+    }
+
+    /// The same, at this address of ours.
+    pub(crate) fn at(host: &str, port: u16, url: &str) -> Self {
         let address = url.rsplit('@').next().expect("an address").split('/').next().expect("an address");
         let node: SocketAddr = address.parse().expect("an address");
-        let listener = runtime().block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let listener = runtime().block_on(TcpListener::bind((host, port))).expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let (quality, seen) = watch::channel(Quality::Good);
         let task = runtime().spawn(async move {

@@ -29,6 +29,8 @@ pub(crate) enum Place {
     Host { name: String, url: String },
     /// A node of its own.
     Node(Option<Rabbit>),
+    /// Nodes of the test's own.
+    Others(String),
 }
 
 impl Place {
@@ -48,7 +50,7 @@ impl Place {
 
     pub(crate) fn url(&self) -> String {
         match self {
-            Self::Host { url, .. } => url.clone(),
+            Self::Host { url, .. } | Self::Others(url) => url.clone(),
             Self::Node(node) => node.as_ref().expect("a node").url(),
         }
     }
@@ -57,7 +59,7 @@ impl Place {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Host { name, .. } => name,
-            Self::Node(_) => "/",
+            Self::Node(_) | Self::Others(_) => "/",
         }
     }
 
@@ -65,6 +67,7 @@ impl Place {
         match self {
             Self::Host { .. } => rabbit::shared(|node| node.ctl(args)),
             Self::Node(node) => node.as_ref().expect("a node").ctl(args),
+            Self::Others(_) => panic!("the test has the nodes"),
         }
     }
 
@@ -78,6 +81,7 @@ impl Place {
         let all = match self {
             Self::Host { name, .. } => rabbit::shared(|node| node.queues_in(name)),
             Self::Node(node) => node.as_ref().expect("a node").queues(),
+            Self::Others(_) => panic!("the test has the nodes"),
         };
         let names = all.into_iter().map(|[name, ..]| name);
         names.filter(|name| name.starts_with(&format!("user_{user}."))).collect()
@@ -87,6 +91,16 @@ impl Place {
     pub(crate) fn own(&self) -> &Rabbit {
         let Self::Node(Some(node)) = self else { panic!("a virtual host has no node of its own") };
         node
+    }
+}
+
+impl Place {
+    /// Kills the node, and starts it again after `away`.
+    pub(crate) fn restart(&mut self, away: Duration) {
+        let Self::Node(Some(node)) = self else { panic!("a virtual host has no node of its own") };
+        node.kill();
+        std::thread::sleep(away);
+        node.restart();
     }
 }
 
@@ -136,6 +150,11 @@ impl Stand {
     /// With a node of its own.
     pub(crate) fn on_node(name: &str, setup: impl FnOnce(&Place, Setup) -> Setup) -> Self {
         Self::at(Place::node(), name, setup)
+    }
+
+    /// On nodes of the caller's, of which `url` is one.
+    pub(crate) fn on_others(url: String, name: &str, setup: impl FnOnce(&Place, Setup) -> Setup) -> Self {
+        Self::at(Place::Others(url), name, setup)
     }
 
     fn at(place: Place, name: &str, setup: impl FnOnce(&Place, Setup) -> Setup) -> Self {
