@@ -26,7 +26,7 @@ use super::filter::Filter;
 use super::log::{Lost, ShadowLog};
 use super::reveal::{Note, Reveal};
 use super::sampling::Sampling;
-use super::shelf::{Order, Page, Shelf};
+use super::shelf::{self, Kept, Order, Page, Shelf};
 use super::timeline::{Timeline, TimelineView};
 use super::view::{Skew, SummaryView, numbers, shown};
 use super::writer::Writer;
@@ -296,7 +296,10 @@ impl Desk {
     /// Records in memory.
     #[must_use]
     pub fn records(&self, filter: &Filter, order: Order, after: Option<u64>, limit: usize) -> Page {
-        self.inner.lock().shelf.page(filter, order, after, limit)
+        let kept = self.inner.lock().shelf.all();
+        // Units close meanwhile.
+        let written = |kept: &Kept| kept.closed.record(&self.instance, iso, kept.reveal);
+        shelf::page(&kept, written, (filter, order), after, limit)
     }
 
     /// Records that are no longer in memory.

@@ -110,7 +110,7 @@ impl Gathered {
         let bad = closed.class.is_bad();
         let shows = bad || closed.class == Class::Match;
         if shows || (closed.class == Class::MissingInLegacyExpected && !closed.creation) {
-            self.evidence.event(&closed.event);
+            self.evidence.event(closed.event());
         }
         let was_bad = closed.amends.is_some_and(Class::is_bad);
         // Of what has no twin only what is bad says something.
@@ -197,7 +197,7 @@ impl Gathered {
 
 /// What fails together: a message with all its recipients, or all updates of one event.
 fn fate(closed: &Closed) -> u128 {
-    match &closed.event_id {
+    match closed.event_id() {
         Some(event) if !closed.creation => {
             let half = |salt: u8| {
                 let mut hasher = DefaultHasher::new();
@@ -213,6 +213,7 @@ fn fate(closed: &Closed) -> u128 {
 #[cfg(test)]
 mod tests {
     use bridge_core::Stage;
+    use bridge_core::compare::Names;
 
     use super::*;
 
@@ -233,9 +234,7 @@ mod tests {
             tenant: "t".into(),
             user: "u".into(),
             dialog: None,
-            event: "message.create".into(),
-            message: None,
-            event_id: None,
+            names: Names::Told { event: "message.create".into(), message: None, event_id: None },
             legacy: None,
             rabbitmq: None,
             rules: Vec::new(),
@@ -258,8 +257,7 @@ mod tests {
         let mut gathered = gathered();
         let other = |key: u128, event: &str, class: Class| Closed {
             creation: false,
-            event_id: Some(event.into()),
-            event: "message.update".into(),
+            names: Names::Told { event: "message.update".into(), message: None, event_id: Some(event.into()) },
             ..unit(key, class, None)
         };
         for key in 0..100 {

@@ -274,7 +274,6 @@ mod tests {
             key: Key::of_numbers(&[1], true),
             message: None,
             dialog: None,
-            event: "message.create".into(),
             sender: None,
             stage: Stage::Shadow,
             sockets: Sockets::new(),

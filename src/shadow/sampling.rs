@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Arc;
 
 use bridge_core::compare::{Class, Closed, Modifier, Record};
 
@@ -20,6 +19,20 @@ pub(super) struct Sampling {
     unwritten: HashMap<u64, u64>,
 }
 
+/// What a line says of the share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    sample: Option<f64>,
+    weight: Option<u64>,
+}
+
+impl Line {
+    /// The record with it.
+    pub(super) fn of(self, record: Record) -> Record {
+        Record { sample: self.sample, weight: self.weight, ..record }
+    }
+}
+
 impl Sampling {
     /// Writes `share` of the good and neutral units, 0 to 1.
     pub(super) fn new(share: f64) -> Self {
@@ -31,17 +44,13 @@ impl Sampling {
         self.share = share;
     }
 
-    /// What is to be written of a closed unit, if it is.
-    pub(super) fn line(&mut self, closed: &Closed, record: &Arc<Record>) -> Option<Arc<Record>> {
+    /// How a closed unit is to be written, if it is.
+    pub(super) fn line(&mut self, closed: &Closed) -> Option<Line> {
         // What it amends stands in the log, as a rule: it must not stand there alone.
         let always = closed.class.is_bad() || closed.class == Class::Indeterminate || closed.amends.is_some();
-        let stated = (self.share < 1.0).then_some(self.share);
-        let line = |weight: Option<u64>| match stated {
-            None => Arc::clone(record),
-            sample => Arc::new(Record { sample, weight, ..Record::clone(record) }),
-        };
+        let sample = (self.share < 1.0).then_some(self.share);
         if always || closed.modifiers.contains(&Modifier::Drill) {
-            return (always || self.takes(closed.key)).then(|| line(None));
+            return (always || self.takes(closed.key)).then_some(Line { sample, weight: None });
         }
         let kind = self.kind(closed);
         if !self.takes(closed.key) {
@@ -49,7 +58,7 @@ impl Sampling {
             return None;
         }
         let others = self.unwritten.remove(&kind).unwrap_or(0);
-        Some(line(stated.map(|_| others + 1)))
+        Some(Line { sample, weight: sample.map(|_| others + 1) })
     }
 
     fn takes(&self, key: u128) -> bool {
@@ -71,6 +80,7 @@ impl Sampling {
 
 #[cfg(test)]
 mod tests {
+    use bridge_core::compare::Names;
     use bridge_core::{Millis, Stage};
 
     use super::*;
@@ -87,9 +97,7 @@ mod tests {
             tenant: "t".into(),
             user: "u".into(),
             dialog: None,
-            event: "message.create".into(),
-            message: None,
-            event_id: None,
+            names: Names::Told { event: "message.create".into(), message: None, event_id: None },
             legacy: None,
             rabbitmq: None,
             rules: vec![rule.into()],
@@ -102,14 +110,14 @@ mod tests {
         }
     }
 
-    fn lines(share: f64, count: u128, of: impl Fn(u128) -> (Class, &'static str)) -> (Vec<Arc<Record>>, Sampling) {
+    fn lines(share: f64, count: u128, of: impl Fn(u128) -> (Class, &'static str)) -> (Vec<Record>, Sampling) {
         let mut sampling = Sampling::new(share);
         let take = |n: u128| {
             // Keys are hashes.
             let (class, rule) = of(n);
             let closed = unit(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) >> 40, class, rule);
-            let record = Arc::new(closed.record(&"a".into(), |_| String::new(), false));
-            sampling.line(&closed, &record)
+            let record = closed.record(&"a".into(), |_| String::new(), false);
+            sampling.line(&closed).map(|line| line.of(record))
         };
         ((0..count).filter_map(take).collect(), sampling)
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use bridge_core::compare::{Cause, Class, Record};
+use bridge_core::compare::{Cause, Class, Closed, Record};
 use rand::RngExt as _;
 
 use super::filter::Filter;
@@ -33,73 +33,87 @@ pub enum Order {
     Descending,
 }
 
+/// A closed unit, written as a record by whoever asks for it.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) closed: Closed,
+    /// It closed while content was revealed.
+    pub(super) reveal: bool,
+}
+
 #[derive(Default)]
 struct Reservoir {
     seen: u64,
-    kept: Vec<u64>,
+    kept: Vec<(u64, Arc<Kept>)>,
 }
 
 /// The records.
 #[derive(Default)]
 pub(super) struct Shelf {
-    records: BTreeMap<u64, Arc<Record>>,
-    latest: VecDeque<u64>,
+    latest: VecDeque<Arc<Kept>>,
     reservoirs: HashMap<(Class, Option<Cause>), Reservoir>,
     next: u64,
 }
 
 impl Shelf {
-    /// Puts a record in; returns its number.
-    pub(super) fn put(&mut self, record: Arc<Record>) -> u64 {
+    /// Puts a unit in; returns its number.
+    pub(super) fn put(&mut self, mut closed: Closed, reveal: bool) -> u64 {
         let number = self.next;
         self.next += 1;
-        let kind = (record.class, record.cause);
-        self.records.insert(number, record);
-        self.latest.push_back(number);
-        let reservoir = self.reservoirs.entry(kind).or_default();
+        closed.let_go(reveal);
+        let reservoir = self.reservoirs.entry((closed.class, closed.cause)).or_default();
+        let kept = Arc::new(Kept { closed, reveal });
         reservoir.seen += 1;
-        let mut let_go = None;
         if reservoir.kept.len() < RESERVOIR {
-            reservoir.kept.push(number);
+            reservoir.kept.push((number, Arc::clone(&kept)));
         } else {
             let place = rand::rng().random_range(0..reservoir.seen);
             if let Some(place) = usize::try_from(place).ok().filter(|place| *place < RESERVOIR) {
-                let_go = Some(std::mem::replace(&mut reservoir.kept[place], number));
+                reservoir.kept[place] = (number, Arc::clone(&kept));
             }
         }
-        let oldest = if self.latest.len() > LATEST { self.latest.pop_front() } else { None };
-        for number in let_go.into_iter().chain(oldest) {
-            self.drop_if_unkept(number);
+        if self.latest.len() == LATEST {
+            self.latest.pop_front();
         }
+        self.latest.push_back(kept);
         number
     }
 
-    fn drop_if_unkept(&mut self, number: u64) {
-        let Some(record) = self.records.get(&number) else { return };
-        let latest = self.latest.front().is_some_and(|oldest| number >= *oldest);
-        let reservoir = self.reservoirs.get(&(record.class, record.cause));
-        if !latest && !reservoir.is_some_and(|reservoir| reservoir.kept.contains(&number)) {
-            self.records.remove(&number);
-        }
-    }
-
-    /// Those that `filter` takes, behind record `after` in that order, at most `limit`.
-    pub(super) fn page(&self, filter: &Filter, order: Order, after: Option<u64>, limit: usize) -> Page {
-        match order {
-            Order::Ascending => {
-                let from = after.map_or(0, |after| after.saturating_add(1));
-                page_of(self.records.range(from..), filter, limit)
-            }
-            Order::Descending => page_of(self.records.range(..after.unwrap_or(u64::MAX)).rev(), filter, limit),
-        }
+    /// All that is kept, oldest first.
+    pub(super) fn all(&self) -> BTreeMap<u64, Arc<Kept>> {
+        let first = self.next - u64::try_from(self.latest.len()).unwrap_or(0);
+        let latest = (first..).zip(&self.latest).map(|(number, kept)| (number, Arc::clone(kept)));
+        self.reservoirs.values().flat_map(|reservoir| reservoir.kept.iter().cloned()).chain(latest).collect()
     }
 }
 
-fn page_of<'a>(records: impl Iterator<Item = (&'a u64, &'a Arc<Record>)>, filter: &Filter, limit: usize) -> Page {
-    let mut found = records.filter(|(_, record)| filter.takes(record));
+/// Of `kept`, written by `written`, those that `filter` takes, behind record `after` in that order, at most `limit`.
+pub(super) fn page(
+    kept: &BTreeMap<u64, Arc<Kept>>,
+    written: impl Fn(&Kept) -> Record,
+    (filter, order): (&Filter, Order),
+    after: Option<u64>,
+    limit: usize,
+) -> Page {
+    match order {
+        Order::Ascending => {
+            let from = after.map_or(0, |after| after.saturating_add(1));
+            page_of(kept.range(from..), written, filter, limit)
+        }
+        Order::Descending => page_of(kept.range(..after.unwrap_or(u64::MAX)).rev(), written, filter, limit),
+    }
+}
+
+fn page_of<'a>(
+    kept: impl Iterator<Item = (&'a u64, &'a Arc<Kept>)>,
+    written: impl Fn(&Kept) -> Record,
+    filter: &Filter,
+    limit: usize,
+) -> Page {
+    let mut found = kept.map(|(number, kept)| (number, written(kept))).filter(|(_, record)| filter.takes(record));
     let (mut records, mut last) = (Vec::new(), None);
     for (number, record) in found.by_ref().take(limit) {
-        records.push(Arc::clone(record));
+        records.push(Arc::new(record));
         last = Some(*number);
     }
     let next = last.filter(|_| found.next().is_some()).map(|last| last.to_string());

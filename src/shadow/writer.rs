@@ -158,7 +158,6 @@ mod tests {
             key: id.key("t").unwrap(),
             message: Some(id),
             dialog: DialogId::new("dlg_1").ok(),
-            event: "message.create".into(),
             sender: None,
             stage: Stage::Shadow,
             sockets: sockets.clone(),

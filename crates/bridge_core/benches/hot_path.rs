@@ -148,5 +148,39 @@ fn compare(bench: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, read, apply, compare);
+/// An update of a message that was posted elsewhere: applied, observed, closed and put down, ten in a millisecond.
+fn alone(bench: &mut Criterion) {
+    for stage in [Stage::Complete, Stage::Live] {
+        let (mut recipient, mut comparator) =
+            (recipient(stage), Comparator::new(CompareLimits { window: 5_000, memory: 512 << 20 }));
+        let (mut made, mut n, mut effects) = (0, 0, Vec::new());
+        let instance = "instance".into();
+        bench.bench_function(&format!("an update posted elsewhere in {}", stage.name()), |bench| {
+            let update = || {
+                made += 1;
+                Arc::new(Update::read(body(made, 200).as_bytes(), 0).expect("an update"))
+            };
+            let deliver = |update: Arc<Update>| {
+                n += 1;
+                let now = Millis(n / 10);
+                let routing_key = "update.dialog.user.usr_a.message";
+                let arrival = UpdateArrival { update: &update, routing_key, redelivered: false };
+                recipient.apply(now, Input::Update(arrival), &Quiet, &mut effects);
+                for effect in effects.drain(..) {
+                    if let Effect::Observe(event) = effect {
+                        comparator.observe(event);
+                    }
+                }
+                if n % 1_000 == 0 {
+                    for closed in comparator.expire(now) {
+                        black_box(closed.record(&instance, |at| at.0.to_string(), false));
+                    }
+                }
+            };
+            bench.iter_batched(update, deliver, BatchSize::NumIterations(10_000));
+        });
+    }
+}
+
+criterion_group!(benches, read, apply, compare, alone);
 criterion_main!(benches);

@@ -14,11 +14,12 @@ mod recent;
 mod record;
 mod summary;
 mod unit;
+mod units;
 
 pub use class::{Cause, Class, Modifier};
 pub use comparator::{Comparator, Limits};
-pub use event::{Event, Fact, Payload, Seen};
-pub use record::{Closed, Payloads, Record, SideRecord};
+pub use event::{Event, Fact, Payload, Seen, Told};
+pub use record::{Closed, Names, Payloads, Record, SideRecord};
 pub use summary::Summary;
 
 pub use crate::message::IgnoreRule;

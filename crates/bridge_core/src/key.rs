@@ -25,6 +25,11 @@ impl MessageId {
         self.message.as_ref().or(self.mongo.as_ref())
     }
 
+    /// With the names of both, its own first.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self { message: self.message.or(other.message), mongo: self.mongo.or(other.mongo) }
+    }
+
     /// Whether it goes by `id`.
     #[must_use]
     pub fn is(&self, id: &str) -> bool {
@@ -106,6 +111,12 @@ impl Key {
             }
         }
         both
+    }
+
+    /// The digests of its ids as those of one recipient: none of them is another recipient's.
+    pub(crate) fn of_recipient(&self, user: &str) -> SmallVec<[u128; 2]> {
+        let user = digest(&["r", user]);
+        self.ids.iter().map(|id| id ^ user).collect()
     }
 
     /// Whether both name the same thing.

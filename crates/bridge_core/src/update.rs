@@ -126,10 +126,21 @@ impl Update {
         self.is_creation().then_some(MessageId { message, mongo })
     }
 
+    /// The name of the created message that a record shows: `messageId` if known, else `_id`.
+    #[must_use]
+    pub fn shown(&self) -> Option<&str> {
+        self.names.iter().find_map(|name| self.at(name)).filter(|_| self.is_creation())
+    }
+
     /// Whether the created message goes by `id`.
     #[must_use]
     pub fn is_message(&self, id: &str) -> bool {
-        self.names.iter().any(|name| self.at(name) == Some(id))
+        self.is_named(|name| name == id)
+    }
+
+    /// Whether the created message goes by a name for which `holds`.
+    pub(crate) fn is_named(&self, holds: impl Fn(&str) -> bool) -> bool {
+        self.names.iter().any(|name| self.at(name).is_some_and(&holds))
     }
 
     /// Bytes that it takes in memory, roughly.

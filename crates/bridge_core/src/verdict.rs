@@ -205,8 +205,10 @@ impl Evidence {
 
     /// A unit of this event type closed with evidence.
     pub fn event(&mut self, event: &str) {
-        if self.events.len() < 256 || self.events.contains_key(event) {
-            *self.events.entry(event.into()).or_default() += 1;
+        if let Some(count) = self.events.get_mut(event) {
+            *count += 1;
+        } else if self.events.len() < 256 {
+            self.events.insert(event.into(), 1);
         }
     }
 

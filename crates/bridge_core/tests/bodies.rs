@@ -162,9 +162,9 @@ proptest! {
         let rules = if ignored { vec![rule("/meta")] } else { Vec::new() };
         let [first, second] = both_ways(&ours, &theirs, &rules);
         prop_assert_eq!((first.class, first.cause), (second.class, second.cause));
-        prop_assert_eq!(first.diff, second.diff);
-        prop_assert_eq!(first.rules, second.rules);
-        prop_assert_eq!((first.dialog, first.message, first.event), (second.dialog, second.message, second.event));
+        prop_assert_eq!(&first.diff, &second.diff);
+        prop_assert_eq!(&first.rules, &second.rules);
+        prop_assert_eq!((&first.dialog, first.message(), first.event()), (&second.dialog, second.message(), second.event()));
         prop_assert_eq!(first.key, second.key);
     }
 

@@ -258,9 +258,9 @@ fn a_unit_says_what_its_two_sides_know_together() {
     let (_, closed) = run(vec![up(1), see(updated), see(answered)]);
     assert_eq!(closed.len(), 1, "{closed:?}");
     let unit = &closed[0];
-    assert_eq!(unit.message.as_deref(), Some("msg_1"));
+    assert_eq!(unit.message(), Some("msg_1"));
     assert_eq!(unit.dialog.as_deref(), Some("dlg_1"));
-    assert_eq!((unit.event.as_ref(), unit.event_id.as_deref()), ("message.create", Some("evt_1")));
+    assert_eq!((unit.event(), unit.event_id()), ("message.create", Some("evt_1")));
     assert_eq!(unit.routing_key.as_deref(), Some("user.u.message"));
     assert_eq!(unit.skew_ms(), Some(-10));
 }

@@ -85,8 +85,7 @@ fn a_unit_that_is_not_opened_for_want_of_memory_spoils_its_twin_and_no_other() {
     comparator.observe(see(legacy(after, 2)));
     comparator.observe(see(rabbitmq(after, 2)));
     let closed = comparator.expire(Millis(10_000));
-    let kinds: Vec<_> =
-        closed.iter().map(|closed| (closed.message.as_deref(), closed.class, closed.cause)).collect();
+    let kinds: Vec<_> = closed.iter().map(|closed| (closed.message(), closed.class, closed.cause)).collect();
     let shed = (Some("msg_1"), Class::Indeterminate, Some(Cause::Shed));
     assert_eq!(kinds, [shed, (Some("msg_2"), Class::Match, None)]);
 }
@@ -150,7 +149,7 @@ fn payloads_are_kept_of_bad_units_only_and_only_where_that_is_asked_for() {
         comparator.observe(Event::Leak(Box::new(leak)));
         let closed = comparator.expire(Millis(10_000));
         let shown = |message: &str| {
-            let closed = closed.iter().find(|closed| closed.message.as_deref() == Some(message)).unwrap();
+            let closed = closed.iter().find(|closed| closed.message() == Some(message)).unwrap();
             let record = closed.record(&"a".into(), |_| String::new(), keeps);
             let payloads = record.payloads.unwrap_or_default();
             (closed.class, payloads.legacy.is_some(), payloads.rabbitmq.is_some())

@@ -32,7 +32,7 @@ impl Desk {
             }
             // What the gates release when a window closes is noted before the unit is judged.
             let closed = inner.comparator.expire(Millis(now.0.saturating_sub(GRACE)));
-            records.extend(closed.iter().filter_map(|closed| self.record(&mut inner, closed, now)));
+            records.extend(closed.into_iter().filter_map(|closed| self.record(&mut inner, closed, now)));
             let evidence = inner.evidence.tick(now);
             let (opened, open) = inner.comparator.units();
             self.opened.increment(opened - inner.seen_opened);
@@ -58,19 +58,20 @@ impl Desk {
         }
     }
 
-    /// Notes a closed unit; what is to be written of it is returned.
-    fn record(&self, inner: &mut Inner, closed: &Closed, now: Millis) -> Option<Arc<Record>> {
-        let record = Arc::new(closed.record(&self.instance, iso, inner.reveal.is_some()));
+    /// Notes a closed unit; what is to be written of it is returned. To write every unit costs as much as to compare it:
+    /// only what goes to the log or to a follower is written now.
+    fn record(&self, inner: &mut Inner, closed: Closed, now: Millis) -> Option<Record> {
+        let reveal = inner.reveal.is_some();
         let drill = closed.modifiers.contains(&bridge_core::compare::Modifier::Drill);
         if drill {
             let kind = closed.cause.map_or_else(
                 || closed.class.name().to_owned(),
                 |cause| format!("{}/{}", closed.class.name(), cause.name()),
             );
-            inner.drill_units.entry(record.user.to_string()).or_default().push(kind);
+            inner.drill_units.entry(closed.user.to_string()).or_default().push(kind);
         } else {
-            inner.evidence.closed(closed, now);
-            count(inner, closed, now);
+            inner.evidence.closed(&closed, now);
+            count(inner, &closed, now);
             if let Some(skew) = closed.skew_ms() {
                 let side = if skew < 0 { &mut inner.ahead } else { &mut inner.behind };
                 side.saturating_record(skew.unsigned_abs());
@@ -78,9 +79,14 @@ impl Desk {
                 histogram!("bridge_shadow_skew_seconds").record(skew.unsigned_abs() as f64 / 1_000.0);
             }
         }
-        let number = inner.shelf.put(Arc::clone(&record));
-        let _nobody_may_follow = self.follow.send((number, Arc::clone(&record)));
-        inner.sampling.line(closed, &record)
+        let line = inner.sampling.line(&closed);
+        let followed = self.follow.receiver_count() > 0;
+        let record = (followed || line.is_some()).then(|| closed.record(&self.instance, iso, reveal));
+        let number = inner.shelf.put(closed, reveal);
+        if followed && let Some(record) = &record {
+            let _they_may_have_gone = self.follow.send((number, Arc::new(record.clone())));
+        }
+        line.zip(record).map(|(line, record)| line.of(record))
     }
 }
 

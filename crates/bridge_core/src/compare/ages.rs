@@ -1,6 +1,7 @@
 //! A set that remembers for minutes in a memory that does not grow.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use foldhash::{HashSet, HashSetExt as _};
 
@@ -9,13 +10,33 @@ use crate::Millis;
 /// Parts of the time for which it remembers, and one more that is being forgotten.
 const PARTS: u64 = 3;
 /// Bytes of one place, roughly.
-const PLACE: usize = size_of::<u64>() + 1;
+const PLACE: usize = size_of::<Entry>() + 1;
+/// The bits of an entry that do not name it, but say something of it.
+const SAID: u64 = 3;
+
+/// A digest, and in its lowest bits what is said of it.
+#[derive(Clone, Copy, Debug)]
+struct Entry(u64);
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 | SAID == other.0 | SAID
+    }
+}
+
+impl Eq for Entry {}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.0 | SAID).hash(state);
+    }
+}
 
 /// Digests in a few sets, one for each part of the time; the oldest set becomes the newest.
 #[derive(Clone, Debug)]
 pub(super) struct Ages {
     /// Newest first, each with the moment after which nothing was added.
-    sets: VecDeque<(Millis, HashSet<u64>)>,
+    sets: VecDeque<(Millis, HashSet<Entry>)>,
     began: Millis,
     keep: u64,
     /// Most entries of one set.
@@ -43,13 +64,22 @@ impl Ages {
         }
     }
 
-    pub(super) fn insert(&mut self, now: Millis, digest: u64) {
+    /// Remembers `digest` but for its two lowest bits, and says `bits` (two of them) of it, beside what was said before.
+    pub(super) fn insert(&mut self, now: Millis, digest: u64, bits: u64) {
         self.turn(now);
-        self.sets[0].1.insert(digest);
+        let newest = &mut self.sets[0].1;
+        let said = newest.get(&Entry(digest)).map_or(0, |entry| entry.0 & SAID);
+        newest.replace(Entry(digest & !SAID | bits & SAID | said));
     }
 
     pub(super) fn contains(&self, digest: u64) -> bool {
-        self.sets.iter().any(|(_, set)| set.contains(&digest))
+        self.said(digest).is_some()
+    }
+
+    /// What was said of it; `None` when nobody remembers it.
+    pub(super) fn said(&self, digest: u64) -> Option<u64> {
+        let entries = self.sets.iter().filter_map(|(_, set)| set.get(&Entry(digest)));
+        entries.map(|entry| entry.0 & SAID).reduce(|all, one| all | one)
     }
 
     /// Whether something added at or after `since` was forgotten.
@@ -102,17 +132,27 @@ mod tests {
     #[test]
     fn it_remembers_as_long_as_it_was_asked_to_and_not_much_longer() {
         let mut ages = Ages::new(600, 1 << 20);
-        ages.insert(Millis(10_000), 1);
+        ages.insert(Millis(10_000), 4, 0);
         for now in (10_000..10_600).step_by(10) {
-            ages.insert(Millis(now), now);
-            assert!(ages.contains(1), "{now}");
+            ages.insert(Millis(now), now << 2, 0);
+            assert!(ages.contains(4), "{now}");
         }
         ages.turn(Millis(11_000));
-        assert!(!ages.contains(1) && !ages.lost_since(Millis(0)) && ages.take_let_go() == 0);
-        ages.insert(Millis(20_000), 7);
-        assert!(ages.contains(7) && !ages.contains(10_590));
+        assert!(!ages.contains(4) && !ages.lost_since(Millis(0)) && ages.take_let_go() == 0);
+        ages.insert(Millis(20_000), 28, 0);
+        assert!(ages.contains(28) && !ages.contains(10_590 << 2));
         ages.turn(Millis(1_000_000));
-        assert!(!ages.contains(7));
+        assert!(!ages.contains(28));
+    }
+
+    #[test]
+    fn what_is_said_of_one_adds_up_and_is_nobody_elses() {
+        let mut ages = Ages::new(600, 1 << 20);
+        ages.insert(Millis(0), 4, 1);
+        ages.insert(Millis(0), 8, 0);
+        assert_eq!((ages.said(4), ages.said(8), ages.said(12)), (Some(1), Some(0), None));
+        ages.insert(Millis(300), 4, 2);
+        assert_eq!((ages.said(4), ages.said(7)), (Some(3), Some(3)), "the lowest bits are no name");
     }
 
     #[test]
@@ -120,11 +160,11 @@ mod tests {
         let mut ages = Ages::new(600_000, 64 << 10);
         let bytes = ages.bytes();
         assert!((16 << 10..=64 << 10).contains(&bytes), "{bytes}");
-        (0..100_000).for_each(|n| ages.insert(Millis(10 + n), n));
+        (0..100_000).for_each(|n| ages.insert(Millis(10 + n), n << 2, 0));
         assert_eq!(ages.bytes(), bytes);
-        assert!(ages.contains(99_999) && !ages.contains(0));
+        assert!(ages.contains(99_999 << 2) && !ages.contains(0));
         assert!(ages.lost_since(Millis(90_000)) && !ages.lost_since(Millis(100_010)));
-        let kept = (0..100_000).filter(|n| ages.contains(*n)).count();
+        let kept = (0..100_000).filter(|n| ages.contains(*n << 2)).count();
         assert_eq!(ages.take_let_go() + u64::try_from(kept).unwrap(), 100_000);
     }
 }

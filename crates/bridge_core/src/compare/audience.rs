@@ -1,6 +1,6 @@
 //! Did both paths reach the same sockets, or does a recorded fact say why not?
 
-use super::unit::Side;
+use super::event::Seen;
 
 /// What a look at both audiences showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(super) enum Audience {
     Differs,
 }
 
-pub(super) fn compare(legacy: &Side, rabbitmq: &Side) -> Audience {
+pub(super) fn compare(legacy: &Seen, rabbitmq: &Seen) -> Audience {
     let only_rabbitmq = rabbitmq.sockets.iter().filter(|socket| !legacy.sockets.contains(socket));
     let only_legacy = legacy.sockets.iter().filter(|socket| !rabbitmq.sockets.contains(socket));
     let (mut not_joined, mut explained) = (false, false);

@@ -14,11 +14,12 @@ use super::known::Known;
 use super::order::Order;
 use super::record::Closed;
 use super::summary::{Counts, Summary};
-use super::unit::{Side, Unit};
+use super::unit::Unit;
+use super::units::Units;
 use crate::gate::Why;
 use crate::message::{self, IgnoreRule};
 use crate::stage::Path;
-use crate::{DialogId, Millis, UserId};
+use crate::{DialogId, Millis};
 
 /// A twin that comes this long after the window, in ms, amends the record.
 const LATE: u64 = 60_000;
@@ -40,13 +41,13 @@ pub struct Comparator {
     ignore: Vec<IgnoreRule>,
     /// Both copies are kept until the unit closes, to be shown where it is bad.
     keeps: bool,
-    units: HashMap<u64, Box<Unit>>,
-    /// Units by recipient and each of the key's ids.
-    by_id: HashMap<(UserId, u128), u64>,
+    units: Units,
+    /// Units by the names that their recipient knows them by.
+    by_name: HashMap<u128, u64>,
     /// Open units, in the order in which they close.
     open: VecDeque<(Millis, u64)>,
-    /// All units in the order in which they opened, some of them gone.
-    oldest: VecDeque<(Millis, u64)>,
+    /// Units of lower numbers have let go what they can.
+    stripped: u64,
     /// Closed units that a late twin may amend.
     closed: VecDeque<(Millis, u64)>,
     known: Known,
@@ -57,7 +58,6 @@ pub struct Comparator {
     payloads: Payloads,
     /// Units with a large payload or difference, in the order in which they got it, some of them gone.
     large: VecDeque<u64>,
-    next: u64,
     sequence: u64,
     forgotten: u64,
     amended: Vec<Closed>,
@@ -71,10 +71,10 @@ impl Comparator {
             limits,
             ignore: Vec::new(),
             keeps: false,
-            units: HashMap::default(),
-            by_id: HashMap::default(),
+            units: Units::default(),
+            by_name: HashMap::default(),
             open: VecDeque::new(),
-            oldest: VecDeque::new(),
+            stripped: 0,
             closed: VecDeque::new(),
             known: Known::new(limits.memory),
             order: Order::default(),
@@ -82,7 +82,6 @@ impl Comparator {
             bytes: 0,
             payloads: Payloads::default(),
             large: VecDeque::new(),
-            next: 0,
             sequence: 0,
             forgotten: 0,
             amended: Vec::new(),
@@ -113,8 +112,8 @@ impl Comparator {
 
     /// Bytes of units and their payloads, roughly.
     #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.bytes + self.payloads.bytes()
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.payloads.bytes() + self.units.bytes()
     }
 
     /// Bytes of facts, roughly.
@@ -126,7 +125,7 @@ impl Comparator {
     /// Names under which units are found.
     #[must_use]
     pub fn names(&self) -> usize {
-        self.by_id.len()
+        self.by_name.len()
     }
 
     /// Facts that were let go before their time, for want of memory: what might have rested on them is
@@ -139,8 +138,8 @@ impl Comparator {
     /// Takes one event.
     pub fn observe(&mut self, event: Event) {
         match event {
-            Event::Seen(seen) => self.seen(*seen),
-            Event::Leak(seen) => self.leak(*seen),
+            Event::Seen(seen) => self.seen(seen),
+            Event::Leak(seen) => self.leak(seen),
             Event::Fact(at, fact) => self.fact(at, fact),
             Event::Shed(at, count) => {
                 self.summary.shed += count;
@@ -166,12 +165,10 @@ impl Comparator {
             self.closed.pop_front();
             self.bury(number, now);
         }
-        while self.oldest.front().is_some_and(|(_, number)| !self.units.contains_key(number)) {
-            self.oldest.pop_front();
-        }
-        while self.large.front().is_some_and(|number| !self.units.contains_key(number)) {
+        while self.large.front().is_some_and(|number| self.units.get(*number).is_none()) {
             self.large.pop_front();
         }
+        self.units.shrink();
         let before = Millis(now.0.saturating_sub(LATE + 2 * self.limits.window));
         self.known.expire(now, before);
         self.order.expire(before);
@@ -181,8 +178,8 @@ impl Comparator {
 
     fn fact(&mut self, at: Millis, fact: Fact) {
         let Some((user, key, why)) = self.known.note(at, fact) else { return };
-        let number = key.ids().iter().find_map(|id| self.by_id.get(&(user.clone(), *id)).copied());
-        if let Some(unit) = number.and_then(|number| self.units.get_mut(&number)) {
+        let number = self.find(&key.of_recipient(user.as_str()));
+        if let Some(unit) = number.and_then(|number| self.units.get_mut(number)) {
             unit.modifiers.insert(match why {
                 Why::Flushed => Modifier::Flushed,
                 Why::Rescued => Modifier::Rescued,
@@ -190,142 +187,137 @@ impl Comparator {
         }
     }
 
-    fn seen(&mut self, mut seen: Seen) {
+    fn seen(&mut self, seen: Box<Seen>) {
         if seen.path == Path::Rabbitmq && seen.key.is_creation() {
             self.known.had_update(seen.at, &seen.key);
         }
-        let found = self.find(&seen);
-        let past = || self.known.was_over(&seen.user, &seen.key);
-        let over = match found.map_or_else(past, |_| None) {
-            None => false,
-            Some((legacy, rabbitmq)) => {
-                let again = if seen.path == Path::Legacy { legacy } else { rabbitmq };
-                if !again {
-                    // A twin whose absence was judged already; one more of them is one too many.
-                    let sides = (legacy || seen.path == Path::Legacy, rabbitmq || seen.path == Path::Rabbitmq);
-                    self.known.is_over(seen.at, &seen.user, &seen.key, sides);
-                    return;
-                }
-                if seen.redelivered {
-                    return;
-                }
-                true
+        let names = seen.key.of_recipient(seen.user.as_str());
+        if let Some(number) = self.find(&names) {
+            self.again(number, seen, &names);
+        } else {
+            self.first(seen, &names);
+        }
+        self.shed();
+    }
+
+    /// A copy of what has no unit.
+    fn first(&mut self, seen: Box<Seen>, names: &[u128]) {
+        let over = self.known.was_over(names);
+        if let Some((legacy, rabbitmq)) = over {
+            let again = if seen.path == Path::Legacy { legacy } else { rabbitmq };
+            if !again {
+                // A twin whose absence was judged already; one more of them is one too many.
+                let sides = (legacy || seen.path == Path::Legacy, rabbitmq || seen.path == Path::Rabbitmq);
+                return self.known.is_over(seen.at, names, sides);
             }
-        };
-        if found.is_none() && self.bytes() > self.limits.memory {
+            if seen.redelivered {
+                return;
+            }
+        }
+        if self.bytes() > self.limits.memory {
             // All that could be let go is gone.
             self.summary.shed += 1;
-            self.known.not_opened(seen.at, &seen.user, &seen.key);
-            return;
+            return self.known.not_opened(seen.at, &seen.user, &seen.key);
         }
-        let number = found.unwrap_or_else(|| self.insert(&seen));
+        let (late, redelivered) = (over.is_some(), seen.redelivered);
+        let number = self.open(seen, |unit| {
+            if late {
+                unit.duplicate = true;
+                unit.modifiers.insert(Modifier::Late);
+            }
+            if redelivered {
+                unit.modifiers.insert(Modifier::Redelivered);
+            }
+        });
+        for name in names {
+            self.by_name.insert(*name, number);
+        }
+    }
+
+    /// Another copy for a unit.
+    fn again(&mut self, number: u64, seen: Box<Seen>, names: &[u128]) {
+        let Some(unit) = self.units.get_mut(number) else { return };
         self.sequence += 1;
-        let sequence = self.sequence;
-        let Some(unit) = self.units.get_mut(&number) else { return };
-        if over {
-            unit.duplicate = true;
-            unit.modifiers.insert(Modifier::Late);
-        }
-        let weight = unit.weight();
-        for id in seen.key.ids() {
-            self.by_id.insert((seen.user.clone(), *id), number);
-        }
-        unit.learn(&seen);
-        if seen.redelivered {
+        let (weight, at, redelivered) = (unit.weight(), seen.at, seen.redelivered);
+        if redelivered {
             unit.modifiers.insert(Modifier::Redelivered);
         }
-        let own = match seen.path {
-            Path::Legacy => &mut unit.legacy,
-            Path::Rabbitmq => &mut unit.rabbitmq,
-        };
-        if own.is_some() {
-            unit.duplicate |= !seen.redelivered;
-        } else {
-            *own = Some(Side::of(&mut seen, sequence));
-            let waited = unit.payload.take();
-            Self::meet(unit, waited.as_ref(), &seen, &mut self.order, &self.ignore);
-            if self.keeps && unit.payload.is_none() {
-                unit.kept.extend(waited.iter().chain([&seen.payload]).cloned());
+        let twin = unit.side(seen.path).is_none();
+        unit.duplicate |= !twin && !redelivered;
+        if twin {
+            self.payloads.hold(&seen.payload);
+        }
+        unit.add(seen, self.sequence);
+        if twin {
+            Self::meet(unit, at, &mut self.order, &self.ignore);
+            if !self.keeps {
+                self.payloads.let_go(unit);
             }
-            unit.payload.iter().chain(&unit.kept).for_each(|payload| self.payloads.hold(payload));
-            waited.iter().for_each(|payload| self.payloads.release(payload));
             if memory::is_large(unit) {
                 self.large.push_back(number);
             }
         }
         let after = unit.weight();
         self.bytes = self.bytes + after - weight.min(self.bytes + after);
-        if unit.closed.is_some() {
-            self.amend(number, seen.at);
+        for name in names {
+            self.by_name.insert(*name, number);
         }
-        self.shed();
+        if unit.closed.is_some() {
+            self.amend(number, at);
+        }
     }
 
-    /// Compares with the waiting copy, or waits.
-    fn meet(unit: &mut Unit, waited: Option<&Payload>, seen: &Seen, order: &mut Order, ignore: &[IgnoreRule]) {
-        let (Some(legacy), Some(rabbitmq)) = (&unit.legacy, &unit.rabbitmq) else {
-            // Only a message has a twin to be compared with.
-            unit.payload = seen.key.is_creation().then(|| seen.payload.clone());
-            return;
-        };
-        let both = match (waited, &seen.payload) {
-            (Some(Payload::Legacy(data)), Payload::Update(update)) => Some((data, update)),
-            (Some(Payload::Update(update)), Payload::Legacy(data)) => Some((data, update)),
-            _ => None,
-        };
-        let Some((data, update)) = both else {
+    /// Compares both copies; `at`: when the second came.
+    fn meet(unit: &mut Unit, at: Millis, order: &mut Order, ignore: &[IgnoreRule]) {
+        let (Some(legacy), Some(rabbitmq)) = (unit.legacy(), unit.rabbitmq()) else { return };
+        let (Payload::Legacy(data), Payload::Update(update)) = (&legacy.seen.payload, &rabbitmq.seen.payload)
+        else {
             unit.shed = true;
             return;
         };
-        let dialog = unit.dialog.as_ref().map_or("", DialogId::as_str);
-        let at = legacy.at.max(rabbitmq.at);
-        let ignore: Vec<&IgnoreRule> = ignore.iter().filter(|rule| at <= rule.until).collect();
-        let found = message::compare_raw(data, dialog, update, &ignore);
-        let (legacy, rabbitmq) = (legacy.sequence, rabbitmq.sequence);
+        let both_by = legacy.seen.at.max(rabbitmq.seen.at);
+        let ignore: Vec<&IgnoreRule> = ignore.iter().filter(|rule| both_by <= rule.until).collect();
+        let dialog = unit.dialog();
+        let found = message::compare_raw(data, dialog.map_or("", DialogId::as_str), update, &ignore);
+        let reordered =
+            dialog.is_some_and(|dialog| order.pair(at, unit.user(), dialog, legacy.sequence, rabbitmq.sequence));
         unit.compared(found);
-        if let Some(dialog) = &unit.dialog
-            && order.pair(seen.at, &unit.user, dialog, legacy, rabbitmq)
-        {
+        if reordered {
             unit.modifiers.insert(Modifier::Reordered);
         }
     }
 
     /// A leaked update opens a unit of its own and changes no other.
-    fn leak(&mut self, mut seen: Seen) {
-        let number = self.insert(&seen);
+    fn leak(&mut self, seen: Box<Seen>) {
+        self.open(seen, |unit| unit.leak = true);
+    }
+
+    fn find(&self, names: &[u128]) -> Option<u64> {
+        names.iter().find_map(|name| self.by_name.get(name).copied())
+    }
+
+    /// Opens a unit that is marked by `mark`; its number.
+    fn open(&mut self, seen: Box<Seen>, mark: impl FnOnce(&mut Unit)) -> u64 {
         self.sequence += 1;
-        let sequence = self.sequence;
-        if let Some(unit) = self.units.get_mut(&number) {
-            unit.leak = true;
-            let before = unit.weight();
-            unit.rabbitmq = Some(Side::of(&mut seen, sequence));
-            self.bytes += unit.weight() - before;
-            if self.keeps {
-                unit.kept.push(seen.payload.clone());
-                unit.kept.iter().for_each(|payload| self.payloads.hold(payload));
-            }
-        }
-    }
-
-    fn find(&self, seen: &Seen) -> Option<u64> {
-        seen.key.ids().iter().find_map(|id| self.by_id.get(&(seen.user.clone(), *id)).copied())
-    }
-
-    fn insert(&mut self, seen: &Seen) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        let mut unit = Unit::open(seen, !self.known.session_began);
-        let near = Millis(seen.at.0.saturating_sub(self.limits.window));
-        unit.shed = unit.key.is_creation() && self.known.was_not_opened(&seen.user, &seen.key, near);
+        self.payloads.hold(&seen.payload);
+        let at = seen.at;
+        let near = Millis(at.0.saturating_sub(self.limits.window));
+        let shed = seen.key.is_creation() && self.known.was_not_opened(&seen.user, &seen.key, near);
+        let mut unit = Unit::open(seen, self.sequence, !self.known.session_began);
+        unit.shed = shed;
+        mark(&mut unit);
         self.bytes += unit.weight();
-        if !unit.drill {
+        if !unit.is_drill() {
             self.summary.opened += 1;
             self.summary.open += 1;
         }
-        self.units.insert(number, Box::new(unit));
-        self.oldest.push_back((seen.at, number));
+        let large = memory::is_large(&unit);
+        let number = self.units.insert(unit);
+        if large {
+            self.large.push_back(number);
+        }
         // Units open in the order of time, but for the few ms that observers differ by.
-        let closes = seen.at.plus(self.limits.window);
+        let closes = at.plus(self.limits.window);
         let closes = self.open.back().map_or(closes, |(last, _)| closes.max(*last));
         self.open.push_back((closes, number));
         number

@@ -1,10 +1,12 @@
 //! What is said of a unit when it closes.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, LazyLock};
 
 use super::decide::decide;
+use super::event::Payload;
 use super::known::Known;
-use super::record::{Closed, ClosedSide};
+use super::record::{Closed, ClosedSide, Names};
 use super::unit::{Side, Unit};
 use crate::{DialogId, Millis};
 
@@ -16,42 +18,60 @@ pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now
     let ignored = compared.map_or(&[][..], |compared| &compared.ignored);
     let rules =
         rules.iter().chain(&decision.rule).map(|rule| rule.name().to_owned()).chain(ignored.iter().cloned());
-    let side = |side: &Side| ClosedSide { at: side.at, sockets: side.reached, redelivered: side.redelivered };
+    let side =
+        |side: &Side| ClosedSide { at: side.seen.at, sockets: side.reached, redelivered: side.seen.redelivered };
     let accepted = known.accepted(&unit.key);
     let mapped = || {
         let posted = accepted.and_then(|accepted| accepted.dialog.as_ref());
-        posted.or_else(|| known.dialog(unit.dialog_mongo.as_ref()))
+        posted.or_else(|| known.dialog(unit.dialog_mongo()))
     };
     Closed {
         id: name(number, unit),
         at: now,
-        stage: unit.stage,
+        stage: unit.stage(),
         class: decision.class,
         cause: decision.cause,
         amends: None,
         modifiers: unit.modifiers.iter().copied().collect(),
-        tenant: unit.tenant.clone(),
-        user: unit.user.shared(),
-        dialog: unit.dialog.as_ref().or_else(mapped).map(DialogId::shared),
-        event: unit.event.clone(),
-        message: unit.message.as_ref().and_then(|id| id.shown().cloned()),
-        event_id: unit.event_id.clone(),
-        legacy: unit.legacy.as_ref().map(side),
-        rabbitmq: unit.rabbitmq.as_ref().map(side),
+        tenant: Arc::clone(unit.tenant()),
+        user: unit.user().shared(),
+        dialog: unit.dialog().or_else(mapped).map(DialogId::shared),
+        names: names(unit),
+        legacy: unit.legacy().map(side),
+        rabbitmq: unit.rabbitmq().map(side),
         rules: rules.collect(),
         diff: compared.map(|compared| compared.diff.clone()).unwrap_or_default(),
         redacted: unit.redacted,
         payloads: Vec::new(),
-        routing_key: unit.routing_key.clone(),
+        routing_key: unit.routing_key().cloned(),
         // Whatever its recipients know of its names, they are one message.
         key: accepted.map_or_else(|| unit.key.first(), |accepted| accepted.first),
         creation: unit.key.is_creation(),
     }
 }
 
+fn names(unit: &Unit) -> Names {
+    if unit.legacy().is_none()
+        && let Some(Side { seen, .. }) = unit.rabbitmq()
+        && seen.message.is_none()
+        && let Payload::Update(update) = &seen.payload
+    {
+        return Names::Update(Arc::clone(update));
+    }
+    let told = unit.rabbitmq().and_then(|side| side.seen.told());
+    let (event, event_id) = told.map_or_else(|| (creation(), None), |told| (told.event, told.event_id));
+    Names::Told { event, message: unit.message().and_then(|id| id.shown().cloned()), event_id }
+}
+
+/// The event of whatever legacy brings.
+fn creation() -> Arc<str> {
+    static CREATION: LazyLock<Arc<str>> = LazyLock::new(|| "message.create".into());
+    Arc::clone(&CREATION)
+}
+
 /// A unit's name: its key, recipient, and its number, because the same key may come back later.
 fn name(number: u64, unit: &Unit) -> u128 {
     let mut hasher = DefaultHasher::new();
-    (unit.key.first(), unit.user.as_str(), unit.opened.0).hash(&mut hasher);
+    (unit.key.first(), unit.user().as_str(), unit.opened().0).hash(&mut hasher);
     (u128::from(hasher.finish()) << 64) | u128::from(number)
 }

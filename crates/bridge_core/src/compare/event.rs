@@ -24,13 +24,11 @@ pub struct Seen {
     pub tenant: Arc<str>,
     /// What it is a copy of.
     pub key: Key,
-    /// The created message's names; `None` for other updates.
+    /// The created message's names; `None`: those in the payload, and none for other updates.
     pub message: Option<MessageId>,
     /// The dialog's `dlg_` id: of the request path (legacy), of the body or mapped from a Mongo id (rabbitmq).
     pub dialog: Option<DialogId>,
-    /// `message.create` for legacy, else the update's event.
-    pub event: Arc<str>,
-    /// `senderId`, where known.
+    /// `senderId`; `None`: that in the payload, where it has one.
     pub sender: Option<Arc<str>>,
     /// The stage of the user.
     pub stage: Stage,
@@ -61,6 +59,74 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The names of the created message.
+    pub(super) fn message(&self) -> Option<MessageId> {
+        self.message.clone().or_else(|| self.payload.update()?.message())
+    }
+
+    /// Whether the created message goes by a name for which `holds`.
+    pub(super) fn is_named(&self, holds: impl Fn(&str) -> bool) -> bool {
+        match (&self.message, &self.payload) {
+            (Some(id), _) => id.message.iter().chain(&id.mongo).any(|name| holds(name)),
+            (None, Payload::Update(update)) => update.is_named(holds),
+            (None, _) => false,
+        }
+    }
+
+    /// `senderId`, where known.
+    pub(super) fn sender(&self) -> Option<&str> {
+        let told = || match &self.payload {
+            Payload::Update(update) => update.sender(),
+            Payload::Gone(told) => told.as_ref()?.sender.as_deref(),
+            Payload::Legacy(_) => None,
+        };
+        self.sender.as_deref().or_else(told)
+    }
+
+    /// The dialog's Mongo id, where that is what the update has.
+    pub(super) fn dialog_mongo(&self) -> Option<&str> {
+        match &self.payload {
+            Payload::Update(update) => update.dialog_mongo(),
+            Payload::Gone(told) => told.as_ref()?.dialog_mongo.as_deref(),
+            Payload::Legacy(_) => None,
+        }
+    }
+
+    /// What is told of the update.
+    pub(super) fn told(&self) -> Option<Told> {
+        match &self.payload {
+            Payload::Update(update) => Some(Told::of(update)),
+            Payload::Gone(told) => told.as_deref().cloned(),
+            Payload::Legacy(_) => None,
+        }
+    }
+
+    /// Lets the payload go; what it tells stays.
+    pub(super) fn let_go(&mut self) {
+        let told = match &self.payload {
+            Payload::Gone(_) => return,
+            Payload::Legacy(_) => None,
+            Payload::Update(update) => {
+                self.message = self.message.take().or_else(|| update.message());
+                Some(Box::new(Told::of(update)))
+            }
+        };
+        self.payload = Payload::Gone(told);
+    }
+
+    /// Takes in what another copy of the same path tells beside it.
+    pub(super) fn learn(&mut self, again: &Self) {
+        self.message = match (self.message(), again.message()) {
+            (Some(own), Some(other)) => Some(own.or(other)),
+            (own, other) => own.or(other),
+        };
+        self.dialog = self.dialog.take().or_else(|| again.dialog.clone());
+        self.routing_key = self.routing_key.take().or_else(|| again.routing_key.clone());
+        if self.sender().is_none() {
+            self.sender = again.sender().map(Into::into);
+        }
+    }
+
     /// Bytes of its lists: a user may have thousands of sockets, and rooms.
     #[must_use]
     pub fn list_bytes(&self) -> usize {
@@ -82,15 +148,51 @@ pub enum Payload {
     Legacy(Json),
     /// The update.
     Update(Arc<Update>),
+    /// It was let go; of an update, what is still told of it.
+    Gone(Option<Box<Told>>),
+}
+
+/// What is told of an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its event.
+    pub event: Arc<str>,
+    /// `eventId`.
+    pub event_id: Option<Arc<str>>,
+    /// `senderId` of its message.
+    pub sender: Option<Arc<str>>,
+    /// The dialog's Mongo id.
+    pub dialog_mongo: Option<Arc<str>>,
+}
+
+impl Told {
+    fn of(update: &Update) -> Self {
+        Self {
+            event: update.event().into(),
+            event_id: update.event_id().map(Into::into),
+            sender: update.sender().map(Into::into),
+            dialog_mongo: update.dialog_mongo().map(Into::into),
+        }
+    }
 }
 
 impl Payload {
+    /// The update that it is.
+    #[must_use]
+    pub const fn update(&self) -> Option<&Arc<Update>> {
+        match self {
+            Self::Update(update) => Some(update),
+            Self::Legacy(_) | Self::Gone(_) => None,
+        }
+    }
+
     /// Where it is: copies of one pointer are one payload.
     #[must_use]
     pub fn place(&self) -> usize {
         match self {
             Self::Legacy(data) => data.place(),
             Self::Update(update) => Arc::as_ptr(update).addr(),
+            Self::Gone(_) => 0,
         }
     }
 
@@ -100,6 +202,7 @@ impl Payload {
         match self {
             Self::Legacy(data) => data.get().len(),
             Self::Update(update) => update.bytes(),
+            Self::Gone(_) => 0,
         }
     }
 }

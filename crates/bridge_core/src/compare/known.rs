@@ -13,6 +13,9 @@ use crate::{DialogId, Millis, UserId};
 
 /// What was accepted here, and what closed, is remembered this much longer than other facts, in ms.
 const LONGER: u64 = 600_000;
+/// That somebody had an update is remembered so long, in ms: until a twin's absence is judged and may be amended. Where
+/// there are too many, it is forgotten earlier: then the cause is told less exactly.
+const FANOUT: u64 = 120_000;
 
 /// A message that was accepted here.
 #[derive(Clone, Debug)]
@@ -36,11 +39,11 @@ pub(super) struct Known {
     accepted: Recent<u128, Accepted>,
     /// All that were accepted here.
     posted: Ages,
-    /// Units that are over, by what was seen of them: see [`over`].
+    /// Units that are over, and the sides that they showed: legacy's is 2, rabbitmq's 1.
     over: Ages,
     dialogs: Recent<Arc<str>, DialogId>,
     /// Messages of which somebody had an update.
-    fanout: Recent<u128, ()>,
+    fanout: Ages,
     /// Messages that an update named which was rejected.
     rejected: Recent<Arc<str>, ()>,
     /// Messages whose update came when no socket of the user was subscribed to it.
@@ -82,11 +85,6 @@ pub(super) fn digest(user: &UserId, id: u128) -> u64 {
     hasher.finish()
 }
 
-/// The digest of a unit that is over and showed legacy's copy, rabbitmq's, or both.
-const fn over(digest: u64, legacy: bool, rabbitmq: bool) -> u64 {
-    digest & !3 | (legacy as u64) << 1 | rabbitmq as u64
-}
-
 /// The low half of an id, which is a digest itself.
 #[expect(clippy::cast_possible_truncation, reason = "a part of a digest")]
 const fn half(id: u128) -> u64 {
@@ -104,7 +102,7 @@ impl Known {
             posted: Ages::new(LONGER, 4 * part),
             over: Ages::new(LONGER, 2 * part),
             dialogs: Recent::default(),
-            fanout: Recent::default(),
+            fanout: Ages::new(FANOUT, 2 * part),
             rejected: Recent::default(),
             unwanted: Recent::default(),
             unopened: Recent::default(),
@@ -133,7 +131,7 @@ impl Known {
                 for id in key.ids() {
                     let accepted = Accepted { began, at, dialog: dialog.clone(), first: key.first() };
                     self.accepted.insert(at, *id, accepted);
-                    self.posted.insert(at, half(*id));
+                    self.posted.insert(at, half(*id), 0);
                 }
             }
             Fact::PostRefused { post } => {
@@ -179,9 +177,8 @@ impl Known {
     /// Somebody's update of a message came.
     pub(super) fn had_update(&mut self, at: Millis, key: &Key) {
         for id in key.ids() {
-            self.fanout.insert(at, *id, ());
+            self.fanout.insert(at, half(*id), 0);
         }
-        self.trim();
     }
 
     /// A unit was not opened, for want of memory: its twin must not be taken for alone.
@@ -197,26 +194,17 @@ impl Known {
         key.ids().iter().any(|id| self.unopened.since(&digest(user, *id), since))
     }
 
-    /// A unit is over, and showed these sides.
-    pub(super) fn is_over(&mut self, at: Millis, user: &UserId, key: &Key, (legacy, rabbitmq): (bool, bool)) {
-        for id in key.ids() {
-            self.over.insert(at, over(digest(user, *id), legacy, rabbitmq));
+    /// A unit of these names is over, and showed these sides.
+    pub(super) fn is_over(&mut self, at: Millis, names: &[u128], (legacy, rabbitmq): (bool, bool)) {
+        for name in names {
+            self.over.insert(at, half(*name), u64::from(legacy) << 1 | u64::from(rabbitmq));
         }
     }
 
-    /// Which sides a unit showed that is over; `None` when nobody remembers one.
-    pub(super) fn was_over(&self, user: &UserId, key: &Key) -> Option<(bool, bool)> {
-        let sides = [(true, true), (true, false), (false, true)];
-        let mut found = None;
-        for digest in key.ids().iter().map(|id| digest(user, *id)) {
-            for (legacy, rabbitmq) in sides {
-                if self.over.contains(over(digest, legacy, rabbitmq)) {
-                    let (before_legacy, before_rabbitmq) = found.unwrap_or_default();
-                    found = Some((legacy || before_legacy, rabbitmq || before_rabbitmq));
-                }
-            }
-        }
-        found
+    /// Which sides a unit of these names showed that is over; `None` when nobody remembers one.
+    pub(super) fn was_over(&self, names: &[u128]) -> Option<(bool, bool)> {
+        let said = names.iter().filter_map(|name| self.over.said(half(*name))).reduce(|all, one| all | one)?;
+        Some((said & 2 != 0, said & 1 != 0))
     }
 
     /// What is still known of the acceptance of this message here.
@@ -242,12 +230,12 @@ impl Known {
     }
 
     /// The dialog of a Mongo id.
-    pub(super) fn dialog(&self, mongo: Option<&Arc<str>>) -> Option<&DialogId> {
-        self.dialogs.get(mongo?.as_ref())
+    pub(super) fn dialog(&self, mongo: Option<&str>) -> Option<&DialogId> {
+        self.dialogs.get(mongo?)
     }
 
     pub(super) fn had_fanout(&self, key: &Key) -> bool {
-        key.ids().iter().any(|id| self.fanout.get(id).is_some())
+        key.ids().iter().any(|id| self.fanout.contains(half(*id)))
     }
 
     pub(super) fn was_rejected(&self, entity: &str) -> bool {
@@ -308,7 +296,6 @@ impl Known {
         self.posts.expire(before);
         self.accepted.expire(before);
         self.dialogs.expire(before);
-        self.fanout.expire(before);
         self.rooms.expire(before);
         self.rejected.expire(before);
         for map in [&mut self.unwanted, &mut self.unopened] {
@@ -320,13 +307,13 @@ impl Known {
         // An update may come much later than any unit stays open: it is still one of a message that was posted here.
         self.posted.turn(now);
         self.over.turn(now);
+        self.fanout.turn(now);
     }
 
-    fn kinds(&mut self) -> [&mut dyn Bounded; 12] {
+    fn kinds(&mut self) -> [&mut dyn Bounded; 11] {
         [
             &mut self.accepted,
             &mut self.dialogs,
-            &mut self.fanout,
             &mut self.rejected,
             &mut self.unwanted,
             &mut self.unopened,
@@ -341,10 +328,9 @@ impl Known {
 
     /// Bytes of all facts, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let lists: [&dyn Bounded; 12] = [
+        let lists: [&dyn Bounded; 11] = [
             &self.accepted,
             &self.dialogs,
-            &self.fanout,
             &self.rejected,
             &self.unwanted,
             &self.unopened,
@@ -356,7 +342,7 @@ impl Known {
             &self.stages,
         ];
         let lists: usize = lists.into_iter().map(Bounded::bytes).sum();
-        lists + self.posts.bytes() + self.posted.bytes() + self.over.bytes()
+        lists + self.posts.bytes() + self.posted.bytes() + self.over.bytes() + self.fanout.bytes()
     }
 
     /// Over its memory: the oldest of whatever there is most of goes.

@@ -3,109 +3,163 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::class::{Cause, Class, Modifier};
-use super::event::{Payload, Seen, list_bytes};
+use super::event::{Payload, Seen};
 use crate::gate::Sockets;
 use crate::key::{Key, MessageId};
 use crate::message::{self, Comparison};
 use crate::stage::{Path, Stage};
 use crate::{DialogId, Millis, UserId};
 
-/// What one path showed.
+/// What one path showed: what was seen of it, and held until it is not needed any more.
 #[derive(Clone, Debug)]
 pub(super) struct Side {
-    pub(super) at: Millis,
+    pub(super) seen: Box<Seen>,
     pub(super) sequence: u64,
     /// How many sockets it reaches.
     pub(super) reached: usize,
-    pub(super) sockets: Sockets,
-    pub(super) present: Sockets,
-    pub(super) subscribed: Sockets,
-    pub(super) joined: Option<Sockets>,
-    /// Rooms of the user's sockets, where the dialog was not known.
-    pub(super) rooms: Vec<DialogId>,
-    pub(super) redelivered: bool,
-    pub(super) broker_up: bool,
-    pub(super) queue_ready: bool,
-    pub(super) member: Option<bool>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
+    /// The names that both sides know it by, legacy's first.
     pub(super) key: Key,
-    pub(super) user: UserId,
-    pub(super) tenant: Arc<str>,
-    pub(super) opened: Millis,
-    pub(super) stage: Stage,
-    pub(super) message: Option<MessageId>,
-    pub(super) dialog: Option<DialogId>,
-    pub(super) dialog_mongo: Option<Arc<str>>,
-    pub(super) event: Arc<str>,
-    pub(super) event_id: Option<Arc<str>>,
-    pub(super) sender: Option<Arc<str>>,
-    pub(super) routing_key: Option<Arc<str>>,
-    pub(super) legacy: Option<Side>,
-    pub(super) rabbitmq: Option<Side>,
-    /// The copy that waits for the other.
-    pub(super) payload: Option<Payload>,
-    /// Copies that are kept to be shown.
-    pub(super) kept: Vec<Payload>,
-    pub(super) compared: Option<Comparison>,
+    /// The side that came first.
+    first: Side,
+    /// The other.
+    second: Option<Side>,
+    pub(super) compared: Option<Box<Comparison>>,
     /// Bytes of what differs.
     diff: usize,
     /// What differs was cut down to lengths and hashes.
     pub(super) redacted: bool,
     pub(super) duplicate: bool,
     pub(super) leak: bool,
-    pub(super) drill: bool,
     /// Something about it was shed.
     pub(super) shed: bool,
     /// It was opened before the first broker session was live.
     pub(super) early: bool,
     pub(super) modifiers: BTreeSet<Modifier>,
     /// Set when it closes: what was counted of it.
-    pub(super) closed: Option<(Class, Option<Cause>, Vec<Modifier>)>,
+    pub(super) closed: Option<Box<Counted>>,
+}
+
+/// What was counted of a closed unit.
+#[derive(Clone, Debug)]
+pub(super) struct Counted {
+    pub(super) class: Class,
+    pub(super) cause: Option<Cause>,
+    pub(super) modifiers: Vec<Modifier>,
 }
 
 impl Unit {
-    pub(super) fn open(seen: &Seen, early: bool) -> Self {
-        let update = match &seen.payload {
-            Payload::Update(update) => Some(update),
-            Payload::Legacy(_) => None,
-        };
+    /// Opens with what came first, as the observation of that number.
+    pub(super) fn open(seen: Box<Seen>, sequence: u64, early: bool) -> Self {
+        let modifiers = if seen.drill { BTreeSet::from([Modifier::Drill]) } else { BTreeSet::new() };
         Self {
             key: seen.key.clone(),
-            user: seen.user.clone(),
-            tenant: Arc::clone(&seen.tenant),
-            opened: seen.at,
-            stage: seen.stage,
-            message: seen.message.clone(),
-            dialog: seen.dialog.clone(),
-            dialog_mongo: update.and_then(|update| update.dialog_mongo().map(Into::into)),
-            event: Arc::clone(&seen.event),
-            event_id: update.and_then(|update| update.event_id().map(Into::into)),
-            sender: seen.sender.clone(),
-            routing_key: seen.routing_key.clone(),
-            legacy: None,
-            rabbitmq: None,
-            payload: None,
-            kept: Vec::new(),
+            first: Side::of(seen, sequence),
+            second: None,
             compared: None,
             diff: 0,
             redacted: false,
             duplicate: false,
             leak: false,
-            drill: seen.drill,
             shed: false,
             early,
-            modifiers: if seen.drill { BTreeSet::from([Modifier::Drill]) } else { BTreeSet::new() },
+            modifiers,
             closed: None,
         }
     }
 
-    /// Bytes it keeps alive, roughly, beside the payload, which others may share.
+    /// Takes in another copy. Where both sides say something the answer to the POST stands, whichever came first: the
+    /// update is held against it, not against itself.
+    pub(super) fn add(&mut self, seen: Box<Seen>, sequence: u64) {
+        if seen.key != self.key {
+            let stands = seen.path == Path::Legacy && self.legacy().is_none();
+            self.key = if stands { seen.key.with(&self.key) } else { self.key.with(&seen.key) };
+        }
+        let own =
+            std::iter::once(&mut self.first).chain(&mut self.second).find(|side| side.seen.path == seen.path);
+        match own {
+            Some(side) => side.seen.learn(&seen),
+            None => self.second = Some(Side::of(seen, sequence)),
+        }
+    }
+
+    pub(super) fn user(&self) -> &UserId {
+        &self.first.seen.user
+    }
+
+    pub(super) fn tenant(&self) -> &Arc<str> {
+        &self.first.seen.tenant
+    }
+
+    pub(super) fn opened(&self) -> Millis {
+        self.first.seen.at
+    }
+
+    /// Stage of the user when it was opened.
+    pub(super) fn stage(&self) -> Stage {
+        self.first.seen.stage
+    }
+
+    pub(super) fn is_drill(&self) -> bool {
+        self.first.seen.drill
+    }
+
+    pub(super) fn legacy(&self) -> Option<&Side> {
+        self.side(Path::Legacy)
+    }
+
+    pub(super) fn rabbitmq(&self) -> Option<&Side> {
+        self.side(Path::Rabbitmq)
+    }
+
+    pub(super) fn side(&self, path: Path) -> Option<&Side> {
+        self.sides().find(|side| side.seen.path == path)
+    }
+
+    pub(super) fn sides(&self) -> impl Iterator<Item = &Side> {
+        std::iter::once(&self.first).chain(&self.second)
+    }
+
+    pub(super) fn sides_mut(&mut self) -> impl Iterator<Item = &mut Side> {
+        std::iter::once(&mut self.first).chain(&mut self.second)
+    }
+
+    /// Of both sides, legacy's first.
+    fn told(&self) -> impl Iterator<Item = &Seen> {
+        self.legacy().into_iter().chain(self.rabbitmq()).map(|side| &*side.seen)
+    }
+
+    /// The created message's names, as both sides know them.
+    pub(super) fn message(&self) -> Option<MessageId> {
+        self.told().filter_map(Seen::message).reduce(MessageId::or)
+    }
+
+    pub(super) fn dialog(&self) -> Option<&DialogId> {
+        self.told().find_map(|seen| seen.dialog.as_ref())
+    }
+
+    pub(super) fn dialog_mongo(&self) -> Option<&str> {
+        self.told().find_map(Seen::dialog_mongo)
+    }
+
+    pub(super) fn sender(&self) -> Option<&str> {
+        self.told().find_map(Seen::sender)
+    }
+
+    pub(super) fn routing_key(&self) -> Option<&Arc<str>> {
+        self.told().find_map(|seen| seen.routing_key.as_ref())
+    }
+
+    /// Copies that are held.
+    pub(super) fn payloads(&self) -> impl Iterator<Item = &Payload> {
+        self.sides().map(|side| &side.seen.payload).filter(|payload| !matches!(payload, Payload::Gone(_)))
+    }
+
+    /// Bytes it keeps alive, roughly, beside the payloads, which others may share.
     pub(super) fn weight(&self) -> usize {
         1_024 + self.diff + self.lists()
     }
@@ -113,7 +167,7 @@ impl Unit {
     /// Notes what the comparison found.
     pub(super) fn compared(&mut self, found: Comparison) {
         self.diff = message::weight(&found.diff);
-        self.compared = Some(found);
+        self.compared = Some(Box::new(found));
     }
 
     /// Whether there is something that only a record shows.
@@ -132,20 +186,22 @@ impl Unit {
 
     /// Bytes of its sides' lists.
     pub(super) fn lists(&self) -> usize {
-        self.legacy.iter().chain(&self.rabbitmq).map(Side::list_bytes).sum()
+        self.sides().map(|side| side.seen.list_bytes()).sum()
+    }
+
+    /// Whether a copy is held that a decision needs: it waits for its twin.
+    pub(super) fn waits(&self) -> bool {
+        self.second.is_none() && self.key.is_creation() && self.payloads().next().is_some()
     }
 
     /// Lets go what only a decision needs: the unit was shed.
     pub(super) fn strip(&mut self) {
-        for side in self.legacy.iter_mut().chain(&mut self.rabbitmq) {
-            side.strip();
-        }
+        self.sides_mut().for_each(Side::strip);
     }
 
     /// Whether a twin may still come after it closed in `class`. A message that was posted elsewhere, or whose
     /// broadcast is over, has none.
     pub(super) fn awaits(&self, class: Class) -> bool {
-        let one_sided = self.legacy.is_some() != self.rabbitmq.is_some();
         let open = matches!(
             class,
             Class::MissingInRabbitmq
@@ -153,65 +209,20 @@ impl Unit {
                 | Class::MissingInLegacyUnexpected
                 | Class::Indeterminate
         );
-        one_sided && open && self.key.is_creation() && !self.shed
-    }
-
-    /// What the two sides say of it, together. Where both say something the answer to the POST stands, whichever came
-    /// first: the update is held against it, not against itself.
-    pub(super) fn learn(&mut self, seen: &Seen) {
-        let stands = seen.path == Path::Legacy && self.legacy.is_none();
-        if seen.key != self.key {
-            self.key = if stands { seen.key.with(&self.key) } else { self.key.with(&seen.key) };
-        }
-        if let Some(id) = &seen.message {
-            let own = self.message.take().unwrap_or_default();
-            let (first, then) = if stands { (id.clone(), own) } else { (own, id.clone()) };
-            self.message =
-                Some(MessageId { message: first.message.or(then.message), mongo: first.mongo.or(then.mongo) });
-        }
-        if stands && seen.dialog.is_some() {
-            self.dialog.clone_from(&seen.dialog);
-        }
-        self.dialog = self.dialog.take().or_else(|| seen.dialog.clone());
-        self.sender = self.sender.take().or_else(|| seen.sender.clone());
-        self.routing_key = self.routing_key.take().or_else(|| seen.routing_key.clone());
-        if let Payload::Update(update) = &seen.payload {
-            self.event = Arc::clone(&seen.event);
-            self.event_id = self.event_id.take().or_else(|| update.event_id().map(Into::into));
-            self.dialog_mongo = self.dialog_mongo.take().or_else(|| update.dialog_mongo().map(Into::into));
-        }
+        self.second.is_none() && open && self.key.is_creation() && !self.shed
     }
 }
 
 impl Side {
-    /// Takes the lists out of `seen`.
-    pub(super) fn of(seen: &mut Seen, sequence: u64) -> Self {
-        Self {
-            at: seen.at,
-            sequence,
-            reached: seen.sockets.len(),
-            sockets: std::mem::take(&mut seen.sockets),
-            present: std::mem::take(&mut seen.present),
-            subscribed: std::mem::take(&mut seen.subscribed),
-            joined: std::mem::take(&mut seen.joined),
-            rooms: std::mem::take(&mut seen.rooms),
-            redelivered: seen.redelivered,
-            broker_up: seen.broker_up,
-            queue_ready: seen.queue_ready,
-            member: seen.member,
-        }
-    }
-
-    fn list_bytes(&self) -> usize {
-        let joined = self.joined.as_ref().map_or(0, SmallVec::len);
-        let sockets = self.sockets.len() + self.present.len() + self.subscribed.len() + joined;
-        list_bytes(sockets, self.rooms.len())
+    fn of(seen: Box<Seen>, sequence: u64) -> Self {
+        Self { reached: seen.sockets.len(), seen, sequence }
     }
 
     fn strip(&mut self) {
-        self.joined = None;
-        self.rooms = Vec::new();
-        for list in [&mut self.sockets, &mut self.present, &mut self.subscribed] {
+        let seen = &mut *self.seen;
+        seen.joined = None;
+        seen.rooms = Vec::new();
+        for list in [&mut seen.sockets, &mut seen.present, &mut seen.subscribed] {
             *list = Sockets::new();
         }
     }

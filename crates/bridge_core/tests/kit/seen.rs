@@ -51,7 +51,6 @@ pub(crate) fn seen(at: u64, path: Path, to: &str, n: u32) -> Seen {
         key: id.key("t").unwrap(),
         message: Some(id),
         dialog: Some(dialog()),
-        event: "message.create".into(),
         sender: Some("sender".into()),
         stage: Stage::Shadow,
         sockets: sockets.clone(),

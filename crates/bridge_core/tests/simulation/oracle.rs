@@ -109,7 +109,7 @@ fn stages_in(instance: &Instance, from: u64, until: u64) -> impl Iterator<Item =
 fn compared(world: &World<'_>) -> Option<String> {
     let instance = &world.instances[0];
     for closed in instance.closed.iter().filter(|closed| closed.amends.is_none()) {
-        let name = closed.message.as_deref().unwrap_or_default();
+        let name = closed.message().unwrap_or_default();
         let id = match name.strip_prefix("msg_") {
             Some(id) => id.parse().ok(),
             None => usize::from_str_radix(name, 16).ok(),

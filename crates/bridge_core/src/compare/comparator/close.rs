@@ -5,25 +5,28 @@ use crate::Millis;
 use crate::compare::class::{Class, Modifier};
 use crate::compare::describe::describe;
 use crate::compare::record::Closed;
+use crate::compare::unit::Counted;
 
 impl Comparator {
     pub(super) fn close(&mut self, number: u64, now: Millis) -> Option<Closed> {
         let window = self.limits.window;
-        let unit = self.units.get_mut(&number)?;
-        let near = Millis(unit.opened.0.saturating_sub(window));
-        if self.known.stage_changed(&unit.user, unit.opened) {
+        let unit = self.units.get_mut(number)?;
+        let near = Millis(unit.opened().0.saturating_sub(window));
+        if self.known.stage_changed(unit.user(), unit.opened()) {
             unit.modifiers.insert(Modifier::InFlip);
         }
-        if self.known.churned(&unit.user, near) {
+        if self.known.churned(unit.user(), near) {
             unit.modifiers.insert(Modifier::InChurn);
         }
         let mut closed = describe(number, unit, &self.known, window, now);
         if self.keeps && closed.class.is_bad() {
-            closed.payloads = unit.kept.iter().chain(&unit.payload).cloned().collect();
+            closed.payloads = unit.payloads().cloned().collect();
         }
-        unit.closed = Some((closed.class, closed.cause, closed.modifiers.clone()));
         let awaits = unit.awaits(closed.class);
-        if unit.drill {
+        if awaits {
+            unit.closed = Some(Box::new(counted(&closed)));
+        }
+        if unit.is_drill() {
             self.summary.close_drill(&closed);
         } else {
             self.summary.open -= 1;
@@ -39,10 +42,10 @@ impl Comparator {
 
     /// No twin can come any more: what is left is that it was.
     pub(super) fn bury(&mut self, number: u64, now: Millis) {
-        if let Some(unit) = self.units.get(&number).filter(|unit| !unit.leak) {
-            let (legacy, rabbitmq) = (unit.legacy.is_some(), unit.rabbitmq.is_some());
+        if let Some(unit) = self.units.get(number).filter(|unit| !unit.leak) {
+            let sides = (unit.legacy().is_some(), unit.rabbitmq().is_some());
             // A copy too many has a unit of its own, and takes nothing back of what was known before.
-            self.known.is_over(now, &unit.user, &unit.key, (legacy, rabbitmq));
+            self.known.is_over(now, &unit.key.of_recipient(unit.user().as_str()), sides);
         }
         self.forget(number);
     }
@@ -50,8 +53,8 @@ impl Comparator {
     /// A copy came for a unit that has closed: its record is amended when that changes the class.
     pub(super) fn amend(&mut self, number: u64, at: Millis) {
         let window = self.limits.window;
-        let Some(unit) = self.units.get_mut(&number) else { return };
-        let Some((class, cause, modifiers)) = unit.closed.clone() else { return };
+        let Some(unit) = self.units.get_mut(number) else { return };
+        let Some(Counted { class, cause, modifiers }) = unit.closed.as_deref().cloned() else { return };
         let before = Closed { class, cause, modifiers, ..describe(number, unit, &self.known, window, at) };
         unit.modifiers.insert(Modifier::Late);
         let mut after = describe(number, unit, &self.known, window, at);
@@ -63,10 +66,10 @@ impl Comparator {
         }
         after.amends = Some(class);
         if self.keeps && after.class.is_bad() {
-            after.payloads = unit.kept.iter().chain(&unit.payload).cloned().collect();
+            after.payloads = unit.payloads().cloned().collect();
         }
-        unit.closed = Some((after.class, after.cause, after.modifiers.clone()));
-        if !unit.drill {
+        unit.closed = Some(Box::new(counted(&after)));
+        if !unit.is_drill() {
             // One side alone needs no rules, and counted none.
             let was_both = !matches!(class, Class::MissingInRabbitmq | Class::MissingInRabbitmqExpected)
                 && !matches!(class, Class::MissingInLegacyExpected | Class::MissingInLegacyUnexpected);
@@ -75,4 +78,8 @@ impl Comparator {
         }
         self.amended.push(after);
     }
+}
+
+fn counted(closed: &Closed) -> Counted {
+    Counted { class: closed.class, cause: closed.cause, modifiers: closed.modifiers.clone() }
 }

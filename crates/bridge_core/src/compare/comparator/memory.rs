@@ -21,21 +21,35 @@ pub(super) struct Payloads {
 
 impl Payloads {
     pub(super) fn hold(&mut self, payload: &Payload) {
-        let holders = self.holders.entry(payload.place()).or_default();
-        if *holders == 0 {
-            self.bytes += payload.bytes();
+        // An update is one recipient's; an answer is of all who are in the room.
+        if let Payload::Legacy(_) = payload {
+            let holders = self.holders.entry(payload.place()).or_default();
+            *holders += 1;
+            if *holders > 1 {
+                return;
+            }
         }
-        *holders += 1;
+        self.bytes += payload.bytes();
     }
 
-    pub(super) fn release(&mut self, payload: &Payload) {
-        let place = payload.place();
-        if let Some(holders) = self.holders.get_mut(&place) {
+    fn release(&mut self, payload: &Payload) {
+        if let Payload::Legacy(_) = payload {
+            let place = payload.place();
+            let Some(holders) = self.holders.get_mut(&place) else { return };
             *holders -= 1;
-            if *holders == 0 {
-                self.holders.remove(&place);
-                self.bytes -= payload.bytes();
+            if *holders > 0 {
+                return;
             }
+            self.holders.remove(&place);
+        }
+        self.bytes -= payload.bytes();
+    }
+
+    /// Lets go what a unit holds.
+    pub(super) fn let_go(&mut self, unit: &mut Unit) {
+        for side in unit.sides_mut() {
+            self.release(&side.seen.payload);
+            side.seen.let_go();
         }
     }
 
@@ -46,8 +60,7 @@ impl Payloads {
 
 /// Whether its payload, or what it differs in, goes first when memory is short.
 pub(super) fn is_large(unit: &Unit) -> bool {
-    unit.payload.iter().chain(&unit.kept).any(|payload| payload.bytes() > LARGE)
-        || (unit.shows() && unit.weight() > LARGE)
+    unit.payloads().any(|payload| payload.bytes() > LARGE) || (unit.shows() && unit.weight() > LARGE)
 }
 
 impl Comparator {
@@ -64,7 +77,8 @@ impl Comparator {
             self.let_go(number);
         }
         while self.bytes() > enough {
-            let Some((_, number)) = self.oldest.pop_front() else { return };
+            let Some(number) = self.units.oldest(self.stripped) else { return };
+            self.stripped = number + 1;
             self.let_go(number);
         }
     }
@@ -72,36 +86,33 @@ impl Comparator {
     /// Forgets a closed unit. From an open one it takes what only a decision or a record needs; with a payload, or lists
     /// that are long, the decision goes too.
     fn let_go(&mut self, number: u64) {
-        let Some(unit) = self.units.get_mut(&number) else { return };
+        let Some(unit) = self.units.get_mut(number) else { return };
         if unit.closed.is_some() {
-            let opened = unit.opened;
+            let opened = unit.opened();
             return self.bury(number, opened);
         }
         let before = unit.weight();
         if unit.shows() {
             unit.redact();
         }
-        std::mem::take(&mut unit.kept).iter().for_each(|payload| self.payloads.release(payload));
-        let payload = unit.payload.take();
-        if payload.is_some() || unit.lists() > HEAVY {
+        let waits = unit.waits();
+        self.payloads.let_go(unit);
+        if waits || unit.lists() > HEAVY {
             unit.strip();
             self.summary.shed += u64::from(!unit.shed);
             unit.shed = true;
         }
         self.bytes = (self.bytes + unit.weight()).saturating_sub(before);
-        payload.iter().for_each(|payload| self.payloads.release(payload));
     }
 
     pub(super) fn forget(&mut self, number: u64) {
-        if let Some(unit) = self.units.remove(&number) {
-            self.bytes = self.bytes.saturating_sub(unit.weight());
-            unit.payload.iter().chain(&unit.kept).for_each(|payload| self.payloads.release(payload));
-            if !unit.leak {
-                for id in unit.key.ids() {
-                    let name = (unit.user.clone(), *id);
-                    if self.by_id.get(&name) == Some(&number) {
-                        self.by_id.remove(&name);
-                    }
+        let Some(unit) = self.units.remove(number) else { return };
+        self.bytes = self.bytes.saturating_sub(unit.weight());
+        unit.payloads().for_each(|payload| self.payloads.release(payload));
+        if !unit.leak {
+            for name in unit.key.of_recipient(unit.user().as_str()) {
+                if self.by_name.get(&name) == Some(&number) {
+                    self.by_name.remove(&name);
                 }
             }
         }
