@@ -213,7 +213,7 @@ fn fate(closed: &Closed) -> u128 {
 #[cfg(test)]
 mod tests {
     use bridge_core::Stage;
-    use bridge_core::compare::Names;
+    use bridge_core::compare::Told;
 
     use super::*;
 
@@ -234,7 +234,7 @@ mod tests {
             tenant: "t".into(),
             user: "u".into(),
             dialog: None,
-            names: Names::Told { event: "message.create".into(), message: None, event_id: None },
+            told: Told::new("message.create", None, None),
             legacy: None,
             rabbitmq: None,
             rules: Vec::new(),
@@ -257,7 +257,7 @@ mod tests {
         let mut gathered = gathered();
         let other = |key: u128, event: &str, class: Class| Closed {
             creation: false,
-            names: Names::Told { event: "message.update".into(), message: None, event_id: Some(event.into()) },
+            told: Told::new("message.update", None, Some(event)),
             ..unit(key, class, None)
         };
         for key in 0..100 {

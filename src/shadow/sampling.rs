@@ -80,7 +80,7 @@ impl Sampling {
 
 #[cfg(test)]
 mod tests {
-    use bridge_core::compare::Names;
+    use bridge_core::compare::Told;
     use bridge_core::{Millis, Stage};
 
     use super::*;
@@ -97,7 +97,7 @@ mod tests {
             tenant: "t".into(),
             user: "u".into(),
             dialog: None,
-            names: Names::Told { event: "message.create".into(), message: None, event_id: None },
+            told: Told::new("message.create", None, None),
             legacy: None,
             rabbitmq: None,
             rules: vec![rule.into()],

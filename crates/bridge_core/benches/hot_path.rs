@@ -152,7 +152,7 @@ fn compare(bench: &mut Criterion) {
 fn alone(bench: &mut Criterion) {
     for stage in [Stage::Complete, Stage::Live] {
         let (mut recipient, mut comparator) =
-            (recipient(stage), Comparator::new(CompareLimits { window: 5_000, memory: 512 << 20 }));
+            (recipient(stage), Comparator::new(CompareLimits { window: 5_000, memory: 24 << 20 }));
         let (mut made, mut n, mut effects) = (0, 0, Vec::new());
         let instance = "instance".into();
         bench.bench_function(&format!("an update posted elsewhere in {}", stage.name()), |bench| {

@@ -8,18 +8,21 @@ mod decide;
 mod describe;
 pub mod event;
 mod known;
+mod lone;
 mod order;
 mod posts;
 mod recent;
 mod record;
 mod summary;
+mod told;
 mod unit;
 mod units;
 
 pub use class::{Cause, Class, Modifier};
 pub use comparator::{Comparator, Limits};
-pub use event::{Event, Fact, Payload, Seen, Told};
-pub use record::{Closed, Names, Payloads, Record, SideRecord};
+pub use event::{Event, Fact, Payload, Seen};
+pub use record::{Closed, Payloads, Record, SideRecord};
 pub use summary::Summary;
+pub use told::Told;
 
 pub use crate::message::IgnoreRule;

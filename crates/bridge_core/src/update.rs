@@ -126,10 +126,10 @@ impl Update {
         self.is_creation().then_some(MessageId { message, mongo })
     }
 
-    /// The name of the created message that a record shows: `messageId` if known, else `_id`.
-    #[must_use]
-    pub fn shown(&self) -> Option<&str> {
-        self.names.iter().find_map(|name| self.at(name)).filter(|_| self.is_creation())
+    /// `messageId` and `_id` of the created message.
+    pub(crate) fn names(&self) -> [Option<&str>; 2] {
+        let names = self.names.each_ref().map(|name| self.at(name));
+        if self.is_creation() { names } else { [None, None] }
     }
 
     /// Whether the created message goes by `id`.

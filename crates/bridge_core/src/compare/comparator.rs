@@ -11,6 +11,7 @@ use self::memory::Payloads;
 use super::class::Modifier;
 use super::event::{Event, Fact, Payload, Seen};
 use super::known::Known;
+use super::lone::Lone;
 use super::order::Order;
 use super::record::Closed;
 use super::summary::{Counts, Summary};
@@ -165,7 +166,7 @@ impl Comparator {
             self.closed.pop_front();
             self.bury(number, now);
         }
-        while self.large.front().is_some_and(|number| self.units.get(*number).is_none()) {
+        while self.large.front().is_some_and(|number| !self.units.has(*number)) {
             self.large.pop_front();
         }
         self.units.shrink();
@@ -178,8 +179,9 @@ impl Comparator {
 
     fn fact(&mut self, at: Millis, fact: Fact) {
         let Some((user, key, why)) = self.known.note(at, fact) else { return };
-        let number = self.find(&key.of_recipient(user.as_str()));
-        if let Some(unit) = number.and_then(|number| self.units.get_mut(number)) {
+        let Some(number) = self.find(&key.of_recipient(user.as_str())) else { return };
+        self.whole(number);
+        if let Some(unit) = self.units.get_mut(number) {
             unit.modifiers.insert(match why {
                 Why::Flushed => Modifier::Flushed,
                 Why::Rescued => Modifier::Rescued,
@@ -220,22 +222,45 @@ impl Comparator {
             return self.known.not_opened(seen.at, &seen.user, &seen.key);
         }
         let (late, redelivered) = (over.is_some(), seen.redelivered);
-        let number = self.open(seen, |unit| {
-            if late {
-                unit.duplicate = true;
-                unit.modifiers.insert(Modifier::Late);
-            }
-            if redelivered {
-                unit.modifiers.insert(Modifier::Redelivered);
-            }
-        });
+        let number = if !late && self.is_alone(&seen) {
+            self.sequence += 1;
+            let (at, lone) = (seen.at, Lone::of(*seen, self.sequence));
+            self.bytes += lone.weight();
+            let number = self.units.insert_lone(lone);
+            self.opened(at, number, false);
+            number
+        } else {
+            self.open(seen, late, redelivered)
+        };
         for name in names {
             self.by_name.insert(*name, number);
         }
     }
 
+    /// Whether nothing can come that it is to be compared with: legacy brings no such update, or its message was posted
+    /// elsewhere, because whatever POST makes a message here begins before an update of it can come.
+    fn is_alone(&self, seen: &Seen) -> bool {
+        let near = Millis(seen.at.0.saturating_sub(self.limits.window));
+        seen.path == Path::Rabbitmq
+            && seen.message.is_none()
+            && self.known.session_began
+            && !seen.drill
+            && !self.keeps
+            && (!seen.key.is_creation()
+                || !self.known.may_be_posted_here(seen) && !self.known.was_not_opened(&seen.user, &seen.key, near))
+    }
+
+    /// What was alone is so no more, or is looked at whole.
+    fn whole(&mut self, number: u64) {
+        if let Some(weight) = self.units.whole(number) {
+            let unit = self.units.get(number).map_or(0, Unit::weight);
+            self.bytes = (self.bytes + unit).saturating_sub(weight);
+        }
+    }
+
     /// Another copy for a unit.
     fn again(&mut self, number: u64, seen: Box<Seen>, names: &[u128]) {
+        self.whole(number);
         let Some(unit) = self.units.get_mut(number) else { return };
         self.sequence += 1;
         let (weight, at, redelivered) = (unit.weight(), seen.at, seen.redelivered);
@@ -289,15 +314,18 @@ impl Comparator {
 
     /// A leaked update opens a unit of its own and changes no other.
     fn leak(&mut self, seen: Box<Seen>) {
-        self.open(seen, |unit| unit.leak = true);
+        let number = self.open(seen, false, false);
+        if let Some(unit) = self.units.get_mut(number) {
+            unit.leak = true;
+        }
     }
 
     fn find(&self, names: &[u128]) -> Option<u64> {
         names.iter().find_map(|name| self.by_name.get(name).copied())
     }
 
-    /// Opens a unit that is marked by `mark`; its number.
-    fn open(&mut self, seen: Box<Seen>, mark: impl FnOnce(&mut Unit)) -> u64 {
+    /// Opens a unit; its number. `late`: one like it is over.
+    fn open(&mut self, seen: Box<Seen>, late: bool, redelivered: bool) -> u64 {
         self.sequence += 1;
         self.payloads.hold(&seen.payload);
         let at = seen.at;
@@ -305,21 +333,27 @@ impl Comparator {
         let shed = seen.key.is_creation() && self.known.was_not_opened(&seen.user, &seen.key, near);
         let mut unit = Unit::open(seen, self.sequence, !self.known.session_began);
         unit.shed = shed;
-        mark(&mut unit);
+        unit.duplicate = late;
+        let marks = [(late, Modifier::Late), (redelivered, Modifier::Redelivered)];
+        unit.modifiers.extend(marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)));
         self.bytes += unit.weight();
-        if !unit.is_drill() {
-            self.summary.opened += 1;
-            self.summary.open += 1;
-        }
-        let large = memory::is_large(&unit);
+        let (drill, large) = (unit.is_drill(), memory::is_large(&unit));
         let number = self.units.insert(unit);
         if large {
             self.large.push_back(number);
+        }
+        self.opened(at, number, drill);
+        number
+    }
+
+    fn opened(&mut self, at: Millis, number: u64, drill: bool) {
+        if !drill {
+            self.summary.opened += 1;
+            self.summary.open += 1;
         }
         // Units open in the order of time, but for the few ms that observers differ by.
         let closes = at.plus(self.limits.window);
         let closes = self.open.back().map_or(closes, |(last, _)| closes.max(*last));
         self.open.push_back((closes, number));
-        number
     }
 }

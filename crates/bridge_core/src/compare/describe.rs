@@ -1,14 +1,18 @@
 //! What is said of a unit when it closes.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use super::decide::decide;
-use super::event::Payload;
 use super::known::Known;
-use super::record::{Closed, ClosedSide, Names};
+use super::record::{Closed, ClosedSide};
+use super::told::Told;
 use super::unit::{Side, Unit};
+use crate::key::MessageId;
 use crate::{DialogId, Millis};
+
+/// The event of whatever legacy brings.
+const CREATION: &str = "message.create";
 
 /// Decides about a unit whose window (of `window` ms) has closed, and says everything about it.
 pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now: Millis) -> Closed {
@@ -36,7 +40,7 @@ pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now
         tenant: Arc::clone(unit.tenant()),
         user: unit.user().shared(),
         dialog: unit.dialog().or_else(mapped).map(DialogId::shared),
-        names: names(unit),
+        told: told(unit),
         legacy: unit.legacy().map(side),
         rabbitmq: unit.rabbitmq().map(side),
         rules: rules.collect(),
@@ -50,23 +54,16 @@ pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now
     }
 }
 
-fn names(unit: &Unit) -> Names {
-    if unit.legacy().is_none()
-        && let Some(Side { seen, .. }) = unit.rabbitmq()
-        && seen.message.is_none()
-        && let Payload::Update(update) = &seen.payload
-    {
-        return Names::Update(Arc::clone(update));
+/// The update's event, or that of whatever legacy brings.
+fn told(unit: &Unit) -> Told {
+    let rabbitmq = unit.rabbitmq().map(|side| side.seen.told());
+    // What a copy has beside its payload is not in what the payload tells.
+    if let (Some(told), true) = (&rabbitmq, unit.sides().all(|side| side.seen.message.is_none())) {
+        return told.clone();
     }
-    let told = unit.rabbitmq().and_then(|side| side.seen.told());
-    let (event, event_id) = told.map_or_else(|| (creation(), None), |told| (told.event, told.event_id));
-    Names::Told { event, message: unit.message().and_then(|id| id.shown().cloned()), event_id }
-}
-
-/// The event of whatever legacy brings.
-fn creation() -> Arc<str> {
-    static CREATION: LazyLock<Arc<str>> = LazyLock::new(|| "message.create".into());
-    Arc::clone(&CREATION)
+    let (event, event_id) = rabbitmq.as_ref().map_or((CREATION, None), |told| (told.event(), told.event_id()));
+    let message = unit.message();
+    Told::new(event, message.as_ref().and_then(MessageId::shown).map(AsRef::as_ref), event_id)
 }
 
 /// A unit's name: its key, recipient, and its number, because the same key may come back later.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::Json;
 use smallvec::SmallVec;
 
+use super::told::Told;
 use crate::gate::Sockets;
 use crate::key::{Key, MessageId};
 use crate::stage::{Path, Stage};
@@ -61,7 +62,12 @@ pub struct Seen {
 impl Seen {
     /// The names of the created message.
     pub(super) fn message(&self) -> Option<MessageId> {
-        self.message.clone().or_else(|| self.payload.update()?.message())
+        let told = || match &self.payload {
+            Payload::Update(update) => update.message(),
+            Payload::Gone(told) => told.names(),
+            Payload::Legacy(_) => None,
+        };
+        self.message.clone().or_else(told)
     }
 
     /// Whether the created message goes by a name for which `holds`.
@@ -69,7 +75,8 @@ impl Seen {
         match (&self.message, &self.payload) {
             (Some(id), _) => id.message.iter().chain(&id.mongo).any(|name| holds(name)),
             (None, Payload::Update(update)) => update.is_named(holds),
-            (None, _) => false,
+            (None, Payload::Gone(told)) => told.is_named(holds),
+            (None, Payload::Legacy(_)) => false,
         }
     }
 
@@ -77,7 +84,7 @@ impl Seen {
     pub(super) fn sender(&self) -> Option<&str> {
         let told = || match &self.payload {
             Payload::Update(update) => update.sender(),
-            Payload::Gone(told) => told.as_ref()?.sender.as_deref(),
+            Payload::Gone(told) => told.sender(),
             Payload::Legacy(_) => None,
         };
         self.sender.as_deref().or_else(told)
@@ -87,31 +94,25 @@ impl Seen {
     pub(super) fn dialog_mongo(&self) -> Option<&str> {
         match &self.payload {
             Payload::Update(update) => update.dialog_mongo(),
-            Payload::Gone(told) => told.as_ref()?.dialog_mongo.as_deref(),
+            Payload::Gone(told) => told.dialog_mongo(),
             Payload::Legacy(_) => None,
         }
     }
 
-    /// What is told of the update.
-    pub(super) fn told(&self) -> Option<Told> {
+    /// What is told of the update; nothing of an answer.
+    pub(super) fn told(&self) -> Told {
         match &self.payload {
-            Payload::Update(update) => Some(Told::of(update)),
-            Payload::Gone(told) => told.as_deref().cloned(),
-            Payload::Legacy(_) => None,
+            Payload::Update(update) => Told::of(update),
+            Payload::Gone(told) => told.clone(),
+            Payload::Legacy(_) => Told::default(),
         }
     }
 
     /// Lets the payload go; what it tells stays.
     pub(super) fn let_go(&mut self) {
-        let told = match &self.payload {
-            Payload::Gone(_) => return,
-            Payload::Legacy(_) => None,
-            Payload::Update(update) => {
-                self.message = self.message.take().or_else(|| update.message());
-                Some(Box::new(Told::of(update)))
-            }
-        };
-        self.payload = Payload::Gone(told);
+        if !matches!(self.payload, Payload::Gone(_)) {
+            self.payload = Payload::Gone(self.told());
+        }
     }
 
     /// Takes in what another copy of the same path tells beside it.
@@ -149,31 +150,7 @@ pub enum Payload {
     /// The update.
     Update(Arc<Update>),
     /// It was let go; of an update, what is still told of it.
-    Gone(Option<Box<Told>>),
-}
-
-/// What is told of an update.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// Its event.
-    pub event: Arc<str>,
-    /// `eventId`.
-    pub event_id: Option<Arc<str>>,
-    /// `senderId` of its message.
-    pub sender: Option<Arc<str>>,
-    /// The dialog's Mongo id.
-    pub dialog_mongo: Option<Arc<str>>,
-}
-
-impl Told {
-    fn of(update: &Update) -> Self {
-        Self {
-            event: update.event().into(),
-            event_id: update.event_id().map(Into::into),
-            sender: update.sender().map(Into::into),
-            dialog_mongo: update.dialog_mongo().map(Into::into),
-        }
-    }
+    Gone(Told),
 }
 
 impl Payload {

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use super::ages::Ages;
-use super::event::Fact;
+use super::event::{Fact, Seen};
 use super::posts::Posts;
 use super::recent::{Bounded, Recent};
 use crate::gate::Why;
@@ -215,6 +215,15 @@ impl Known {
     /// Whether it was accepted here, also long ago.
     pub(super) fn was_posted(&self, key: &Key) -> bool {
         self.accepted(key).is_some() || key.ids().iter().any(|id| self.posted.contains(half(*id)))
+    }
+
+    /// Whether what an update tells of may be a message that was posted here, as far as that is known when it comes. Who
+    /// posted need not be who Chat3 calls the sender.
+    pub(super) fn may_be_posted_here(&self, seen: &Seen) -> bool {
+        let dialog = seen.dialog.as_ref().or_else(|| self.dialog(seen.dialog_mongo()));
+        self.was_posted(&seen.key)
+            || self.posts.earliest(None, dialog).is_some()
+            || self.may_have_been_posted(seen.at)
     }
 
     /// Whether it may have been accepted here, and forgotten before its time.

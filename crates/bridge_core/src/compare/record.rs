@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::class::{Cause, Class, Modifier};
 use super::event::Payload;
+use super::told::Told;
 use crate::message::{Difference, redact};
-use crate::update::Update;
 use crate::{Millis, Stage};
 
 /// One side of a closed unit.
@@ -20,22 +20,6 @@ pub struct ClosedSide {
     pub sockets: usize,
     /// AMQP's flag.
     pub redelivered: bool,
-}
-
-/// What a closed unit is about.
-#[derive(Clone, Debug)]
-pub enum Names {
-    /// An update that came alone: they are in it.
-    Update(Arc<Update>),
-    /// As they were told.
-    Told {
-        /// Event type.
-        event: Arc<str>,
-        /// `messageId`, else `_id`; `None` for update keys.
-        message: Option<Arc<str>>,
-        /// `eventId`.
-        event_id: Option<Arc<str>>,
-    },
 }
 
 /// A closed unit.
@@ -61,8 +45,8 @@ pub struct Closed {
     pub user: Arc<str>,
     /// The dialog's `dlg_` id wherever known.
     pub dialog: Option<Arc<str>>,
-    /// Event and message.
-    pub names: Names,
+    /// Its event and message.
+    pub told: Told,
     /// Legacy's side.
     pub legacy: Option<ClosedSide>,
     /// Rabbitmq's side.
@@ -131,8 +115,6 @@ pub struct Payloads {
 
 /// The largest copy that a record shows, in bytes.
 const SHOWN: usize = 16 * 1_024;
-/// The largest body, in bytes, that is kept for the names in it: copies of them take about as much.
-const SMALL: usize = 2 * 1_024;
 
 impl Payloads {
     fn of(payloads: &[Payload]) -> Option<Self> {
@@ -165,47 +147,28 @@ impl Closed {
     /// Event type.
     #[must_use]
     pub fn event(&self) -> &str {
-        match &self.names {
-            Names::Update(update) => update.event(),
-            Names::Told { event, .. } => event,
-        }
+        self.told.event()
     }
 
     /// `messageId`, else `_id`; `None` for update keys.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
-        match &self.names {
-            Names::Update(update) => update.shown(),
-            Names::Told { message, .. } => message.as_deref(),
-        }
+        self.told.message()
     }
 
     /// `eventId`.
     #[must_use]
     pub fn event_id(&self) -> Option<&str> {
-        match &self.names {
-            Names::Update(update) => update.event_id(),
-            Names::Told { event_id, .. } => event_id.as_deref(),
-        }
+        self.told.event_id()
     }
 
     /// Keeps no more than a record of it shows, or takes: text of people is redacted unless `reveal`.
     pub fn let_go(&mut self, reveal: bool) {
-        if let Names::Update(update) = &self.names
-            && update.bytes() > SMALL
-        {
-            let shared = |text: Option<&str>| text.map(Arc::from);
-            self.names = Names::Told {
-                event: self.event().into(),
-                message: shared(self.message()),
-                event_id: shared(self.event_id()),
-            };
-        }
         if !reveal {
             self.payloads.clear();
         }
         self.payloads.iter_mut().filter(|payload| payload.bytes() > 2 * SHOWN).for_each(|payload| {
-            *payload = Payload::Gone(None);
+            *payload = Payload::Gone(Told::default());
         });
         if !reveal && !self.redacted {
             redact(&mut self.diff);

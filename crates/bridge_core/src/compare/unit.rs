@@ -72,6 +72,17 @@ impl Unit {
         }
     }
 
+    /// Opens with what is left of one that came alone, and reaches so many sockets.
+    pub(super) fn lone(seen: Box<Seen>, sequence: u64, reached: usize) -> Self {
+        let redelivered = seen.redelivered;
+        let mut unit = Self::open(seen, sequence, false);
+        unit.first.reached = reached;
+        if redelivered {
+            unit.modifiers.insert(Modifier::Redelivered);
+        }
+        unit
+    }
+
     /// Takes in another copy. Where both sides say something the answer to the POST stands, whichever came first: the
     /// update is held against it, not against itself.
     pub(super) fn add(&mut self, seen: Box<Seen>, sequence: u64) {

@@ -10,6 +10,7 @@ use crate::compare::unit::Counted;
 impl Comparator {
     pub(super) fn close(&mut self, number: u64, now: Millis) -> Option<Closed> {
         let window = self.limits.window;
+        self.whole(number);
         let unit = self.units.get_mut(number)?;
         let near = Millis(unit.opened().0.saturating_sub(window));
         if self.known.stage_changed(unit.user(), unit.opened()) {

@@ -106,6 +106,7 @@ impl Comparator {
     }
 
     pub(super) fn forget(&mut self, number: u64) {
+        self.whole(number);
         let Some(unit) = self.units.remove(number) else { return };
         self.bytes = self.bytes.saturating_sub(unit.weight());
         unit.payloads().for_each(|payload| self.payloads.release(payload));
