@@ -39,6 +39,11 @@ pub(crate) struct Page {
     pub(crate) got: Vec<(u64, usize)>,
     /// When it was told of a gap.
     pub(crate) told: Vec<u64>,
+    /// When its instance had answered that it is signed on, and when that the queue comes later.
+    pub(crate) greeted: Option<u64>,
+    pub(crate) late: Option<u64>,
+    /// It named a token, and was not recovered.
+    pub(crate) in_vain: bool,
     /// What was lost on the wire with the latest connection.
     pub(crate) cut_off: BTreeSet<usize>,
     /// What was lost on the wire, and not asked for by `last`.
@@ -57,6 +62,9 @@ impl Page {
             deaf: Vec::new(),
             got: Vec::new(),
             told: Vec::new(),
+            greeted: None,
+            late: None,
+            in_vain: false,
             cut_off: BTreeSet::new(),
             excused: BTreeSet::new(),
             twice: BTreeSet::new(),

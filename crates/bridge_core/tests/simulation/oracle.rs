@@ -13,10 +13,11 @@ const SETTLED: u64 = WINDOW + 3_000;
 
 /// What is wrong, if anything is.
 pub(crate) fn judge(world: &World<'_>) -> Option<String> {
-    let pages = world.pages.iter().enumerate();
-    pages
-        .filter_map(|(number, page)| delivered(world, number, page))
-        .next()
+    let pages = || world.pages.iter().enumerate();
+    pages()
+        .find_map(|(number, page)| delivered(world, number, page))
+        .or_else(|| pages().find_map(|(number, page)| brought(world, number, page)))
+        .or_else(|| pages().find_map(|(number, page)| told(world, number, page)))
         .or_else(|| world.fault.clone())
         .or_else(|| world.plan.calm.then(|| compared(world)).flatten())
 }
@@ -42,6 +43,125 @@ fn delivered(world: &World<'_>, number: usize, page: &Page) -> Option<String> {
             return Some(format!(
                 "page {number} of tab {} did not get message {id}: {page:?}, {message:?}, stages {stages:?}",
                 page.tab
+            ));
+        }
+    }
+    None
+}
+
+/// What either path brought to the instance reaches the page, also around flips.
+fn brought(world: &World<'_>, number: usize, page: &Page) -> Option<String> {
+    for (id, message) in &world.messages {
+        let got = page.got.iter().any(|(_, got)| got == id);
+        if !got && let Some(by) = is_due(world, page, *id, message) {
+            let stages = &world.instances[page.instance].stages;
+            return Some(format!(
+                "page {number} of tab {} did not get message {id} {by}: {page:?}, {message:?}, stages {stages:?}",
+                page.tab
+            ));
+        }
+    }
+    None
+}
+
+/// By what the page was to have the message, whatever else happened.
+fn is_due(world: &World<'_>, page: &Page, id: usize, message: &Message) -> Option<&'static str> {
+    let (user, instance) = (world.tabs[page.tab].user, &world.instances[page.instance]);
+    let removed = world.removals.iter().any(|removal| removal.user == user && removal.dialog == message.dialog);
+    let member = world.plan.members[message.dialog][user] && !removed;
+    if !member || page.excused.contains(&id) || instance.stages[0].0 > page.open.from {
+        return None;
+    }
+    let waits = |from: u64, until: u64| {
+        page.open.covers(from, until + SETTLED)
+            && page.greeted.is_some_and(|at| at <= from)
+            && !page.deaf.iter().any(|span| span.touches(from, until + SETTLED))
+            && !page.told.iter().any(|at| *at >= from)
+    };
+    let all = |from: u64, until: u64, is: &dyn Fn(Stage) -> bool| stages_in(instance, from, until).all(is);
+    // Stage before, when it changed, and to which.
+    let flips: Vec<(Stage, u64, Stage)> =
+        instance.stages.windows(2).map(|pair| (pair[0].1, pair[1].0, pair[1].1)).collect();
+    let legacy = |stage: Stage| !stage.use_rabbitmq_updates();
+    if let Some(at) = message.arrived.get(&(page.instance, user)).copied()
+        && waits(at, at)
+    {
+        if all(at.saturating_sub(1), at + 1, &Stage::use_rabbitmq_updates) {
+            return Some("whose update came");
+        }
+        let back = |(from, flipped, to): &(Stage, u64, Stage)| {
+            from.use_rabbitmq_updates()
+                && legacy(*to)
+                && *flipped < at
+                && at + 1 < flipped + WINDOW
+                && all(flipped + 1, at + 1, &legacy)
+        };
+        if flips.iter().any(|flip| back(flip) && waits(flip.1, at)) {
+            return Some("whose update came soon after a flip back");
+        }
+        let on = |(from, flipped, to): &(Stage, u64, Stage)| {
+            (*from, *to) == (Stage::Shadow, Stage::Live)
+                && at < *flipped
+                && flipped + 100 < at + WINDOW
+                && all(at, flipped - 1, &|stage| stage == Stage::Shadow)
+        };
+        if message.instance != page.instance && flips.iter().any(|flip| on(flip) && waits(at, flip.1)) {
+            return Some("whose update came soon before a flip");
+        }
+    }
+    let accepted =
+        message.accepted.filter(|at| message.instance == page.instance && at - message.started < 10_000)?;
+    let joined = |until: u64| {
+        page.joined
+            .get(&message.dialog)
+            .is_some_and(|spans| spans.iter().any(|s| s.covers(message.started, until)))
+    };
+    let soon = |(from, flipped, to): &(Stage, u64, Stage)| {
+        let near = accepted < *flipped && flipped + 100 < accepted + WINDOW && joined(accepted + SETTLED);
+        let since = near && waits(message.started, accepted.max(*flipped));
+        let before = all(accepted, flipped - 1, &|stage| stage == *from);
+        let stays = all(flipped + 1, accepted + SETTLED, &|stage| stage == *to);
+        since
+            && before
+            && match (*from, *to) {
+                (Stage::Complete | Stage::Live, Stage::Legacy | Stage::Shadow) => true,
+                (Stage::Complete, Stage::Live) => stays,
+                _ => false,
+            }
+    };
+    flips.iter().any(soon).then_some("which was answered soon before a flip back")
+}
+
+/// Who waits for what is lost with a queue in `complete`, or could not go on from where it was, is told.
+fn told(world: &World<'_>, number: usize, page: &Page) -> Option<String> {
+    let (user, instance) = (world.tabs[page.tab].user, &world.instances[page.instance]);
+    // What comes when an instance ends that began with the page is told by the connection's end.
+    if instance.stages[0].0 > page.open.from {
+        return None;
+    }
+    let (from, soon) = (page.open.from, page.open.from + SETTLED);
+    let waits_for_queue = stages_in(instance, from, soon).any(Stage::use_rabbitmq_updates);
+    if page.in_vain && page.open.covers(from, soon) && !waits_for_queue && page.told.is_empty() {
+        return Some(format!("page {number} of tab {} could not resume and was not told: {page:?}", page.tab));
+    }
+    for missed in world.missed.iter().filter(|missed| (missed.instance, missed.user) == (page.instance, user)) {
+        let message = &world.messages[&missed.message];
+        let waits = page.greeted.is_some_and(|at| at <= missed.at)
+            && (missed.lost || page.late.is_some_and(|at| at <= missed.at));
+        let back = instance.stages.iter().find(|(at, stage)| *at >= missed.at && !stage.use_rabbitmq_updates());
+        let Some(over) = missed.live.into_iter().chain(back.map(|(at, _)| *at)).min() else { continue };
+        let complete =
+            stages_in(instance, missed.at, over.saturating_sub(1)).all(|stage| stage == Stage::Complete);
+        let deaf = page.deaf.iter().any(|span| span.touches(missed.at, over + SETTLED));
+        let got = page.got.iter().any(|(_, got)| *got == missed.message);
+        let is_told = page.told.iter().any(|at| *at >= missed.at);
+        let member = world.plan.members[message.dialog][user]
+            && !world.removals.iter().any(|removal| removal.user == user && removal.dialog == message.dialog);
+        let stays = page.open.covers(missed.at, over + SETTLED);
+        if waits && complete && stays && member && !deaf && !got && !is_told {
+            return Some(format!(
+                "page {number} of tab {} lost message {} and was not told: {missed:?}, {page:?}, stages {:?}",
+                page.tab, missed.message, instance.stages
             ));
         }
     }

@@ -36,6 +36,19 @@ pub(crate) struct Removal {
     pub(crate) learnt: u64,
 }
 
+/// An update that had no queue to come through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missed {
+    pub(crate) instance: usize,
+    pub(crate) user: usize,
+    pub(crate) message: usize,
+    pub(crate) at: u64,
+    /// The queue was lost; else it was late.
+    pub(crate) lost: bool,
+    /// When it was live again.
+    pub(crate) live: Option<u64>,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     Step(usize),
@@ -70,6 +83,7 @@ pub(crate) struct World<'p> {
     pub(crate) messages: BTreeMap<usize, Message>,
     /// When who was put out of which dialog, and when the instances learnt it.
     pub(crate) removals: Vec<Removal>,
+    pub(crate) missed: Vec<Missed>,
     pub(crate) fault: Option<String>,
 }
 
@@ -96,6 +110,7 @@ impl<'p> World<'p> {
             pages: Vec::new(),
             messages: BTreeMap::new(),
             removals: Vec::new(),
+            missed: Vec::new(),
             fault: None,
         };
         for (number, (at, _)) in plan.steps.iter().enumerate() {
@@ -149,6 +164,8 @@ impl<'p> World<'p> {
             Event::Deliver { instance, user, generation, message, altered } => {
                 if self.instances[instance].queues.get(&user) == Some(&Queue::Live { generation }) {
                     self.deliver(instance, user, message, altered);
+                } else {
+                    self.miss(instance, user, message);
                 }
             }
             Event::Take { instance, link } => self.take(instance, link),

@@ -8,7 +8,7 @@ use bridge_core::recipient::{Input, Reason, Resync, UpdateArrival};
 use bridge_core::update::Update;
 use serde_json::json;
 
-use super::{Event, World};
+use super::{Event, Missed, World};
 use crate::instance::Queue;
 
 impl World<'_> {
@@ -32,6 +32,10 @@ impl World<'_> {
             return;
         }
         here.queues.insert(user, Queue::Live { generation });
+        let those = self.missed.iter_mut().filter(|missed| (missed.instance, missed.user) == (instance, user));
+        those.for_each(|missed| {
+            missed.live.get_or_insert(self.now);
+        });
         let gap = lost.map(|(since, session)| {
             let reason = if session { Reason::BrokerLost } else { Reason::QueueLost };
             Resync { reason, since }
@@ -105,15 +109,22 @@ impl World<'_> {
 
     pub(super) fn publish(&mut self, message: usize, user: usize, altered: bool) {
         for instance in 0..self.plan.instances {
-            let Some(Queue::Live { generation }) = self.instances[instance].queues.get(&user).copied() else {
-                continue;
-            };
-            if self.instances[instance].facts.session_up {
-                let deliver = Event::Deliver { instance, user, generation, message, altered };
-                // In the order in which they were published.
-                self.after(3, deliver);
+            match self.instances[instance].queues.get(&user).copied() {
+                Some(Queue::Live { generation }) if self.instances[instance].facts.session_up => {
+                    let deliver = Event::Deliver { instance, user, generation, message, altered };
+                    // In the order in which they were published.
+                    self.after(3, deliver);
+                }
+                _ => self.miss(instance, user, message),
             }
         }
+    }
+
+    /// Notes that an update is lost, if somebody of the user's is there.
+    pub(super) fn miss(&mut self, instance: usize, user: usize, message: usize) {
+        let at = self.now;
+        let Some(Queue::Pending { lost, .. }) = self.instances[instance].queues.get(&user) else { return };
+        self.missed.push(Missed { instance, user, message, at, lost: lost.is_some(), live: None });
     }
 
     pub(super) fn deliver(&mut self, instance: usize, user: usize, message: usize, altered: bool) {

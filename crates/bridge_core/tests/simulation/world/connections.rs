@@ -18,6 +18,7 @@ impl World<'_> {
         self.instances[instance].links.insert(link, made);
         self.tabs[tab].connection = Some((instance, link));
         let token = self.tabs[tab].token.filter(|_| resume.is_some());
+        let claimed = token.is_some();
         if let (true, Some((_, token)), Some(last)) = (late, token, resume) {
             self.after(15, Event::Renew { tab, last, token });
         }
@@ -41,6 +42,7 @@ impl World<'_> {
         } else {
             self.must_not_fail(tab, instance, resume.is_some() && !late, named_last);
             self.new_page(tab, instance);
+            self.pages.last_mut().expect("it is new").in_vain = claimed && !late;
         }
         self.after(5, Event::Check { instance, user, socket, since: self.now });
     }
@@ -166,6 +168,14 @@ impl World<'_> {
         if !live && waited < most && (here.facts.session_up || !stage.use_rabbitmq_updates()) {
             self.after(100, Event::Check { instance, user, socket, since });
             return;
+        }
+        let tab = self.tabs.iter().find(|tab| tab.socket == Some((instance, socket)) && tab.connection.is_some());
+        if let Some(page) = tab.and_then(|tab| tab.page) {
+            let page = &mut self.pages[page];
+            page.greeted.get_or_insert(now);
+            if !live && stage.use_rabbitmq_updates() {
+                page.late.get_or_insert(now);
+            }
         }
         if !live {
             self.apply(instance, user, Input::Late { socket, since: Millis(since) });
