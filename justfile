@@ -50,6 +50,10 @@ mutants *words:
 bench *args:
     scripts/bench {{args}}
 
+# A room of a thousand of whom one stops reading: what the others notice, in rounds with and without it.
+deaf:
+    cargo test --release --test it what_a_room_of_a_thousand -- --ignored --nocapture
+
 # A target of fuzz/ (update, surrogate, comparison) for so many seconds, from the samples of Chat3.
 fuzz target seconds="60":
     scripts/fuzz {{target}} {{seconds}}

@@ -187,9 +187,8 @@ impl Budget {
             given += held;
             self.shed.increment(1);
             if let Some(left_out) = self.ration.take("shed", self.clock.now()) {
-                let user = account.user.get().map(UserId::as_str).unwrap_or_default();
                 tracing::warn!(
-                    user,
+                    user = account.user(),
                     held,
                     all = self.held(),
                     ceiling = self.ceiling,
@@ -226,6 +225,12 @@ impl Account {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.held.load(Ordering::Relaxed) >= LEAST && self.budget.is_over()
+    }
+
+    /// Whose it is; empty where nobody has said.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        self.user.get().map(UserId::as_str).unwrap_or_default()
     }
 
     fn own(&self, of: Of) -> &AtomicU64 {

@@ -48,6 +48,18 @@ pub enum Cut {
     Unauthenticated,
 }
 
+impl Cut {
+    /// As metrics say it.
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Heavy => "memory",
+            Self::Resumed => "resumed",
+            Self::Unauthenticated => "unauthenticated",
+        }
+    }
+}
+
 /// A connection to a client, of either transport.
 pub trait Link: Send + Sync + 'static {
     /// Emits in order. Never blocks: what the transport does not take at once waits in the link's own bounded

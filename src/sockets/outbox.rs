@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 
 use super::frame::{LONGEST_HEADER, text_header};
 use super::{Cut, Link, Packet};
+use crate::clock::Clock;
 use crate::memory::{Account, Budget, Holder, Of};
+use crate::ration::Ration;
 
 /// A client over its bound that takes nothing for this long is cut.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A client that takes nothing for that long is gone, however little waits for it.
 const SILENT: Duration = Duration::from_secs(60);
+/// Log lines a minute about clients that were cut for it.
+const A_MINUTE: u64 = 5;
 /// Frames that are written with one call.
 const AT_ONCE: usize = 16;
 
@@ -24,13 +28,16 @@ pub(crate) struct Bounds {
     /// Bytes of all (`socket.buffer_total`).
     pub(crate) all: u64,
     held: AtomicU64,
+    ration: Ration,
+    clock: Clock,
     /// What all of it is part of.
     pub(crate) budget: Arc<Budget>,
 }
 
 impl Bounds {
     pub(crate) fn new(one: u64, all: u64, budget: Arc<Budget>) -> Arc<Self> {
-        Arc::new(Self { one, all, held: AtomicU64::new(0), budget })
+        let (held, ration) = (AtomicU64::new(0), Ration::new(A_MINUTE));
+        Arc::new(Self { one, all, held, ration, clock: Clock::default(), budget })
     }
 }
 
@@ -337,6 +344,24 @@ impl Outbox {
         let stuck = self.since.elapsed();
         let all_over = self.bounds.held.load(Ordering::Relaxed) > self.bounds.all;
         self.is_full() && (stuck >= PATIENCE || all_over) || stuck >= SILENT
+    }
+
+    /// Counts that its connection is ended, and says whose it is where its client does not read.
+    pub(crate) fn note_cut(&self, why: Cut) {
+        metrics::counter!("bridge_sockets_cut_total", "reason" => why.reason()).increment(1);
+        if why == Cut::Slow
+            && let Some(left_out) = self.bounds.ration.take("slow", self.bounds.clock.now())
+        {
+            let (user, waiting, stuck) = (self.account.user(), self.bytes, self.since.elapsed());
+            let stuck_ms = u64::try_from(stuck.as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(
+                user,
+                waiting,
+                stuck_ms,
+                left_out,
+                "socket.buffer: a client that does not read was cut"
+            );
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use axum::response::Response;
 use bridge_core::UserId;
 use futures::FutureExt as _;
 use http::Request;
-use metrics::counter;
 use parking_lot::Mutex;
 use serde_json::Value;
 use socketioxide::SocketIo;
@@ -319,13 +318,7 @@ impl Link for SocketIoLink {
     }
 
     fn cut(&self, why: Cut) {
-        let reason = match why {
-            Cut::Slow => "slow",
-            Cut::Heavy => "memory",
-            Cut::Resumed => "resumed",
-            Cut::Unauthenticated => "unauthenticated",
-        };
-        counter!("bridge_sockets_cut_total", "reason" => reason).increment(1);
+        self.outbox.lock().note_cut(why);
         if why == Cut::Unauthenticated {
             // A real disconnect: a client that only lost its transport would come back with the same token.
             let (socket, wire, outbox) = (self.socket.clone(), Arc::clone(&self.wire), Arc::clone(&self.outbox));

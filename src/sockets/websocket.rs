@@ -8,7 +8,6 @@ use axum::response::{IntoResponse as _, Response};
 use bridge_core::UserId;
 use futures::{SinkExt as _, StreamExt as _};
 use http::{Request, StatusCode};
-use metrics::counter;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -138,13 +137,12 @@ impl Link for WsLink {
     }
 
     fn cut(&self, why: Cut) {
-        let (reason, code) = match why {
-            Cut::Slow => ("slow", None),
-            Cut::Heavy => ("memory", None),
-            Cut::Resumed => ("resumed", Some(CloseCode::Normal)),
-            Cut::Unauthenticated => ("unauthenticated", Some(CloseCode::Policy)),
+        self.outbox.lock().note_cut(why);
+        let code = match why {
+            Cut::Slow | Cut::Heavy => None,
+            Cut::Resumed => Some(CloseCode::Normal),
+            Cut::Unauthenticated => Some(CloseCode::Policy),
         };
-        counter!("bridge_sockets_cut_total", "reason" => reason).increment(1);
         match code {
             Some(code) => self.end(code),
             None => {

@@ -1,6 +1,7 @@
 //! What tests stand on.
 
 pub(crate) mod bridge;
+pub(crate) mod crowd;
 pub(crate) mod driven;
 pub(crate) mod js;
 pub(crate) mod line;

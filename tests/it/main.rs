@@ -14,6 +14,7 @@ mod connections;
 mod console;
 mod control;
 mod crowd;
+mod deaf;
 mod demo;
 mod deployment;
 mod described;

@@ -199,6 +199,16 @@ impl Bridge {
         own.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// The value of one series of a metric, by its whole name with its labels; 0 where it is not there.
+    pub(crate) fn series(&self, name: &str) -> u64 {
+        let (_, metrics) = self.admin(reqwest::Method::GET, "/metrics", None);
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok();
+        let found = metrics.as_str().and_then(|text| text.lines().find_map(value));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        let found = found.unwrap_or_default() as u64;
+        found
+    }
+
     pub(crate) fn without_token(&self, path: &str) -> (u16, Value) {
         self.send(self.client.get(format!("{}{path}", self.admin)))
     }

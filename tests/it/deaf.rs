@@ -1,0 +1,164 @@
+//! One client among many in a room that stops reading: what becomes of it, and what the others notice.
+//!
+//! `CROWD_MEMBERS` (default 1,000), `CROWD_ROUNDS` (pairs, 7), `CROWD_RATE` (messages a second, 10), `just deaf`.
+
+use std::time::{Duration, Instant};
+
+use futures::{SinkExt as _, StreamExt as _};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
+use updates_bridge::demo::StandInOptions;
+
+use crate::kit::bridge::{Bridge, Setup};
+use crate::kit::crowd::{Crowd, Plain, Round, median, member};
+use crate::kit::world::World;
+use crate::kit::{eventually, runtime, s};
+
+/// What waits for one client at most, in bytes.
+const BUFFER: u64 = 512 << 10;
+/// What the client's own kernel holds.
+const RECEIVES: u32 = 8 << 10;
+const MESSAGE: usize = 4_000;
+/// Seconds of a round.
+const ROUND: u64 = 15;
+
+fn of_env(name: &str, otherwise: u32) -> u32 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+fn names(members: u32) -> Vec<String> {
+    (0..members).map(|n| format!("crowd_{n}")).collect()
+}
+
+fn gather(world: &World, members: u32) -> (Bridge, String, Crowd) {
+    let users = names(members);
+    let mut all: Vec<&str> = users.iter().map(String::as_str).collect();
+    all.push("crowd_deaf");
+    let dialog = world.chat3.add_dialog(&all);
+    let bridge = Setup::new("legacy", &world.chat3.url())
+        .env("BRIDGE_SOCKET__BUFFER", "512KiB")
+        .env("BRIDGE_HTTP__ADDRESS_CONNECTIONS", "5000")
+        .start();
+    let crowd = Crowd::gather(&bridge, &dialog, &users);
+    (bridge, dialog, crowd)
+}
+
+fn cut(bridge: &Bridge) -> u64 {
+    bridge.series(r#"bridge_sockets_cut_total{reason="slow"}"#)
+}
+
+/// Bytes that wait in outboxes.
+fn waiting(bridge: &Bridge) -> u64 {
+    bridge.series(r#"bridge_memory_bytes{of="outboxes"}"#)
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_cut_and_named_and_the_room_hears_everything() {
+    let world = World::alone(StandInOptions::default());
+    let (bridge, dialog, crowd) = gather(&world, 20);
+    let deaf = runtime().block_on(member(&bridge.http, "crowd_deaf", &dialog, Some(RECEIVES)));
+    while cut(&bridge) == 0 {
+        crowd.round(Duration::from_millis(500), 40, 8 * MESSAGE);
+        assert!(crowd.posted().len() < 2_000, "it is still there");
+    }
+    assert_eq!(cut(&bridge), 1);
+    let log = eventually("it is said", s(5), || Some(bridge.log()).filter(|log| log.contains("crowd_deaf")));
+    assert!(log.contains("socket.buffer: a client that does not read was cut"), "{log}");
+    crowd.round(Duration::from_millis(500), 40, MESSAGE);
+    drop(deaf);
+}
+
+/// A client that reads nothing, for which the kernels hold all that they take, and much waits.
+fn stuffed(bridge: &Bridge, dialog: &str, own: &str) -> Plain {
+    let one = runtime().block_on(member(&bridge.http, "crowd_deaf", dialog, Some(RECEIVES)));
+    let joined = runtime().block_on(async {
+        let mut one = one;
+        let join = json!({"event": "dialog:join", "data": own, "id": 3});
+        one.send(Message::text(join.to_string())).await.expect("sent");
+        while !one.next().await.is_some_and(|ack| ack.is_ok_and(|ack| ack.to_string().contains("\"id\":3"))) {}
+        one
+    });
+    let filler = "x".repeat(100_000);
+    while waiting(bridge) < BUFFER / 2 {
+        let message = json!({"content": "big", "meta": {"filler": filler}});
+        assert_eq!(bridge.post_message("crowd_deaf", own, &message).0, 201);
+        // The gauge is of the last look.
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    joined
+}
+
+/// One round of the room; with `deaf`, a client that reads nothing is in it, and the time is told from the moment when
+/// more waited for it than may until it was cut.
+fn round(
+    bridge: &Bridge,
+    (dialog, own): (&str, &str),
+    crowd: &Crowd,
+    is_deaf: bool,
+    rate: u32,
+) -> (Round, Option<Duration>) {
+    let reading = (!is_deaf).then(|| {
+        let mut one = runtime().block_on(member(&bridge.http, "crowd_deaf", dialog, None));
+        runtime().spawn(async move { while let Some(Ok(_)) = one.next().await {} })
+    });
+    let one = is_deaf.then(|| stuffed(bridge, dialog, own));
+    let (before, cut_before, waits) = (crowd.posted().len(), cut(bridge), waiting(bridge));
+    let lasts = s(ROUND);
+    let (figures, cut_at) = std::thread::scope(|scope| {
+        let talk = scope.spawn(|| crowd.round(lasts, rate, MESSAGE));
+        let mut cut_at = None;
+        while !talk.is_finished() {
+            if cut_at.is_none() && cut(bridge) > cut_before {
+                cut_at = Some(Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        (talk.join().expect("a round"), cut_at)
+    });
+    if let Some(reading) = reading {
+        reading.abort();
+        assert_eq!(cut(bridge), cut_before);
+        return (figures, None);
+    }
+    let cut_at = cut_at.expect("it was cut within the round");
+    drop(one);
+    // What an outbox counts for a message is a little more than its content.
+    let room = usize::try_from(BUFFER.saturating_sub(waits)).expect("few");
+    let full = before + room / (MESSAGE + 500);
+    (figures, Some(cut_at.saturating_duration_since(crowd.posted()[full])))
+}
+
+#[test]
+#[ignore = "a measurement: just crowd"]
+fn what_a_room_of_a_thousand_notices_of_one_that_stops_reading() {
+    let (members, pairs) = (of_env("CROWD_MEMBERS", 999), of_env("CROWD_ROUNDS", 7));
+    let rate = of_env("CROWD_RATE", 10);
+    let world = World::alone(StandInOptions::default());
+    let (bridge, dialog, crowd) = gather(&world, members);
+    let own = world.chat3.add_dialog(&["crowd_deaf"]);
+    let run = |is_deaf| round(&bridge, (&dialog, &own), &crowd, is_deaf, rate);
+    run(false);
+    let (mut ratios, mut waited) = (Vec::new(), Duration::ZERO);
+    for pair in 0..pairs {
+        let first = run(pair % 2 == 1);
+        let second = run(pair % 2 == 0);
+        let (all_read, one_deaf) = if pair % 2 == 0 { (first, second) } else { (second, first) };
+        let took = one_deaf.1.expect("a cut");
+        waited = waited.max(took);
+        ratios.push(one_deaf.0.p99 / all_read.0.p99);
+        println!(
+            "pair {pair}: p50 {:.1} and {:.1} ms, p99 {:.1} and {:.1} ms with one that reads nothing: × {:.3}; cut after {took:?}",
+            all_read.0.p50,
+            one_deaf.0.p50,
+            all_read.0.p99,
+            one_deaf.0.p99,
+            ratios[ratios.len() - 1],
+        );
+    }
+    let ratio = median(ratios);
+    println!(
+        "{members} members, {rate} messages a second of {MESSAGE} bytes: p99 × {ratio:.3}; cut within {waited:?} of being over its bound"
+    );
+    assert!(ratio <= 1.05, "the others wait {ratio} times as long");
+    assert!(waited <= s(2), "it took {waited:?}");
+}
