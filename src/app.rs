@@ -165,6 +165,7 @@ impl App {
         let auth = Authenticator::new(&settings.auth, &settings.chat3.tenant_id).map(Arc::new).map_err(other)?;
         let posts = TaskTracker::new();
         let budget = Budget::new(settings.memory_limit(), settings.shadow.max_memory.as_u64());
+        budget.counts(Arc::new(crate::delivery::Replays::new(&hub)));
         let api = Arc::new(Api {
             hub: Arc::clone(&hub),
             chat3: chat3.clone(),

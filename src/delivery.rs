@@ -7,6 +7,7 @@ mod drill;
 mod flow;
 mod front;
 mod hub;
+mod kept;
 mod latency;
 mod legacy;
 mod lookup;
@@ -26,6 +27,7 @@ mod unreadable;
 
 pub use drill::DrillSocket;
 pub use hub::{Hub, HubSettings, Members, Served};
+pub use kept::Replays;
 pub use posts::{Post, Waiter};
 pub use relay::{Peer, Relay, Relayed};
 pub use switching::{Concerned, Flipped, HubLoad, SessionInfo, SocketInfo};

@@ -41,6 +41,14 @@ pub enum Of {
 const KINDS: [(Of, &str); 4] =
     [(Of::Outboxes, "outboxes"), (Of::Events, "events"), (Of::Bodies, "bodies"), (Of::Connections, "connections")];
 
+/// What was sent lately and is kept for clients that come back. It counts itself.
+pub trait Kept: Send + Sync {
+    /// Its bytes.
+    fn bytes(&self) -> u64;
+    /// Lets go `bytes` of it, where most is kept first; says how many, and whose most of them were.
+    fn let_go(&self, bytes: u64) -> Option<(u64, UserId)>;
+}
+
 /// Somebody who holds memory and can be made to give it back.
 pub trait Holder: Send + Sync {
     /// Ends it, so that its client comes back by itself.
@@ -55,6 +63,7 @@ pub struct Budget {
     limit: u64,
     held: [AtomicU64; 4],
     accounts: Mutex<Accounts>,
+    kept: OnceLock<Arc<dyn Kept>>,
     over: Notify,
     shed: Counter,
     ration: Ration,
@@ -89,6 +98,7 @@ impl Budget {
             limit,
             held: Default::default(),
             accounts: Mutex::default(),
+            kept: OnceLock::new(),
             over: Notify::new(),
             shed: counter!("bridge_memory_shed_total"),
             ration: Ration::new(A_MINUTE),
@@ -100,6 +110,11 @@ impl Budget {
     #[must_use]
     pub fn endless() -> Arc<Self> {
         Self::new(u64::MAX, 0)
+    }
+
+    /// What is `kept` is part of it from now on.
+    pub fn counts(&self, kept: Arc<dyn Kept>) {
+        let _the_first = self.kept.set(kept);
     }
 
     /// Counts `bytes` more.
@@ -118,7 +133,11 @@ impl Budget {
     /// All that is held.
     #[must_use]
     pub fn held(&self) -> u64 {
-        self.held.iter().map(|held| held.load(Ordering::Relaxed)).fold(0, u64::saturating_add)
+        self.held.iter().map(|held| held.load(Ordering::Relaxed)).fold(self.kept(), u64::saturating_add)
+    }
+
+    fn kept(&self) -> u64 {
+        self.kept.get().map_or(0, |kept| kept.bytes())
     }
 
     /// Nothing more should be taken in.
@@ -160,6 +179,7 @@ impl Budget {
                 gauge!("bridge_memory_bytes", "of" => name)
                     .set(precise(self.held[of as usize].load(Ordering::Relaxed)));
             }
+            gauge!("bridge_memory_bytes", "of" => "replays").set(precise(self.kept()));
             gauge!("bridge_memory_resident_bytes").set(precise(taken));
             let held = self.held();
             if held > self.ceiling {
@@ -173,8 +193,32 @@ impl Budget {
         }
     }
 
-    /// Ends the connections that hold most, until `bytes` are given back.
+    /// Lets go what is kept for those who come back, then ends the connections that hold most, until `bytes` are given
+    /// back.
     fn give_back(&self, bytes: u64) {
+        let bytes = bytes.saturating_sub(self.let_go(bytes));
+        if bytes > 0 {
+            self.cut(bytes);
+        }
+    }
+
+    fn let_go(&self, bytes: u64) -> u64 {
+        let Some((given, user)) = self.kept.get().and_then(|kept| kept.let_go(bytes)) else { return 0 };
+        counter!("bridge_memory_replays_shed_bytes_total").increment(given);
+        if let Some(left_out) = self.ration.take("replays", self.clock.now()) {
+            tracing::warn!(
+                %user,
+                given,
+                all = self.held(),
+                ceiling = self.ceiling,
+                left_out,
+                "memory.limit: what is kept for a resume was let go, most of it of this user"
+            );
+        }
+        given
+    }
+
+    fn cut(&self, bytes: u64) {
         let open: Vec<Arc<Account>> = self.accounts.lock().open.values().filter_map(Weak::upgrade).collect();
         let mut open: Vec<(u64, Arc<Account>)> =
             open.into_iter().map(|account| (account.held.load(Ordering::Relaxed), account)).collect();
@@ -271,6 +315,35 @@ mod tests {
         fn shed(&self) {
             self.0.lock().push(self.1);
         }
+    }
+
+    /// What is kept, of one user.
+    struct Replays(AtomicU64);
+
+    impl Kept for Replays {
+        fn bytes(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn let_go(&self, bytes: u64) -> Option<(u64, UserId)> {
+            let given = bytes.min(self.bytes());
+            self.0.fetch_sub(given, Ordering::Relaxed);
+            (given > 0).then(|| (given, UserId::new("usr_a").unwrap()))
+        }
+    }
+
+    #[test]
+    fn what_is_kept_for_a_resume_counts_and_goes_before_anybody_is_cut() {
+        let budget = Budget::endless();
+        budget.counts(Arc::new(Replays(AtomicU64::new(300_000))));
+        let shed = Arc::<Mutex<Vec<u64>>>::default();
+        let account = budget.open(Box::new(Noted(Arc::clone(&shed), 1)));
+        account.add(Of::Outboxes, 100_000);
+        assert_eq!(budget.held(), 400_000 + CONNECTION);
+        budget.give_back(200_000);
+        assert_eq!((budget.held(), shed.lock().len()), (200_000 + CONNECTION, 0));
+        budget.give_back(150_000);
+        assert_eq!((budget.held(), shed.lock().len()), (100_000 + CONNECTION, 1), "the rest is a connection's");
     }
 
     #[test]

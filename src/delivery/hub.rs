@@ -117,7 +117,7 @@ pub struct Hub {
     pub(super) flow: Flow,
     pub(super) sockets: AtomicUsize,
     /// Bytes that all replays hold.
-    pub(super) replayed: AtomicUsize,
+    pub(super) replayed: Arc<AtomicUsize>,
     pub(super) metrics: DeliveryMetrics,
     unseen: DeliveryMetrics,
     pub(super) latency: Latency,
@@ -167,7 +167,7 @@ impl Hub {
             updates: AtomicU64::new(0),
             flow: Flow::default(),
             sockets: AtomicUsize::new(0),
-            replayed: AtomicUsize::new(0),
+            replayed: Arc::default(),
             metrics: DeliveryMetrics::default(),
             unseen: DeliveryMetrics::unseen(),
             latency: Latency::default(),
@@ -246,9 +246,22 @@ impl Hub {
 
     /// The same, at a moment that was looked at already.
     pub(super) fn apply_at(&self, now: Millis, inner: &mut Inner, seat: &Arc<Seat>, input: Input<'_>) -> Answer {
+        self.apply_keeping(usize::MAX, now, inner, seat, input)
+    }
+
+    /// The same; each socket keeps at most so many bytes for a resume.
+    pub(super) fn apply_keeping(
+        &self,
+        keeps: usize,
+        now: Millis,
+        inner: &mut Inner,
+        seat: &Arc<Seat>,
+        input: Input<'_>,
+    ) -> Answer {
         let mut effects = Vec::new();
         let Inner { recipient, links, .. } = inner;
-        let answer = recipient.apply(now, input, &Lookup { hub: self, user: &seat.id, links }, &mut effects);
+        let world = Lookup { hub: self, user: &seat.id, links, keeps };
+        let answer = recipient.apply(now, input, &world, &mut effects);
         let (before, after) = (inner.replayed, inner.recipient.replay_bytes());
         if before != after {
             inner.replayed = after;

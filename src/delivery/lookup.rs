@@ -14,6 +14,8 @@ pub(super) struct Lookup<'a> {
     pub(super) hub: &'a Hub,
     pub(super) user: &'a UserId,
     pub(super) links: &'a Links,
+    /// Bytes that each of its sockets may keep while memory is short.
+    pub(super) keeps: usize,
 }
 
 impl World for Lookup<'_> {
@@ -44,7 +46,7 @@ impl World for Lookup<'_> {
 
     fn replay_limit(&self) -> ReplayLimit {
         let hub = self.hub;
-        let (most, all) = (hub.settings.replay_bytes, hub.settings.replay_total);
+        let (most, all) = (hub.settings.replay_bytes.min(self.keeps), hub.settings.replay_total);
         let share = if hub.replayed.load(Ordering::Relaxed) > all {
             all / hub.sockets.load(Ordering::Relaxed).max(1)
         } else {

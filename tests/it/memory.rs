@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use updates_bridge::demo::StandInOptions;
 
 use super::kit::bridge::{Setup, token};
+use super::kit::crowd::member;
 use super::kit::world::World;
 use super::kit::{eventually, runtime, s};
 
@@ -84,4 +85,46 @@ fn who_reads_nothing_is_cut_before_the_limit_is_reached_and_nobody_else_notices(
         let held = held.as_str()?.lines().find_map(|line| line.strip_prefix(of)?.parse::<f64>().ok())?;
         (held == 0.0).then_some(())
     });
+}
+
+#[test]
+fn what_is_kept_for_clients_that_are_gone_is_let_go_before_the_limit_is_reached() {
+    const GONE: usize = 40;
+    let world = World::alone(StandInOptions::default());
+    let bridge = Setup::new("legacy", &world.chat3.url())
+        .env("BRIDGE_MEMORY__LIMIT", "224MiB")
+        .env("BRIDGE_SHADOW__MAX_MEMORY", "16MiB")
+        .env("BRIDGE_SOCKET__BUFFER", "64MiB")
+        .env("BRIDGE_RABBITMQ__LINGER", "10m")
+        .start();
+    let blob = "x".repeat(500_000);
+    let users: Vec<String> = (0..GONE).map(|n| format!("kept_{n}")).collect();
+    let dialogs: Vec<String> = users.iter().map(|user| world.chat3.add_dialog(&[user])).collect();
+    runtime().block_on(async {
+        for (user, dialog) in users.iter().zip(&dialogs) {
+            drop(member(&bridge.http, user, dialog, None).await);
+        }
+    });
+    let held = || bridge.series(r#"bridge_memory_bytes{of="replays"}"#);
+    let (mut most, mut sent) = (0, 0_u64);
+    for _ in 0..10 {
+        for (user, dialog) in users.iter().zip(&dialogs) {
+            let message = json!({"content": "for later", "meta": {"blob": blob}});
+            let (status, answer) = bridge.post_message(user, dialog, &message);
+            assert!(status == 201 || status == 503, "{status} {answer}");
+            if status == 201 {
+                sent += 500_000;
+            } else {
+                // What is let go is let go a moment later.
+                std::thread::sleep(s(1));
+            }
+            most = most.max(bridge.resident());
+        }
+    }
+    assert!(sent > LIMIT / 2, "{sent} bytes: there was room meanwhile");
+    assert!(most < LIMIT, "{most} bytes were resident");
+    assert!(held() > 0, "and not all of it went");
+    assert!(bridge.metric("bridge_memory_replays_shed_bytes_total") > 0.0);
+    let log = bridge.log();
+    assert!(log.contains("memory.limit: what is kept for a resume was let go") && log.contains("kept_"), "{log}");
 }

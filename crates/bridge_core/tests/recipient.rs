@@ -6,12 +6,16 @@ use std::time::Instant;
 use bridge_core::form::Form;
 use bridge_core::gate::Limits;
 use bridge_core::recipient::{
-    Answer, Claim, Effect, Input, LinkId, Parcel, Reason, Recipient, ReplayLimit, Resync, Rules, SignOn, World,
+    Answer, Claim, Effect, Input, LinkId, Parcel, Presence, Reason, Recipient, ReplayLimit, Resync, Rules, SignOn,
+    World,
 };
 use bridge_core::update::Update;
 use bridge_core::{DialogId, Millis, SocketId, Stage, UserId};
 
-struct Nothing;
+/// How many bytes a socket may keep.
+struct Nothing(usize);
+
+const PLENTY: Nothing = Nothing(1 << 20);
 
 impl World for Nothing {
     fn is_member(&self, _dialog: &DialogId) -> Option<bool> {
@@ -33,7 +37,7 @@ impl World for Nothing {
         false
     }
     fn replay_limit(&self) -> ReplayLimit {
-        ReplayLimit { most: 1 << 20, share: 1 << 20 }
+        ReplayLimit { most: self.0, share: self.0 }
     }
     fn handed(&self, _link: LinkId) -> u64 {
         0
@@ -56,22 +60,22 @@ fn seconds_to_end(count: u64) -> f64 {
             selection: None,
             claim: None,
         };
-        recipient.apply(Millis(0), Input::SignedOn(sign_on), &Nothing, &mut effects);
+        recipient.apply(Millis(0), Input::SignedOn(sign_on), &PLENTY, &mut effects);
         for room in 0..100 {
             let dialog = DialogId::new(&format!("dlg_{room}")).unwrap();
             let joined = Input::Joined { socket: SocketId(n), dialog };
-            assert_eq!(recipient.apply(Millis(0), joined, &Nothing, &mut effects), Answer::Done);
+            assert_eq!(recipient.apply(Millis(0), joined, &PLENTY, &mut effects), Answer::Done);
         }
         recipient.apply(
             Millis(1),
             Input::Lost { link: LinkId(n), handed: 0, for_good: false },
-            &Nothing,
+            &PLENTY,
             &mut Vec::new(),
         );
     }
     effects.clear();
     let started = Instant::now();
-    recipient.apply(Millis(5_001), Input::Tick, &Nothing, &mut effects);
+    recipient.apply(Millis(5_001), Input::Tick, &PLENTY, &mut effects);
     assert!(recipient.sockets().is_empty() && recipient.rooms().next().is_none());
     let ended = effects.iter().filter(|effect| matches!(effect, Effect::Ended { .. })).count() as u64;
     let left = effects.iter().filter(|effect| matches!(effect, Effect::Left(_))).count();
@@ -103,14 +107,14 @@ fn what_another_instance_could_not_hand_over_is_told_to_those_concerned_where_le
             selection: None,
             claim: None,
         };
-        recipient.apply(Millis(0), Input::SignedOn(sign_on), &Nothing, &mut effects);
+        recipient.apply(Millis(0), Input::SignedOn(sign_on), &PLENTY, &mut effects);
     }
     let joined = Input::Joined { socket: SocketId(1), dialog: dialog.clone() };
-    recipient.apply(Millis(0), joined, &Nothing, &mut effects);
+    recipient.apply(Millis(0), joined, &PLENTY, &mut effects);
     let told = |recipient: &mut Recipient, dialog: Option<DialogId>, everywhere| {
         let mut effects = Vec::new();
         let input = Input::Unrelayed { dialog, everywhere, since: Millis(5) };
-        recipient.apply(Millis(9), input, &Nothing, &mut effects);
+        recipient.apply(Millis(9), input, &PLENTY, &mut effects);
         let gap = Resync { reason: Reason::RelayLost, since: Millis(5) };
         let link = |effect: &Effect| match effect {
             Effect::Send { link, parcel: Parcel::Resync(own), .. } if *own == gap => Some(link.0),
@@ -123,7 +127,7 @@ fn what_another_instance_could_not_hand_over_is_told_to_those_concerned_where_le
     assert_eq!(told(&mut recipient, None, false), [1, 2], "nobody knows of which dialog");
     assert_eq!(told(&mut recipient, DialogId::new("dlg_b").ok(), false), [0_u64; 0]);
     let flip = Input::Flip { to: Stage::Live, session_lost: None };
-    recipient.apply(Millis(10), flip, &Nothing, &mut effects);
+    recipient.apply(Millis(10), flip, &PLENTY, &mut effects);
     assert_eq!(told(&mut recipient, Some(dialog), true), [0_u64; 0], "its update comes from the broker");
 }
 
@@ -139,7 +143,7 @@ fn with_a_gap_since(recipient: &mut Recipient, since: u64, socket: u64) {
         selection: None,
         claim,
     };
-    recipient.apply(Millis(2_000), Input::SignedOn(sign_on), &Nothing, &mut Vec::new());
+    recipient.apply(Millis(2_000), Input::SignedOn(sign_on), &PLENTY, &mut Vec::new());
 }
 
 #[test]
@@ -148,7 +152,7 @@ fn of_two_gaps_that_a_socket_is_owed_it_is_told_since_the_earlier() {
     let rules = Arc::new(rules);
     let told = |recipient: &mut Recipient, input| {
         let mut effects = Vec::new();
-        recipient.apply(Millis(9_000), input, &Nothing, &mut effects);
+        recipient.apply(Millis(9_000), input, &PLENTY, &mut effects);
         let since = |effect: &Effect| match effect {
             Effect::Send { link, parcel: Parcel::Resync(gap), .. } => Some((link.0, gap.since.0)),
             _ => None,
@@ -167,8 +171,38 @@ fn of_two_gaps_that_a_socket_is_owed_it_is_told_since_the_earlier() {
         let mut recipient = Recipient::new(user(), Arc::clone(&rules), Stage::Live);
         with_a_gap_since(&mut recipient, owed, 1);
         let late = Input::Late { socket: SocketId(1), since: Millis(late) };
-        recipient.apply(Millis(3_000), late, &Nothing, &mut Vec::new());
-        recipient.apply(Millis(3_000), Input::Greeted { socket: SocketId(1) }, &Nothing, &mut Vec::new());
+        recipient.apply(Millis(3_000), late, &PLENTY, &mut Vec::new());
+        recipient.apply(Millis(3_000), Input::Greeted { socket: SocketId(1) }, &PLENTY, &mut Vec::new());
         assert_eq!(told(&mut recipient, Input::QueueLive { gap: None }), [(1, 700)]);
     }
+}
+
+#[test]
+fn what_is_let_go_for_want_of_memory_is_told_to_who_comes_back_for_it() {
+    let rules = Rules { tenant: "t".into(), gate: Limits::default(), linger: 5_000, replay_age: 65_000 };
+    let mut recipient = Recipient::new(UserId::new("u").unwrap(), Arc::new(rules), Stage::Legacy);
+    let mut effects = Vec::new();
+    let sign_on = SignOn {
+        socket: SocketId(1),
+        link: LinkId(1),
+        name: None,
+        accepts: None,
+        undeclared: Form::Update,
+        selection: None,
+        claim: None,
+    };
+    recipient.apply(Millis(0), Input::SignedOn(sign_on), &PLENTY, &mut effects);
+    let sent = Input::Unrelayed { dialog: None, everywhere: true, since: Millis(5) };
+    recipient.apply(Millis(9), sent, &PLENTY, &mut effects);
+    recipient.apply(
+        Millis(20),
+        Input::Lost { link: LinkId(1), handed: 0, for_good: false },
+        &PLENTY,
+        &mut effects,
+    );
+    assert!(recipient.replay_bytes() > 0, "it is kept");
+    recipient.apply(Millis(30), Input::Tick, &Nothing(0), &mut effects);
+    assert_eq!(recipient.replay_bytes(), 0);
+    let expected = Presence::Spoiled { since: Millis(20), whole_until: Millis(9) };
+    assert_eq!(recipient.sockets()[0].presence(), expected);
 }

@@ -51,13 +51,23 @@ impl Replay {
         while self.bytes > limit {
             self.let_go();
         }
-        match self.doubt {
-            Some((_, since)) => {
-                *self = Self { newest: self.newest, ..Self::default() };
+        match self.doubt() {
+            Some(since) => {
+                self.forget();
                 Err(since)
             }
             None => Ok(()),
         }
+    }
+
+    /// Since when it lacks something of which nobody knows that a transport took it.
+    pub(super) fn doubt(&self) -> Option<Millis> {
+        self.doubt.map(|(_, since)| since)
+    }
+
+    /// Keeps nothing any more.
+    pub(super) fn forget(&mut self) {
+        *self = Self { newest: self.newest, ..Self::default() };
     }
 
     /// Lets go what is too old or too much by now.

@@ -198,6 +198,13 @@ impl Socket {
             self.replay.handed_over(turn.world.handed(link));
         }
         self.replay.shrink(rules, limit, turn.now);
+        if let Presence::Lost { since } = self.presence
+            && let Some(whole_until) = self.replay.doubt()
+        {
+            // Less may be kept than before: what its client never got is gone.
+            self.replay.forget();
+            self.presence = Presence::Spoiled { since, whole_until };
+        }
     }
 
     /// Owes it a gap, beside the one that it is owed already: it is told of one, since the earlier of both.

@@ -172,7 +172,13 @@ impl<'p> World<'p> {
             Event::Arrive { instance, link } => self.arrive(instance, link),
             Event::Tick { instance, user } => {
                 self.instances[instance].ticks.remove(&user);
+                // Where they have a share, all of them may be short of memory for a moment.
+                let plenty = self.instances[instance].facts.replay;
+                if plenty.share < plenty.most && self.now.is_multiple_of(3) {
+                    self.instances[instance].facts.replay.most = plenty.share;
+                }
                 self.apply(instance, user, Input::Tick);
+                self.instances[instance].facts.replay = plenty;
             }
             Event::QueueUp { instance, user, generation } => self.queue_up(instance, user, generation),
             Event::SessionUp { instance, generation } => self.session_up(instance, generation),
