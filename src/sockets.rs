@@ -44,6 +44,8 @@ pub enum Cut {
     Resumed,
     /// It held most of what clients may fill (`memory.limit`). The transport is cut, as above.
     Heavy,
+    /// It was served no further because of a fault of the bridge. The transport is cut, as above.
+    Failed,
     /// Not authenticated in time, or its token expired: a real disconnect.
     Unauthenticated,
 }
@@ -55,6 +57,7 @@ impl Cut {
             Self::Slow => "slow",
             Self::Heavy => "memory",
             Self::Resumed => "resumed",
+            Self::Failed => "failed",
             Self::Unauthenticated => "unauthenticated",
         }
     }

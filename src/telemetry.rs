@@ -50,6 +50,11 @@ pub fn metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .install_recorder()?;
     METRICS.iter().for_each(register);
+    let said = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics::counter!("bridge_panics_total").increment(1);
+        said(panic);
+    }));
     metrics::gauge!("bridge_build_info", "version" => crate::VERSION, "build" => crate::BUILD).set(1.0);
     Ok(handle)
 }

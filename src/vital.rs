@@ -8,10 +8,11 @@ use futures::FutureExt as _;
 /// `EX_SOFTWARE` of `sysexits.h`.
 const CODE: i32 = 70;
 
-/// Does `work` to its end.
-pub(crate) async fn task(name: &'static str, work: impl Future<Output = ()>) {
-    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-        end(name);
+/// Does `work` to its end, and gives what comes of it.
+pub(crate) async fn task<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(done) => done,
+        Err(_) => end(name),
     }
 }
 

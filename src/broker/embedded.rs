@@ -115,7 +115,8 @@ impl EmbeddedBroker {
             } else {
                 let (sender, receiver) = mpsc::channel(DEPTH);
                 queues.insert(user.clone(), Queue { keys, sender });
-                tokio::spawn(consume(Arc::clone(&self.inbox), user.clone(), receiver));
+                let consumed = consume(Arc::clone(&self.inbox), user.clone(), receiver);
+                tokio::spawn(crate::vital::task("embedded broker", consumed));
                 tracing::debug!(%user, "created queue for user");
             }
         }
@@ -149,7 +150,7 @@ impl Broker for EmbeddedBroker {
         }
         self.set_up(true);
         let (own, wanted) = (self.own.clone(), Arc::clone(&self.wanted));
-        tokio::spawn(async move {
+        tokio::spawn(crate::vital::task("embedded broker", async move {
             loop {
                 wanted.work.notified().await;
                 let Some(broker) = own.upgrade() else { return };
@@ -160,7 +161,7 @@ impl Broker for EmbeddedBroker {
                     broker.wanted.take_dirty().iter().for_each(|user| broker.bring(user));
                 }
             }
-        });
+        }));
         self.wanted.work.notify_one();
     }
 

@@ -180,7 +180,7 @@ impl Membership {
         }
         let question = Arc::clone(&self.asker).ask(dialog.clone(), Instant::now()).boxed().shared();
         open.insert(dialog.clone(), question.clone(), asker);
-        tokio::spawn(question.clone());
+        tokio::spawn(crate::vital::task("question about members", question.clone()));
         Some(question)
     }
 }

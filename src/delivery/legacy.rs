@@ -72,12 +72,12 @@ impl Hub {
         let (copy, since) = self.post_accepted(post, dialog, sender, data, None)?;
         // The caller has its answer by now; the question has its own limit.
         let (hub, late) = (Arc::clone(self), Arc::clone(&copy));
-        tokio::spawn(async move {
+        tokio::spawn(crate::vital::task("audience", async move {
             match hub.members.list(&late.dialog).await {
                 Some(members) => hub.reach_members(&late, since, |_| true, &members),
                 None => hub.metrics.audience_unknown.increment(1),
             }
-        });
+        }));
         Some((copy, since))
     }
 
@@ -166,12 +166,12 @@ impl Hub {
     /// Reaches who was invited since it was asked who the members are, `reached`: that is believed for a while.
     fn reach_invited(self: &Arc<Self>, copy: Arc<LegacyCopy>, since: Millis, reached: Arc<HashSet<String>>) {
         let hub = Arc::clone(self);
-        tokio::spawn(async move {
+        tokio::spawn(crate::vital::task("audience", async move {
             let Some(members) = hub.members.list_now(&copy.dialog).await else { return };
             if !Arc::ptr_eq(&members, &reached) {
                 hub.reach_members(&copy, since, |member| !reached.contains(member), &members);
             }
-        });
+        }));
     }
 
     /// Reaches those of `members` whom the broadcast did not, where they are `meant`.

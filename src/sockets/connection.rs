@@ -7,10 +7,12 @@ mod sign_on;
 mod tests;
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bridge_core::DialogId;
+use futures::FutureExt as _;
 use metrics::{Counter, counter};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -146,6 +148,26 @@ impl Connection {
         first: Option<(Identity, Credentials)>,
         mut events: mpsc::Receiver<Box<Incoming>>,
     ) {
+        let served = AssertUnwindSafe(self.serve_all(first, &mut events)).catch_unwind().await;
+        // What is left of the connection only has to be read, so that its sender notices the end.
+        events.close();
+        self.over.cancel();
+        if served.is_err() {
+            // What panicked, and where, stands in the line before. Its client comes back and resumes; nobody else notices.
+            let user = self.signed.as_ref().map(|signed| signed.user.as_str()).unwrap_or_default();
+            tracing::error!(user, "a connection is cut: what its client asked for panicked");
+            self.link.cut(Cut::Failed);
+        }
+        if let Some(signed) = &self.signed {
+            self.room.front.sign_off(signed, &self.link, false);
+        }
+    }
+
+    async fn serve_all(
+        &mut self,
+        first: Option<(Identity, Credentials)>,
+        events: &mut mpsc::Receiver<Box<Incoming>>,
+    ) {
         if let Some((identity, credentials)) = first {
             let place = Arc::clone(&self.answers).try_acquire_owned().ok();
             self.sign_on(identity, credentials, None, place);
@@ -154,15 +176,15 @@ impl Connection {
         loop {
             let over = over(&self.room.auth, self.expires, self.sign_on_by, CLOCK);
             let turn = async {
-                let place = self.place(&events).await;
-                (place, next(&mut waiting, &mut events).await)
+                let place = self.place(events).await;
+                (place, next(&mut waiting, events).await)
             };
             tokio::select! {
                 (place, event) = turn => match event {
                     // Nobody waits for its answer any more; what is heard by others (`typing:stop`) is still served.
                     Some(event) if event.event == "dialog:join" && events.is_closed() => {}
                     Some(event) => {
-                        self.look_ahead(&event, &mut waiting, &mut events);
+                        self.look_ahead(&event, &mut waiting, events);
                         // Not a part of this future, which every client has.
                         Box::pin(self.serve(*event, place)).await;
                     }
@@ -182,12 +204,6 @@ impl Connection {
                     break;
                 }
             }
-        }
-        // What is left of the connection only has to be read, so that its sender notices the end.
-        events.close();
-        self.over.cancel();
-        if let Some(signed) = &self.signed {
-            self.room.front.sign_off(signed, &self.link, false);
         }
     }
 

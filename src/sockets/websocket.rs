@@ -139,7 +139,7 @@ impl Link for WsLink {
     fn cut(&self, why: Cut) {
         self.outbox.lock().note_cut(why);
         let code = match why {
-            Cut::Slow | Cut::Heavy => None,
+            Cut::Slow | Cut::Heavy | Cut::Failed => None,
             Cut::Resumed => Some(CloseCode::Normal),
             Cut::Unauthenticated => Some(CloseCode::Policy),
         };

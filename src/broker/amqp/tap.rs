@@ -75,7 +75,8 @@ impl Tap {
         let (pipe, library) = tokio::io::duplex(PIPE);
         let (commands, requests) = mpsc::channel(COMMANDS);
         let frame_max = usize::try_from(frame_max).unwrap_or(usize::MAX);
-        tokio::spawn(Relay::new(socket, pipe, requests, frame_max, heartbeat).run());
+        let relay = Relay::new(socket, pipe, requests, frame_max, heartbeat);
+        tokio::spawn(crate::vital::task("broker tap", relay.run()));
         (Self { commands, consumers: AtomicU64::new(0) }, library)
     }
 

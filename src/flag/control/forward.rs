@@ -40,7 +40,7 @@ impl Control {
         }
         // The move goes on when its caller goes away.
         let (control, plan, source) = (Arc::clone(self), plan.clone(), source.to_owned());
-        let moved = tokio::spawn(async move {
+        let moved = tokio::spawn(crate::vital::task("change of stage", async move {
             let moved = control.move_forward(&change, &request, &source, &plan, &rollout, started).await;
             let mine = {
                 let mut state = control.state.lock();
@@ -58,7 +58,7 @@ impl Control {
                 control.begin_cool();
             }
             moved
-        });
+        }));
         match moved.await {
             Ok(moved) => moved.map(|()| Some(Outcome::Done(Box::new(self.view())))),
             Err(_) => Err(Refusal::Superseded { by: "the end of the process".into() }),

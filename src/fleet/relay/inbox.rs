@@ -41,7 +41,8 @@ impl Inbox {
     pub async fn take(self: &Arc<Self>, batch: Batch) -> Result<Receipt, String> {
         if batch.from != self.own.instance || batch.boot != self.own.boot {
             let inbox = Arc::clone(self);
-            tokio::spawn(async move { inbox.deliver(batch).await }).await.map_err(|error| error.to_string())??;
+            let delivered = crate::vital::task("relay inbox", async move { inbox.deliver(batch).await });
+            tokio::spawn(delivered).await.map_err(|error| error.to_string())??;
         }
         let Identity { instance, boot } = self.own.clone();
         let up_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -48,7 +48,8 @@ impl Front for Pending {
 
     fn expect(&self, _signed: &Signed, _dialog: &DialogId) {}
 
-    async fn join(&self, _signed: &Signed, _dialog: &DialogId) -> Result<(), Refused> {
+    async fn join(&self, _signed: &Signed, dialog: &DialogId) -> Result<(), Refused> {
+        assert_ne!(dialog.as_str(), "dlg_panics", "planted");
         Ok(())
     }
 
@@ -75,6 +76,7 @@ impl Front for Pending {
 struct Far {
     full: AtomicBool,
     emitted: Mutex<Vec<&'static str>>,
+    cuts: Mutex<Vec<Cut>>,
 }
 
 impl Link for Far {
@@ -94,7 +96,9 @@ impl Link for Far {
         0
     }
 
-    fn cut(&self, _why: Cut) {}
+    fn cut(&self, why: Cut) {
+        self.cuts.lock().push(why);
+    }
 
     fn is_idle(&self) -> bool {
         true
@@ -171,6 +175,17 @@ async fn a_client_that_does_not_take_its_answers_is_not_served() {
     assert!(link.emitted.lock().is_empty(), "not even of what is refused");
     link.full.store(false, Ordering::Release);
     until(|| front.served.load(Ordering::Acquire) == 100).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_panics_is_cut_alone_and_signed_off() {
+    let (front, link, sender, serving) = connect();
+    until(|| front.waiting.load(Ordering::Acquire) == 1).await;
+    sender.try_send(event("dialog:join", json!("dlg_panics"))).expect("room");
+    timeout(LIMIT, serving).await.expect("in time").expect("the panic goes no further");
+    assert_eq!(*link.cuts.lock(), [Cut::Failed], "its client would wait for ever");
+    assert_eq!(front.signed_off.load(Ordering::Acquire), 1);
+    until(|| front.waiting.load(Ordering::Acquire) == 0).await;
 }
 
 #[tokio::test]

@@ -66,10 +66,10 @@ impl Work {
                 }
                 counter!("bridge_queue_failed_total").increment(1);
                 let shared = Arc::clone(&session.shared);
-                tokio::spawn(async move {
+                tokio::spawn(crate::vital::task("queue of a user", async move {
                     tokio::time::sleep(AGAIN).await;
                     shared.wanted.again(&user);
-                });
+                }));
             }
         }
         Ok(())
