@@ -116,6 +116,10 @@ fn a_drill_sets_off_no_alarm_and_a_leak_exactly_that_one() {
         let broken = with(&states[2], "bridge_broker_up", "0");
         let expected: &[&str] = if stage == "live" { &["BridgeBrokerDown"] } else { &[] };
         assert_eq!(fired(&[states[2].clone(), broken]), expected, "{stage}: no broker");
+        let mut stalled = states[2].clone();
+        stalled.retain(|(name, _)| name != "bridge_updates_stalled");
+        stalled.push(("bridge_updates_stalled".into(), "1".into()));
+        assert_eq!(fired(&[states[2].clone(), stalled]), ["BridgeUpdatesStalled"], "{stage}: no updates");
         states.push(leak);
         assert_eq!(fired(&states), ["BridgeLeak"], "{stage}");
         every_query_of_the_dashboard_finds_something(&states);
