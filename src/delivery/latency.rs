@@ -12,6 +12,7 @@ use metrics::{Histogram, histogram};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::clock::Clock;
 use crate::sockets::Link;
 
 /// One delivery in so many is measured, the first one too.
@@ -72,7 +73,7 @@ impl Latency {
 impl Sample<'_> {
     /// It arrived at `now`; `body` says when Chat3 made it, else `published` does.
     pub(super) fn arrived(&self, body: &Json, published: Option<Millis>, now: Millis) {
-        if let Some(created) = created(body).or(published) {
+        if let Some(created) = created(body).map(Clock::from_wall).or(published) {
             // Clocks of two machines differ.
             self.side.arrival.record(Duration::from_millis(now.since(created)));
         }

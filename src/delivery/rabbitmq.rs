@@ -11,6 +11,7 @@ use tracing::debug;
 
 use super::hub::Hub;
 use crate::broker::{Delivery, Disposition, GapReason, Inbox};
+use crate::clock::Clock;
 
 /// A timestamp below this is in seconds: as milliseconds it would be in 1973.
 const A_SECOND_COUNT: u64 = 100_000_000_000;
@@ -133,6 +134,6 @@ impl Hub {
 }
 
 /// AMQP's own unit is the second, Chat3's the millisecond.
-const fn in_ms(published: Millis) -> Millis {
-    if published.0 < A_SECOND_COUNT { Millis(published.0 * 1_000) } else { published }
+fn in_ms(published: Millis) -> Millis {
+    Clock::from_wall(if published.0 < A_SECOND_COUNT { Millis(published.0 * 1_000) } else { published })
 }

@@ -62,6 +62,7 @@ impl Hub {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.clock.look();
             let now = self.now();
             let mut count = 0;
             while let Some((at, seat)) = self.timers.pop(now) {

@@ -99,3 +99,58 @@ fn without_descriptors_it_neither_spins_nor_loses_whom_it_has() {
     bridge.say("dsc_b", &dialog, "still here");
     js.wait_for("a", "message:new", s(10));
 }
+
+/// Sets the clock of one process.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
+#[test]
+fn a_clock_that_is_set_by_an_hour_is_followed_and_nothing_takes_an_hour() {
+    if !std::path::Path::new(FAKETIME).exists() {
+        println!("SKIPPED: there is no libfaketime here (Debian: apt-get install libfaketime)");
+        return;
+    }
+    for (wrong, user) in [("+3600", "clk_a"), ("-3600", "clk_b")] {
+        let world = World::shared(StandInOptions::default());
+        let dialog = world.chat3.add_dialog(&[user, "clk_c"]);
+        let dir = tempfile::tempdir().unwrap();
+        let clock = dir.path().join("clock");
+        std::fs::write(&clock, wrong).unwrap();
+        let bridge = world
+            .setup("live")
+            .env("LD_PRELOAD", FAKETIME)
+            .env("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap())
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("DONT_FAKE_MONOTONIC", "1")
+            .env("BRIDGE_SHADOW__SAMPLE", "1")
+            .start()
+            .ready();
+        let mut js = Js::start();
+        js.sign_on("a", &bridge, user);
+        js.join("a", &dialog);
+        bridge.say("clk_c", &dialog, "before");
+        js.wait_count("a", "update", 1, s(10));
+        std::fs::write(&clock, "+0").unwrap();
+        eventually("it is noticed", s(20), || {
+            bridge.log().contains("the clock of the machine was set").then_some(())
+        });
+        bridge.say("clk_c", &dialog, "after");
+        js.wait_count("a", "update", 2, s(10));
+        eventually("both are compared", s(20), || (bridge.summary()["classes"]["match"] == 2).then_some(()));
+        let records = bridge.admin(reqwest::Method::GET, "/admin/shadow/records?order=desc&since=10m", None).1;
+        let newest = records["records"][0]["at"].as_str().unwrap_or_default();
+        let at: jiff::Timestamp = newest.parse().unwrap_or_else(|_| panic!("{records}"));
+        let apart = at.duration_since(jiff::Timestamp::now()).abs();
+        assert!(apart < jiff::SignedDuration::from_mins(10), "{newest}");
+        let checks = bridge.admin(reqwest::Method::GET, "/admin/preflight", None).1;
+        let lag = checks["checks"].as_array().unwrap().iter().find(|check| check["name"] == "lag");
+        assert_ne!(lag.unwrap_or_else(|| panic!("{checks}"))["ok"], false, "{checks}");
+        assert_eq!(bridge.rollback().0, 200);
+        let changed = bridge.flag()["changed_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        assert!(
+            changed.duration_since(jiff::Timestamp::now()).abs() < jiff::SignedDuration::from_mins(10),
+            "{changed}"
+        );
+        assert!(js.got("a", "disconnect").is_empty());
+    }
+}
