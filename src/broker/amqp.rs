@@ -46,7 +46,7 @@ pub async fn connect(url: &str) -> Result<lapin::Connection, String> {
 /// The first wait between two attempts.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// No wait for a broker that can't be reached is longer.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// No wait after a session that ended as soon as it began is longer, jitter apart.
 const LONGEST_REST: Duration = Duration::from_millis(2_400);
 /// A session that lasts so long did not end by what it asked for.

@@ -1,7 +1,7 @@
 //! Many users are connected, updates go on, and the broker is killed and comes back: all queues are live again soon, in
 //! one go, with no more memory, and everybody got each update once or was told.
 //!
-//! `CROWD_USERS` (5,000) and `CROWD_RATE` (updates a second, 500) are for `just crowd`.
+//! `CROWD_USERS` (5,000), `CROWD_RATE` (updates a second, 500) and `CROWD_TOPOLOGY` are for `just crowd`.
 
 use std::collections::HashMap;
 use std::net::TcpStream;
@@ -34,7 +34,9 @@ fn of_env(name: &str, otherwise: usize) -> usize {
 /// A plain WebSocket, and what it was sent.
 #[derive(Default)]
 struct Client {
-    ready: bool,
+    acked: bool,
+    /// When it was told that its queue is live (ms since 1970).
+    ready: Option<u64>,
     ended: bool,
     heard: Heard,
     reasons: Vec<String>,
@@ -55,7 +57,8 @@ async fn run(url: String, user: String, client: Arc<Mutex<Client>>, connecting: 
         let (data, mut client) = (&frame["data"], client.lock());
         match frame["event"].as_str().unwrap_or_default() {
             "ack" => {
-                client.ready = true;
+                client.acked = true;
+                client.ready = (data["ready"] == true).then(now);
                 place.take();
             }
             "update" => {
@@ -112,21 +115,28 @@ fn all_hear_from_now(clients: &Clients, numbers: &Numbers, what: &str) {
     });
 }
 
+/// So many users begin to sign on.
+fn come(name: &str, users: usize, bridge: &Bridge) -> Clients {
+    let url = bridge.http.replace("http://", "ws://") + "/ws";
+    let connecting = Arc::new(Semaphore::new(CONNECTING));
+    let one = |n| {
+        let (user, client) = (format!("{name}_{n}"), Arc::<Mutex<Client>>::default());
+        runtime().spawn(run(url.clone(), user.clone(), Arc::clone(&client), Arc::clone(&connecting)));
+        (user, client)
+    };
+    (0..users).map(one).collect()
+}
+
 fn restart(name: &str, users: usize, rate: usize, turn: Turn) -> (Figures, Bridge) {
     let mut rabbit = Rabbit::start();
     let world = World::on(rabbit.url(), StandInOptions::default(), turn);
     // What is kept for a resume grows with what was sent, up to this: that is not what is measured here.
-    let bridge = world.setup("live").env("BRIDGE_SOCKET__REPLAY_TOTAL", "1 MiB").start().ready();
-    let url = bridge.http.replace("http://", "ws://") + "/ws";
-    let connecting = Arc::new(Semaphore::new(CONNECTING));
-    let mut clients = Clients::new();
+    let topology = std::env::var("CROWD_TOPOLOGY").unwrap_or_else(|_| "per_user".into());
+    let setup = world.setup("live").env("BRIDGE_SOCKET__REPLAY_TOTAL", "1 MiB");
+    let bridge = setup.env("BRIDGE_RABBITMQ__TOPOLOGY", topology).start().ready();
     let begun = Instant::now();
-    for n in 0..users {
-        let (user, client) = (format!("{name}_{n}"), Arc::<Mutex<Client>>::default());
-        runtime().spawn(run(url.clone(), user.clone(), Arc::clone(&client), Arc::clone(&connecting)));
-        clients.insert(user, client);
-    }
-    eventually("all signed on", s(120), || clients.values().all(|client| client.lock().ready).then_some(()));
+    let clients = come(name, users, &bridge);
+    eventually("all signed on", s(120), || clients.values().all(|client| client.lock().acked).then_some(()));
     eventually("all live", s(60), || live(&bridge).then_some(()));
     println!("{users} users signed on within {:?}", begun.elapsed());
     let numbers = Numbers::in_turn(rabbit.url(), clients.keys().cloned().collect(), rate / 10);
@@ -197,6 +207,46 @@ fn three_hundred_users_hear_again_soon_after_the_broker_is_back() {
     assert!(figures.live < bridge.at_its_pace(s(30)), "{figures:?}");
     assert!(figures.connections <= 3, "{figures:?}");
     assert!(figures.told > 0 && figures.due > 1_000, "{figures:?}");
+}
+
+#[test]
+fn users_who_sign_on_while_the_broker_restarts_all_hear_in_the_end() {
+    let mut rabbit = Rabbit::start();
+    let world = World::on(rabbit.url(), StandInOptions::default(), Turn::beside());
+    let bridge = world.setup("live").start().ready();
+    let clients = come("storm", 300, &bridge);
+    let numbers = Numbers::in_turn(rabbit.url(), clients.keys().cloned().collect(), 30);
+    let count = |is: fn(&Client) -> bool| clients.values().filter(|client| is(&client.lock())).count();
+    eventually("some signed on", s(60), || (count(|client| client.acked) >= 60).then_some(()));
+    rabbit.kill();
+    let before = count(|client| client.acked);
+    std::thread::sleep(s(2));
+    rabbit.restart();
+    eventually("all signed on", s(120), || (count(|client| client.acked) == 300).then_some(()));
+    eventually("all live", s(60), || live(&bridge).then_some(()));
+    all_hear_from_now(&clients, &numbers, "everybody hears");
+    numbers.users.lock().unwrap().clear();
+    eventually("all of the latest round is confirmed", s(60), || {
+        numbers.sent.lock().unwrap().last().is_none_or(|sent| sent.confirmed).then_some(())
+    });
+    let mut told = 0;
+    for (user, client) in &clients {
+        let account = eventually(&format!("each update to {user}, or word of it"), s(60), || {
+            let (client, sent) = (client.lock(), numbers.sent.lock().unwrap());
+            // Who was not told that its queue is live was promised nothing yet.
+            let since = client.ready.unwrap_or(u64::MAX);
+            let account = client.heard.account(sent.iter().filter(|sent| sent.user == *user && sent.at > since));
+            account.missing.is_empty().then_some(account)
+        });
+        told += account.told;
+    }
+    std::thread::sleep(s(2));
+    for (user, client) in &clients {
+        let client = client.lock();
+        assert!(!client.ended, "{user} was disconnected");
+        assert!(client.heard.updates.values().all(|count| *count == 1), "{user}: {:?}", client.heard.updates);
+    }
+    println!("{before} of 300 had signed on, {told} updates were told of");
 }
 
 #[test]
