@@ -42,7 +42,8 @@ fn named<'k>(
     }
     let (word, others) = words.split_first()?;
     match place.as_str() {
-        "{id}" if user.is_none_or(|user| user == *word) => named(rest, others, Some(*word), wanted),
+        "{id}" if user.is_some_and(|user| user != *word) => None,
+        "{id}" => named(rest, others, Some(*word), wanted),
         "*" => named(rest, others, user, wanted),
         literal if literal == *word => named(rest, others, user, wanted),
         _ => None,
@@ -85,5 +86,6 @@ mod tests {
         assert_eq!(any.user_of("x", "usr_a"), None);
         let twice = routes(["user.{id}.{id}.*"]);
         assert_eq!(twice.user_of("user.usr_a.usr_b.x", "usr_a"), None);
+        assert_eq!(twice.user_of("user.usr_a.{id}.x", "usr_a"), None, "a word of a key is no place");
     }
 }
