@@ -54,6 +54,6 @@ bench *args:
 deaf:
     cargo test --release --test it what_a_room_of_a_thousand -- --ignored --nocapture
 
-# A target of fuzz/ (update, surrogate, comparison) for so many seconds, from the samples of Chat3.
+# A target of fuzz/ (`ls fuzz/targets`) for so many seconds, from the samples of Chat3.
 fuzz target seconds="60":
     scripts/fuzz {{target}} {{seconds}}
