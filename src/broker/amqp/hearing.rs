@@ -35,7 +35,14 @@ impl Hearing {
         }
     }
 
-    /// The broker was heard.
+    /// A probe that was sent at `at` has come: what was published before it has too.
+    pub(super) fn proved(&self, at: Millis) {
+        let mut moments = self.0.lock();
+        let behind = moments.pulses.front().copied().unwrap_or(moments.heard);
+        moments.heard = moments.heard.max(behind.min(at));
+    }
+
+    /// An update was heard.
     pub(super) fn hear(&self) {
         let mut moments = self.0.lock();
         moments.heard = moments.pulses.front().copied().unwrap_or(moments.heard);
@@ -56,6 +63,19 @@ impl Hearing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_probe_proves_that_what_was_published_before_it_came_and_nothing_later() {
+        let hearing = Hearing::default();
+        hearing.begin(Millis(1_000));
+        (1..=20).for_each(|n| hearing.pulse(Millis(1_000 + 200 * n)));
+        hearing.proved(Millis(2_000));
+        assert_eq!(hearing.heard(), Millis(2_000), "it took three seconds");
+        hearing.proved(Millis(4_900));
+        assert_eq!(hearing.heard(), Millis(3_200), "two seconds behind");
+        hearing.proved(Millis(2_500));
+        assert_eq!(hearing.heard(), Millis(3_200), "what is proved stays so");
+    }
 
     #[test]
     fn what_is_read_after_a_standstill_does_not_prove_that_all_before_it_came() {

@@ -60,8 +60,9 @@ impl Session {
         let since = Millis(self.whole.load(Ordering::Relaxed));
         match looked {
             Looked::Whole(_) | Looked::There => {
-                self.shared.hearing.hear();
+                // That an exchange is there does not prove that anything of it still comes.
                 if let Looked::Whole(at) = looked {
+                    self.shared.hearing.proved(at);
                     self.whole.store(at.0, Ordering::Relaxed);
                 }
                 if self.gone.load(Ordering::Acquire) {
