@@ -14,7 +14,7 @@ use crate::kit::{Turn, eventually, s};
 #[test]
 fn two_hundred_users_are_back_within_five_seconds_of_the_brokers_return() {
     let mut rabbit = Rabbit::start();
-    let world = World::on(rabbit.url(), StandInOptions::default(), Turn::alone());
+    let world = World::on(rabbit.url(), StandInOptions::default(), Turn::beside());
     let bridge = world.setup("live").start().ready();
     let users: Vec<String> = (0..200).map(|n| format!("out_{n}")).collect();
     let mut js = Js::start();
