@@ -22,8 +22,8 @@ lint:
 soak-compare seconds="600" rate="500":
     SOAK_SECONDS={{seconds}} SOAK_RATE={{rate}} cargo test --release --test it soak -- --ignored --nocapture
 
-# So many users, and the broker restarted under load: how soon all are served again. `just crowd 5000 --release` for a
-# gateway as it is released.
+# So many users, the broker restarted under load, and flips: how soon all are served again. `just crowd 5000 --release` for
+# a gateway as it is released.
 crowd users="5000" *profile:
     CROWD_USERS={{users}} cargo test {{profile}} --test it crowd::five -- --ignored --nocapture
 

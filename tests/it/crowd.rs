@@ -40,6 +40,8 @@ struct Client {
     ended: bool,
     heard: Heard,
     reasons: Vec<String>,
+    /// When an update came (ms since 1970), and how long it took.
+    delays: Vec<[u64; 2]>,
 }
 
 type Clients = HashMap<String, Arc<Mutex<Client>>>;
@@ -64,6 +66,8 @@ async fn run(url: String, user: String, client: Arc<Mutex<Client>>, connecting: 
             "update" => {
                 let entity = data["entityId"].as_str().expect("an id").to_owned();
                 *client.heard.updates.entry(entity).or_default() += 1;
+                let sent = data["data"]["sentAt"].as_u64().expect("when it was sent");
+                client.delays.push([now(), now().saturating_sub(sent)]);
             }
             "bridge:resync" => {
                 client.heard.gaps.push((since(data), now()));
@@ -127,6 +131,16 @@ fn come(name: &str, users: usize, bridge: &Bridge) -> Clients {
     (0..users).map(one).collect()
 }
 
+/// Everybody signed on, and every queue live.
+fn gathered(name: &str, users: usize, bridge: &Bridge) -> Clients {
+    let begun = Instant::now();
+    let clients = come(name, users, bridge);
+    eventually("all signed on", s(120), || clients.values().all(|client| client.lock().acked).then_some(()));
+    eventually("all live", s(60), || live(bridge).then_some(()));
+    println!("{users} users signed on within {:?}", begun.elapsed());
+    clients
+}
+
 fn restart(name: &str, users: usize, rate: usize, turn: Turn) -> (Figures, Bridge) {
     let mut rabbit = Rabbit::start();
     let world = World::on(rabbit.url(), StandInOptions::default(), turn);
@@ -134,11 +148,7 @@ fn restart(name: &str, users: usize, rate: usize, turn: Turn) -> (Figures, Bridg
     let topology = std::env::var("CROWD_TOPOLOGY").unwrap_or_else(|_| "per_user".into());
     let setup = world.setup("live").env("BRIDGE_SOCKET__REPLAY_TOTAL", "1 MiB");
     let bridge = setup.env("BRIDGE_RABBITMQ__TOPOLOGY", topology).start().ready();
-    let begun = Instant::now();
-    let clients = come(name, users, &bridge);
-    eventually("all signed on", s(120), || clients.values().all(|client| client.lock().acked).then_some(()));
-    eventually("all live", s(60), || live(&bridge).then_some(()));
-    println!("{users} users signed on within {:?}", begun.elapsed());
+    let clients = gathered(name, users, &bridge);
     let numbers = Numbers::in_turn(rabbit.url(), clients.keys().cloned().collect(), rate / 10);
     // The first may be from before the next round.
     all_hear_from_now(&clients, &numbers, "everybody hears");
@@ -258,4 +268,58 @@ fn five_thousand_users_are_back_within_ten_seconds_and_take_no_more_memory() {
     assert!(figures.connections <= 3, "{figures:?}");
     let [before, after] = figures.memory;
     assert!(after.abs_diff(before) * 10 <= before, "{figures:?}");
+}
+
+/// Of updates sent from `from` to `until` (ms since 1970): how many came, and the delay, in ms, that one of a hundred
+/// exceeds. A copy that was held while legacy was authoritative is as old as it is.
+fn p99(clients: &Clients, from: u64, until: u64) -> (usize, u64) {
+    let came = |client: &Arc<Mutex<Client>>| client.lock().delays.clone();
+    let all = clients.values().flat_map(came).filter(|[at, delay]| (from..until).contains(&(at - delay)));
+    let mut delays: Vec<u64> = all.map(|[_, delay]| delay).collect();
+    delays.sort_unstable();
+    (delays.len(), delays.get(delays.len() * 99 / 100).copied().unwrap_or_default())
+}
+
+#[test]
+#[ignore = "loads the machine: just crowd"]
+fn five_thousand_users_are_flipped_within_a_second_and_nobody_waits_much_longer_meanwhile() {
+    let (users, rate) = (of_env("CROWD_USERS", 5_000), of_env("CROWD_RATE", 500));
+    let rabbit = Rabbit::start();
+    let world = World::on(rabbit.url(), StandInOptions::default(), Turn::alone());
+    let bridge = world.setup("live").env("BRIDGE_SOCKET__REPLAY_TOTAL", "1 MiB").start().ready();
+    let clients = gathered("flipped", users, &bridge);
+    let numbers = Numbers::in_turn(rabbit.url(), clients.keys().cloned().collect(), rate / 10);
+    all_hear_from_now(&clients, &numbers, "everybody hears");
+    all_hear_from_now(&clients, &numbers, "everybody hears again");
+    let (mut took, mut shares) = (Vec::new(), Vec::new());
+    for round in 0..3 {
+        let quiet = now();
+        std::thread::sleep(s(10));
+        // In `shadow` no update is emitted once the overlap is over.
+        assert_eq!(bridge.set("shadow", &json!({"reason": "back"})).0, 200);
+        std::thread::sleep(s(10));
+        let flipped = now();
+        let begun = Instant::now();
+        let (status, answer) = bridge.set("live", &json!({"reason": "on"}));
+        took.push(begun.elapsed());
+        assert_eq!(status, 200, "{answer}");
+        std::thread::sleep(s(10));
+        let ((before, slow_before), (meanwhile, slow)) =
+            (p99(&clients, quiet, quiet + 10_000), p99(&clients, flipped, flipped + 3_000));
+        println!(
+            "round {round}: flipped in {:?}; p99 {slow_before} ms of {before} before, {slow} ms of {meanwhile} meanwhile",
+            took[round]
+        );
+        assert!(before > rate && meanwhile > 0, "{before} {meanwhile}");
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
+        shares.push(slow as f64 / slow_before.max(1) as f64);
+    }
+    let missed = clients.values().filter(|client| client.lock().ended).count();
+    assert_eq!(missed, 0, "somebody was disconnected");
+    let twice = |client: &Arc<Mutex<Client>>| client.lock().heard.updates.values().any(|count| *count > 1);
+    assert!(!clients.values().any(twice), "each update once");
+    took.sort_unstable();
+    shares.sort_by(f64::total_cmp);
+    println!("{users} users, {rate} updates/s: flipped in {took:?}, p99 meanwhile over that before {shares:?}");
+    assert!(took[1] < bridge.at_its_pace(s(1)), "{took:?}");
 }

@@ -138,7 +138,7 @@ async fn publish_round(channel: &Channel, number: u64, users: &[String], noted: 
     for user in users {
         let entity = format!("msg_{user}_{number}");
         let body = json!({"tenantId": "tnt_default", "userId": user, "entityId": entity,
-            "eventId": format!("evt_{entity}"), "eventType": "message.create", "data": {"dialogId": "dlg_x"}});
+            "eventId": format!("evt_{entity}"), "eventType": "message.create", "data": {"dialogId": "dlg_x", "sentAt": now()}});
         let index = {
             let mut noted = noted.lock().unwrap();
             noted.push(Sent { user: user.clone(), entity, at: now(), confirmed: false });

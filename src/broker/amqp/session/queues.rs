@@ -10,6 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use lapin::Channel;
 use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
+use parking_lot::Mutex;
 
 use super::{Actual, Session, word};
 use crate::broker::amqp::connect::{ANSWER, answer, expendable};
@@ -201,19 +202,12 @@ impl Session {
             let distinct: BTreeSet<String> = names.values().cloned().chain(made.instance_queue.clone()).collect();
             (names, distinct)
         };
-        let mut lags: HashMap<String, u64> = HashMap::new();
-        let asked = futures::stream::iter(distinct).map(|queue| async move {
-            let lag = self.lag(&queue).await;
-            (queue, lag)
-        });
+        let (asked, lags) = (Mutex::new(distinct.into_iter()), Mutex::new(HashMap::new()));
         let most = usize::from(self.connection.configuration().channel_max());
         let spare = most.saturating_sub(self.delivery.len() + self.control.len() + 2);
-        let mut answers = Box::pin(asked.buffer_unordered(LAGS.min(spare).max(1)));
-        let deadline = tokio::time::Instant::now() + limit;
-        while let Ok(Some((queue, lag))) = tokio::time::timeout_at(deadline, answers.next()).await {
-            lags.extend(lag.map(|lag| (queue, lag)));
-        }
-        drop(answers);
+        let asking = (0..LAGS.min(spare).max(1)).map(|_| self.ask(&asked, &lags));
+        let _in_time = tokio::time::timeout(limit, futures::future::join_all(asking)).await;
+        let lags = lags.into_inner();
         let info = |(user, state): (UserId, QueueState)| {
             let name = names.remove(&user).unwrap_or_default();
             QueueInfo { lag: lags.get(&name).copied(), user: Some(user), name, state }
@@ -221,12 +215,29 @@ impl Session {
         states.into_iter().map(info).collect()
     }
 
-    async fn lag(&self, queue: &str) -> Option<u64> {
-        let channel = expendable(&self.connection).await.ok()?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let seen = answer(channel.queue_declare(queue.into(), passive, FieldTable::default())).await.ok()?;
-        let _closed = answer(channel.close(200, "OK".into())).await;
-        Some(u64::from(seen.message_count()))
+    /// Asks for one lag after the other. A queue that is gone closes the channel; the others share it, because to open one
+    /// for each takes three times as long.
+    async fn ask(&self, queues: &Mutex<impl Iterator<Item = String>>, lags: &Mutex<HashMap<String, u64>>) {
+        let mut open = None;
+        loop {
+            let Some(queue) = queues.lock().next() else { break };
+            let channel = match open.take() {
+                Some(channel) => channel,
+                None => match expendable(&self.connection).await {
+                    Ok(channel) => channel,
+                    Err(_) => break,
+                },
+            };
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let seen = answer(channel.queue_declare(queue.as_str().into(), passive, FieldTable::default())).await;
+            if let Ok(seen) = seen {
+                lags.lock().insert(queue, u64::from(seen.message_count()));
+                open = Some(channel);
+            }
+        }
+        if let Some(channel) = open {
+            let _closed = answer(channel.close(200, "OK".into())).await;
+        }
     }
 }
 
