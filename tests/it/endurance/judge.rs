@@ -197,7 +197,8 @@ impl Judge<'_> {
                 if post.outcome != Outcome::Accepted || post.answered > self.settled {
                     continue;
                 }
-                if !story.spans.iter().any(|span| span.dialog == dialog && self.due(span, post)) {
+                let is_due = story.spans.iter().any(|span| span.dialog == dialog && self.due(span, post));
+                if !is_due || !self.is_out((dialog, number)) {
                     continue;
                 }
                 sums.due += 1;
@@ -222,6 +223,12 @@ impl Judge<'_> {
                 }
             }
         }
+    }
+
+    /// Its updates were published; on a busy machine a broker that is stopped is back after minutes.
+    fn is_out(&self, message: Message) -> bool {
+        let confirmed = self.published.lock().get(&message).map(|(_, confirmed)| *confirmed);
+        self.settled > super::record::now() || confirmed.is_some_and(|at| at <= self.settled)
     }
 
     fn due(&self, span: &Span, post: &Post) -> bool {
