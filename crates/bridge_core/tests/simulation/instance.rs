@@ -80,6 +80,8 @@ pub(crate) struct Instance {
     pub(crate) queues: BTreeMap<usize, Queue>,
     pub(crate) ticks: BTreeMap<usize, u64>,
     pub(crate) next: u64,
+    /// When it was short of memory last.
+    pub(crate) short: u64,
     pub(crate) draining: bool,
     pub(crate) flipping: bool,
     pub(crate) comparator: Comparator,
@@ -131,6 +133,7 @@ impl Instance {
             queues: BTreeMap::new(),
             ticks: BTreeMap::new(),
             next: at * 1_000,
+            short: 0,
             draining: false,
             flipping: false,
             comparator,

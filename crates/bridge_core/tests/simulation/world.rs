@@ -176,6 +176,7 @@ impl<'p> World<'p> {
                 let plenty = self.instances[instance].facts.replay;
                 if plenty.share < plenty.most && self.now.is_multiple_of(3) {
                     self.instances[instance].facts.replay.most = plenty.share;
+                    self.instances[instance].short = self.now;
                 }
                 self.apply(instance, user, Input::Tick);
                 self.instances[instance].facts.replay = plenty;

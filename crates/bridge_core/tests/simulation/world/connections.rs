@@ -53,8 +53,9 @@ impl World<'_> {
         let began = self.instances[instance].stages[0].0;
         let since = page.open.until.unwrap_or_default();
         let in_time = self.now < since + self.plan.linger && page.instance == instance && began <= page.open.from;
-        // Only of what a transport took may have been let go for want of room.
-        let kept = if named_last { self.plan.replay.share } else { self.plan.replay.most };
+        // Only of what a transport took may have been let go for want of room, unless memory was short.
+        let short = self.instances[instance].short >= since;
+        let kept = if named_last || short { self.plan.replay.share } else { self.plan.replay.most };
         if resumed && in_time && kept > 10_000 {
             self.fault = Some(format!("at {} tab {tab} came back in time and was not recovered", self.now));
         }
