@@ -219,11 +219,12 @@ impl<P: Clone> Gate<P> {
         }
         self.draining = (after == Path::Legacy).then(|| now.plus(self.limits.dwell));
         let owed = self.ring.drain(after);
-        owed.into_iter().filter_map(|held| self.release(now, held, Why::Flushed)).collect()
+        owed.into_iter().filter_map(|held| self.release(now, held, Why::Flushed, |_| true)).collect()
     }
 
-    /// Lets time pass: rescues what was accepted in `live` and never came, forgets what is old enough.
-    pub fn tick(&mut self, now: Millis) -> Vec<Emission<P>> {
+    /// Lets time pass: rescues what was accepted in `live` and never came, for the sockets that `hears` it by now, and forgets
+    /// what is old enough. Whom it does not reach did not get it: its update may still come.
+    pub fn tick(&mut self, now: Millis, hears: impl Fn(SocketId) -> bool) -> Vec<Emission<P>> {
         self.draining = self.draining(now);
         self.ledger.expire(now);
         let closed = self.ring.expire(self.limits.window, now);
@@ -231,7 +232,7 @@ impl<P: Clone> Gate<P> {
         closed
             .into_iter()
             .filter(|held| rescue && held.rescue)
-            .filter_map(|held| self.release(now, held, Why::Rescued))
+            .filter_map(|held| self.release(now, held, Why::Rescued, &hears))
             .collect()
     }
 
@@ -297,9 +298,16 @@ impl<P: Clone> Gate<P> {
         }
     }
 
-    fn release(&mut self, now: Millis, held: ring::Held<P>, why: Why) -> Option<Emission<P>> {
+    fn release(
+        &mut self,
+        now: Millis,
+        held: ring::Held<P>,
+        why: Why,
+        hears: impl Fn(SocketId) -> bool,
+    ) -> Option<Emission<P>> {
         let known = self.ledger.look(&held.key);
-        let sockets = known.lacking(&held.sockets);
+        let mut sockets = known.lacking(&held.sockets);
+        sockets.retain(|socket| hears(*socket));
         if sockets.is_empty() {
             return None;
         }

@@ -64,8 +64,8 @@ fn a_flip_flushes_in_source_order_and_only_what_was_not_delivered() {
 fn in_live_what_does_not_come_is_rescued_when_the_window_closes_and_not_before() {
     let mut gate = Gate::new(limits(), Stage::Live);
     gate.arrive(Millis(10), &arrival(Path::Legacy, &[1], &[A]));
-    assert!(gate.tick(Millis(109)).is_empty());
-    let owed = gate.tick(Millis(110));
+    assert!(gate.tick(Millis(109), |_| true).is_empty());
+    let owed = gate.tick(Millis(110), |_| true);
     assert_eq!((keys(&owed), owed[0].why), (vec![1], Why::Rescued));
     assert!(gate.arrive(Millis(111), &arrival(Path::Rabbitmq, &[1], &[A])).emit.is_empty());
 }
@@ -76,7 +76,7 @@ fn in_complete_nothing_is_rescued_but_a_way_back_within_the_window_loses_nothing
     gate.flip(Millis(1), Stage::Complete);
     let posted = |id| Arrival { since: Millis(2), ..arrival(Path::Legacy, &[id], &[A]) };
     gate.arrive(Millis(3), &posted(1));
-    assert!(gate.tick(Millis(103)).is_empty());
+    assert!(gate.tick(Millis(103), |_| true).is_empty());
     gate.arrive(Millis(104), &posted(2));
     assert_eq!(keys(&gate.flip(Millis(105), Stage::Legacy)), [2]);
 }
@@ -110,14 +110,14 @@ fn a_key_is_remembered_for_a_while_after_its_twin_and_much_longer_without_one_in
         gate.arrive(Millis(0), &arrival(path, &[1], &[A]));
         gate.arrive(Millis(0), &arrival(path, &[2], &[A]));
         gate.arrive(Millis(400), &arrival(twin, &[1], &[A]));
-        gate.tick(Millis(699));
+        gate.tick(Millis(699), |_| true);
         assert_eq!(gate.load().ledger_keys, 2, "{stage}");
-        gate.tick(Millis(700));
+        gate.tick(Millis(700), |_| true);
         assert_eq!(gate.load().ledger_keys, 1, "{stage}: its twin has come");
-        gate.tick(Millis(999));
+        gate.tick(Millis(999), |_| true);
         assert_eq!(gate.load().ledger_keys, 1, "{stage}");
         assert!(gate.arrive(Millis(999), &arrival(path, &[2], &[A])).emit.is_empty(), "{stage}");
-        gate.tick(Millis(1_000));
+        gate.tick(Millis(1_000), |_| true);
         assert_eq!(gate.load().ledger_keys, 0, "{stage}");
         assert!(gate.is_idle(), "{stage}");
     }
@@ -130,7 +130,7 @@ fn an_update_that_comes_minutes_after_the_message_was_delivered_by_legacy_is_no_
         gate.arrive(Millis(1_000 * id), &arrival(Path::Legacy, &[u128::from(id)], &[A]));
     }
     for at in (10_000..300_000).step_by(5_000) {
-        gate.tick(Millis(at));
+        gate.tick(Millis(at), |_| true);
     }
     gate.flip(Millis(300_000), Stage::Shadow);
     gate.flip(Millis(301_000), Stage::Live);
@@ -161,7 +161,7 @@ fn the_ring_is_bounded_in_bytes_and_knows_what_it_holds() {
     assert_eq!(gate.load().ring_bytes, 100, "its twin was delivered");
     gate.arrive(Millis(3), &Arrival { bytes: 1_000, ..legacy(9) });
     assert_eq!((gate.load().ring_copies, gate.load().ring_bytes), (1, 1_000), "one copy, however large");
-    assert_eq!(keys(&gate.tick(Millis(200))), [9]);
+    assert_eq!(keys(&gate.tick(Millis(200), |_| true)), [9]);
     assert_eq!(gate.load().ring_bytes, 0);
     gate.arrive(Millis(201), &legacy(10));
     gate.forget(A);
@@ -187,6 +187,16 @@ fn a_socket_that_is_gone_is_forgotten() {
     let mut gate = Gate::new(limits(), Stage::Live);
     gate.arrive(Millis(1), &arrival(Path::Legacy, &[1], &[A]));
     gate.forget(A);
-    assert!(gate.tick(Millis(500)).is_empty());
+    assert!(gate.tick(Millis(500), |_| true).is_empty());
     assert!(gate.flip(Millis(500), Stage::Shadow).is_empty());
+}
+
+#[test]
+fn whom_a_rescue_does_not_reach_gets_the_update_when_it_comes_after_all() {
+    let mut gate = Gate::new(limits(), Stage::Live);
+    gate.arrive(Millis(10), &arrival(Path::Legacy, &[1], &[A, B]));
+    let owed = gate.tick(Millis(110), |socket| socket == A);
+    assert_eq!((owed.len(), &owed[0].sockets), (1, &sockets(&[A])));
+    let late = gate.arrive(Millis(200), &arrival(Path::Rabbitmq, &[1], &[A, B]));
+    assert_eq!(late.emit, sockets(&[B]), "it wanted none when it was rescued, and has had none");
 }

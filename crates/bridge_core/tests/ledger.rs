@@ -84,7 +84,7 @@ fn size(users: u64, each: u64, ids: u128, sockets: &[u64]) -> f64 {
             let first = (u128::from(n) << 64) | (user as u128) << 8;
             let names: Vec<u128> = (0..ids).map(|name| first + name).collect();
             assert_eq!(gate.arrive(now, &arrival(Path::Legacy, &names, sockets)).emit.len(), sockets.len());
-            gate.tick(now);
+            gate.tick(now, |_| true);
         }
     }
     let load: Vec<_> = gates.iter().map(Gate::load).collect();

@@ -117,22 +117,15 @@ impl Recipient {
     pub(super) fn release(&mut self, turn: &mut Turn<'_>, owed: Vec<crate::gate::Emission<Copy>>) -> u64 {
         let mut released = 0;
         for emission in owed {
-            let mut sockets = emission.sockets;
-            if emission.why == Why::Rescued {
-                let subscribed = self.subscribed("message");
-                sockets.retain(|socket| subscribed.contains(socket));
-                if let Copy::Legacy(copy) = &emission.payload
-                    && turn.world.is_member(&copy.dialog) == Some(false)
-                {
-                    continue;
-                }
-            }
-            if sockets.is_empty() {
+            if emission.why == Why::Rescued
+                && let Copy::Legacy(copy) = &emission.payload
+                && turn.world.is_member(&copy.dialog) == Some(false)
+            {
                 continue;
             }
             released += 1;
             turn.count(Count::Released(emission.why));
-            self.hand(turn, &sockets, &emission.payload);
+            self.hand(turn, &emission.sockets, &emission.payload);
             turn.fact(Fact::Released { user: self.id.clone(), key: emission.key, why: emission.why });
         }
         released

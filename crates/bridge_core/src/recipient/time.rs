@@ -26,7 +26,8 @@ impl Recipient {
     }
 
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
-        let owed = self.gate.tick(turn.now);
+        let subscribed = self.subscribed("message");
+        let owed = self.gate.tick(turn.now, |socket| subscribed.contains(&socket));
         self.release(turn, owed);
         let linger = self.rules.linger;
         let now = turn.now;
