@@ -67,8 +67,8 @@ pub trait Inbox: Send + Sync + 'static {
     fn session(&self, up: bool);
     /// The user's queue is bound and consumed. `gap` says what was lost since when, if it was live before.
     fn queue_live(&self, user: &UserId, gap: Option<(GapReason, Millis)>);
-    /// The user's queue is gone though it is wanted.
-    fn queue_lost(&self, user: &UserId);
+    /// The user's queue is gone though it is wanted; what was published from `since` on may be lost.
+    fn queue_lost(&self, user: &UserId, since: Millis);
 }
 
 /// State of one user's queue (or binding, where one queue serves many).

@@ -52,7 +52,7 @@ impl Inbox for Recorder {
     fn queue_live(&self, user: &UserId, gap: Option<(GapReason, Millis)>) {
         self.live.lock().push((user.as_str().to_owned(), gap));
     }
-    fn queue_lost(&self, _user: &UserId) {}
+    fn queue_lost(&self, _user: &UserId, _since: bridge_core::Millis) {}
 }
 
 fn id(user: &str) -> UserId {

@@ -257,7 +257,7 @@ fn lose(shared: &Shared) {
     }
     let since = shared.hearing.heard();
     for user in shared.wanted.all_lost(GapReason::BrokerLost, since) {
-        shared.inbox.queue_lost(&user);
+        shared.inbox.queue_lost(&user, since);
     }
 }
 

@@ -95,8 +95,9 @@ impl EmbeddedBroker {
         self.inbox.session(up);
         if !up {
             self.queues.lock().clear();
-            for user in self.wanted.all_lost(GapReason::BrokerLost, self.clock.now()) {
-                self.inbox.queue_lost(&user);
+            let since = self.clock.now();
+            for user in self.wanted.all_lost(GapReason::BrokerLost, since) {
+                self.inbox.queue_lost(&user, since);
             }
         }
         self.wanted.work.notify_one();

@@ -28,7 +28,7 @@ impl Inbox for Nowhere {
     }
     fn session(&self, _up: bool) {}
     fn queue_live(&self, _user: &bridge_core::UserId, _gap: Option<(GapReason, bridge_core::Millis)>) {}
-    fn queue_lost(&self, _user: &bridge_core::UserId) {}
+    fn queue_lost(&self, _user: &bridge_core::UserId, _since: bridge_core::Millis) {}
 }
 
 pub(super) async fn run(args: PreflightArgs) -> Result<(), Failure> {

@@ -83,7 +83,7 @@ impl Hub {
         if ready {
             self.queue_live(id, Some((GapReason::QueueLost, self.now())));
         } else {
-            self.queue_lost(id);
+            self.queue_lost(id, self.now());
         }
     }
 

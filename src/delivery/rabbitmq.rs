@@ -47,8 +47,8 @@ impl Inbox for Hub {
         self.tell(user, Input::QueueLive { gap });
     }
 
-    fn queue_lost(&self, user: &UserId) {
-        self.tell(user, Input::QueueGone);
+    fn queue_lost(&self, user: &UserId, since: Millis) {
+        self.tell(user, Input::QueueLost { since });
     }
 }
 

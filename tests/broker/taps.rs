@@ -33,7 +33,7 @@ impl Inbox for Judge {
         self.sessions.lock().push(up);
     }
     fn queue_live(&self, _user: &UserId, _gap: Option<(GapReason, Millis)>) {}
-    fn queue_lost(&self, _user: &UserId) {}
+    fn queue_lost(&self, _user: &UserId, _since: bridge_core::Millis) {}
 }
 
 fn judged(settings: Rabbitmq) -> (Arc<AmqpBroker>, Arc<Judge>) {

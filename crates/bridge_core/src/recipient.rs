@@ -59,6 +59,8 @@ pub struct Recipient {
     rooms: room::Rooms,
     /// Every bind-ok and consume-ok of the user's queue has come.
     queue_live: bool,
+    /// Since when updates may be lost because the queue was lost, until it is live again.
+    lost_since: Option<Millis>,
     /// Until when its sockets were told of gaps by a flip back.
     told: Millis,
     /// What the queue was last said to be wanted for; `None`: nothing is wanted.
@@ -71,7 +73,17 @@ impl Recipient {
     pub fn new(id: UserId, rules: Arc<Rules>, stage: Stage) -> Self {
         let gate = Gate::new(rules.gate, stage);
         let (sockets, rooms) = (Vec::new(), room::Rooms::default());
-        Self { id, rules, gate, sockets, rooms, queue_live: false, told: Millis(0), wanted: None }
+        Self {
+            id,
+            rules,
+            gate,
+            sockets,
+            rooms,
+            queue_live: false,
+            lost_since: None,
+            told: Millis(0),
+            wanted: None,
+        }
     }
 
     /// Takes one input and appends what is to be done to `effects`.
@@ -97,7 +109,8 @@ impl Recipient {
             Input::Leak(arrival) => self.leaks(&mut turn, &arrival),
             Input::Flip { to, session_lost } => return self.flip(&mut turn, to, session_lost),
             Input::QueueLive { gap } => self.queue_lives(&mut turn, gap),
-            Input::QueueGone => self.queue_goes(&mut turn),
+            Input::QueueLost { since } => self.queue_goes(&mut turn, Some(since)),
+            Input::QueueGone => self.queue_goes(&mut turn, None),
             Input::QueueWanted => self.want_anew(&mut turn),
             Input::Tick => self.tick(&mut turn),
             Input::Synthetic { socket, selection, room, unreached } => {

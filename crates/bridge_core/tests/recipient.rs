@@ -206,3 +206,39 @@ fn what_is_let_go_for_want_of_memory_is_told_to_who_comes_back_for_it() {
     let expected = Presence::Spoiled { since: Millis(20), whole_until: Millis(9) };
     assert_eq!(recipient.sockets()[0].presence(), expected);
 }
+
+#[test]
+fn what_was_lost_with_a_queue_is_told_with_a_flip_back_and_only_once() {
+    let rules = Rules { tenant: "t".into(), gate: Limits::default(), linger: 5_000, replay_age: 65_000 };
+    let rules = Arc::new(rules);
+    for (session_lost, reason, since) in
+        [(None, Reason::QueueLost, 50), (Some(Millis(70)), Reason::BrokerLost, 50)]
+    {
+        let mut recipient = Recipient::new(UserId::new("u").unwrap(), Arc::clone(&rules), Stage::Complete);
+        let sign_on = SignOn {
+            socket: SocketId(1),
+            link: LinkId(1),
+            name: None,
+            accepts: None,
+            undeclared: Form::Update,
+            selection: None,
+            claim: None,
+        };
+        let mut told = |at: u64, input| {
+            let mut effects = Vec::new();
+            recipient.apply(Millis(at), input, &PLENTY, &mut effects);
+            let gap = |effect| match effect {
+                Effect::Send { parcel: Parcel::Resync(gap), .. } => Some(gap),
+                _ => None,
+            };
+            effects.into_iter().filter_map(gap).collect::<Vec<_>>()
+        };
+        told(0, Input::SignedOn(sign_on));
+        told(1, Input::QueueLive { gap: None });
+        assert!(told(60, Input::QueueLost { since: Millis(50) }).is_empty());
+        let gap = Resync { reason, since: Millis(since) };
+        assert_eq!(told(100, Input::Flip { to: Stage::Shadow, session_lost }), [gap], "nobody asks for it later");
+        let late = Some(Resync { reason: Reason::QueueLost, since: Millis(50) });
+        assert!(told(200, Input::QueueLive { gap: late }).is_empty(), "it was told");
+    }
+}

@@ -109,7 +109,12 @@ pub enum Input<'a> {
         /// The gap.
         gap: Option<Resync>,
     },
-    /// The user's queue is gone, or not wanted any more.
+    /// The user's queue is gone though it is wanted.
+    QueueLost {
+        /// What was published from then on may be lost.
+        since: Millis,
+    },
+    /// The user's queue is not wanted any more.
     QueueGone,
     /// The rabbitmq path begins: the queue is to be wanted again.
     QueueWanted,

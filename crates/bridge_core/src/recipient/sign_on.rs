@@ -251,6 +251,7 @@ impl Recipient {
 
     pub(super) fn queue_lives(&mut self, turn: &mut Turn<'_>, gap: Option<Resync>) {
         self.queue_live = true;
+        self.lost_since = None;
         if gap.is_some() {
             turn.fact(Fact::QueueRenewed { user: self.id.clone() });
         }
@@ -262,8 +263,13 @@ impl Recipient {
         }
     }
 
-    pub(super) fn queue_goes(&mut self, turn: &mut Turn<'_>) {
+    /// `since`: it was lost, and with it what was published from then on.
+    pub(super) fn queue_goes(&mut self, turn: &mut Turn<'_>, since: Option<Millis>) {
+        if since.is_none() {
+            self.lost_since = None;
+        }
         if std::mem::replace(&mut self.queue_live, false) {
+            self.lost_since = since;
             turn.fact(Fact::QueueLost { user: self.id.clone() });
         }
     }

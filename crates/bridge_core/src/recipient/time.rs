@@ -15,12 +15,15 @@ impl Recipient {
         let owed = self.gate.flip(turn.now, to);
         let flushed = self.release(turn, owed);
         turn.fact(Fact::StageChanged { user: self.id.clone(), from, to });
-        if !is_legacy(from)
-            && is_legacy(to)
-            && let Some(since) = session_lost
-        {
-            self.resync(turn, Resync { reason: Reason::BrokerLost, since });
-            self.told = turn.now;
+        if !is_legacy(from) && is_legacy(to) {
+            // What was lost with the session or the queue comes no more: nobody will ask when they are back.
+            let reason = if session_lost.is_some() { Reason::BrokerLost } else { Reason::QueueLost };
+            if let Some(since) = session_lost.into_iter().chain(self.lost_since).min() {
+                self.resync(turn, Resync { reason, since });
+                self.told = turn.now;
+            }
+            // Who came too late for the queue waits for it no more.
+            self.pay(turn);
         }
         Answer::Flushed(flushed)
     }

@@ -38,7 +38,7 @@ impl Session {
             }
             counter!("bridge_queue_lost_total").increment(1);
             self.shared.wanted.lost(&user, GapReason::QueueLost, since);
-            self.shared.inbox.queue_lost(&user);
+            self.shared.inbox.queue_lost(&user, since);
         }
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Session {
                 warn!("updates came under a format that was not bound any more: users are told of the gap");
                 counter!("bridge_bindings_lost_total").increment(1);
                 let users = shared.wanted.all_lost(GapReason::QueueLost, since);
-                users.iter().for_each(|user| shared.inbox.queue_lost(user));
+                users.iter().for_each(|user| shared.inbox.queue_lost(user, since));
                 users
             }
             _ => self.made.lock().users.keys().cloned().collect(),
@@ -155,7 +155,7 @@ impl Session {
             }
         }
         for user in self.shared.wanted.all_lost(GapReason::QueueLost, since) {
-            self.shared.inbox.queue_lost(&user);
+            self.shared.inbox.queue_lost(&user, since);
         }
     }
 }
