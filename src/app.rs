@@ -127,6 +127,7 @@ impl App {
             dir: settings.shadow_dir(),
             state_dir: settings.state_dir.clone(),
             shadow: settings.shadow.clone(),
+            relayed: settings.legacy.relay,
             notifier: notifier.clone(),
         };
         let desk = Desk::new(desk_settings, clock).map_err(other)?;

@@ -50,6 +50,8 @@ pub struct DeskSettings {
     pub state_dir: std::path::PathBuf,
     /// `shadow.*`.
     pub shadow: Shadow,
+    /// `legacy.relay`.
+    pub relayed: bool,
     /// Who is told of another verdict.
     pub notifier: Notifier,
 }
@@ -116,6 +118,7 @@ impl Desk {
         let memory = memory / 8 * 3;
         let mut comparator = Comparator::new(Limits { window: millis(shadow.window), memory });
         comparator.set_ignore(ignore(shadow));
+        comparator.expect_relayed(settings.relayed);
         let kept = settings.state_dir.join("evidence.json");
         adopt(&settings.dir.join("evidence.json"), &kept);
         let evidence = Gathered::open(&kept, target(shadow), &fingerprint(shadow, shadow.window));

@@ -225,8 +225,14 @@ mod tests {
     fn desk_of(state: &std::path::Path, shared: &std::path::Path, window: u64) -> std::sync::Arc<Desk> {
         let shadow = crate::config::Shadow { window: Duration::from_secs(window), ..Settings::default().shadow };
         let notifier = crate::notice::Notifier::none();
-        let settings =
-            DeskSettings { instance: "a".into(), dir: shared.into(), state_dir: state.into(), shadow, notifier };
+        let settings = DeskSettings {
+            instance: "a".into(),
+            dir: shared.into(),
+            state_dir: state.into(),
+            shadow,
+            relayed: false,
+            notifier,
+        };
         Desk::new(settings, Clock::default()).unwrap()
     }
 

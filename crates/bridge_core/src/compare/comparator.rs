@@ -42,6 +42,8 @@ pub struct Comparator {
     ignore: Vec<IgnoreRule>,
     /// Both copies are kept until the unit closes, to be shown where it is bad.
     keeps: bool,
+    /// Answers of other instances may come, of whose POSTs nobody here knows.
+    relayed: bool,
     units: Units,
     /// Units by the names that their recipient knows them by.
     by_name: HashMap<u128, u64>,
@@ -72,6 +74,7 @@ impl Comparator {
             limits,
             ignore: Vec::new(),
             keeps: false,
+            relayed: false,
             units: Units::default(),
             by_name: HashMap::default(),
             open: VecDeque::new(),
@@ -92,6 +95,11 @@ impl Comparator {
     /// Differences that somebody answers for, from now on.
     pub fn set_ignore(&mut self, rules: Vec<IgnoreRule>) {
         self.ignore = rules;
+    }
+
+    /// Whether instances hand their answers to each other.
+    pub const fn expect_relayed(&mut self, relayed: bool) {
+        self.relayed = relayed;
     }
 
     /// Whether bad units show their payloads, from now on.
@@ -247,7 +255,9 @@ impl Comparator {
             && !seen.drill
             && !self.keeps
             && (!seen.key.is_creation()
-                || !self.known.may_be_posted_here(seen) && !self.known.was_not_opened(&seen.user, &seen.key, near))
+                || !self.relayed
+                    && !self.known.may_be_posted_here(seen)
+                    && !self.known.was_not_opened(&seen.user, &seen.key, near))
     }
 
     /// What was alone is so no more, or is looked at whole.
