@@ -17,6 +17,19 @@ struct Nothing(usize);
 
 const PLENTY: Nothing = Nothing(1 << 20);
 
+/// A client that says nothing of itself.
+const fn sign_on(number: u64) -> SignOn<'static> {
+    SignOn {
+        socket: SocketId(number),
+        link: LinkId(number),
+        name: None,
+        accepts: None,
+        undeclared: Form::Update,
+        selection: None,
+        claim: None,
+    }
+}
+
 impl World for Nothing {
     fn is_member(&self, _dialog: &DialogId) -> Option<bool> {
         None
@@ -51,16 +64,7 @@ fn seconds_to_end(count: u64) -> f64 {
     let mut recipient = Recipient::new(user, Arc::new(rules), Stage::Legacy);
     let mut effects = Vec::new();
     for n in 1..=count {
-        let sign_on = SignOn {
-            socket: SocketId(n),
-            link: LinkId(n),
-            name: None,
-            accepts: None,
-            undeclared: Form::Update,
-            selection: None,
-            claim: None,
-        };
-        recipient.apply(Millis(0), Input::SignedOn(sign_on), &PLENTY, &mut effects);
+        recipient.apply(Millis(0), Input::SignedOn(sign_on(n)), &PLENTY, &mut effects);
         for room in 0..100 {
             let dialog = DialogId::new(&format!("dlg_{room}")).unwrap();
             let joined = Input::Joined { socket: SocketId(n), dialog };
@@ -98,16 +102,7 @@ fn what_another_instance_could_not_hand_over_is_told_to_those_concerned_where_le
     let mut effects = Vec::new();
     let dialog = DialogId::new("dlg_a").unwrap();
     for n in 1..=2 {
-        let sign_on = SignOn {
-            socket: SocketId(n),
-            link: LinkId(n),
-            name: None,
-            accepts: None,
-            undeclared: Form::Update,
-            selection: None,
-            claim: None,
-        };
-        recipient.apply(Millis(0), Input::SignedOn(sign_on), &PLENTY, &mut effects);
+        recipient.apply(Millis(0), Input::SignedOn(sign_on(n)), &PLENTY, &mut effects);
     }
     let joined = Input::Joined { socket: SocketId(1), dialog: dialog.clone() };
     recipient.apply(Millis(0), joined, &PLENTY, &mut effects);
@@ -134,16 +129,7 @@ fn what_another_instance_could_not_hand_over_is_told_to_those_concerned_where_le
 /// A socket that signs on with a token of which nothing is known any more, while the queue is not live.
 fn with_a_gap_since(recipient: &mut Recipient, since: u64, socket: u64) {
     let claim = Some(Claim::Unknown { since: Millis(since) });
-    let sign_on = SignOn {
-        socket: SocketId(socket),
-        link: LinkId(socket),
-        name: None,
-        accepts: None,
-        undeclared: Form::Update,
-        selection: None,
-        claim,
-    };
-    recipient.apply(Millis(2_000), Input::SignedOn(sign_on), &PLENTY, &mut Vec::new());
+    recipient.apply(Millis(2_000), Input::SignedOn(SignOn { claim, ..sign_on(socket) }), &PLENTY, &mut Vec::new());
 }
 
 #[test]
@@ -182,16 +168,7 @@ fn what_is_let_go_for_want_of_memory_is_told_to_who_comes_back_for_it() {
     let rules = Rules { tenant: "t".into(), gate: Limits::default(), linger: 5_000, replay_age: 65_000 };
     let mut recipient = Recipient::new(UserId::new("u").unwrap(), Arc::new(rules), Stage::Legacy);
     let mut effects = Vec::new();
-    let sign_on = SignOn {
-        socket: SocketId(1),
-        link: LinkId(1),
-        name: None,
-        accepts: None,
-        undeclared: Form::Update,
-        selection: None,
-        claim: None,
-    };
-    recipient.apply(Millis(0), Input::SignedOn(sign_on), &PLENTY, &mut effects);
+    recipient.apply(Millis(0), Input::SignedOn(sign_on(1)), &PLENTY, &mut effects);
     let sent = Input::Unrelayed { dialog: None, everywhere: true, since: Millis(5) };
     recipient.apply(Millis(9), sent, &PLENTY, &mut effects);
     recipient.apply(
@@ -215,15 +192,6 @@ fn what_was_lost_with_a_queue_is_told_with_a_flip_back_and_only_once() {
         [(None, Reason::QueueLost, 50), (Some(Millis(70)), Reason::BrokerLost, 50)]
     {
         let mut recipient = Recipient::new(UserId::new("u").unwrap(), Arc::clone(&rules), Stage::Complete);
-        let sign_on = SignOn {
-            socket: SocketId(1),
-            link: LinkId(1),
-            name: None,
-            accepts: None,
-            undeclared: Form::Update,
-            selection: None,
-            claim: None,
-        };
         let mut told = |at: u64, input| {
             let mut effects = Vec::new();
             recipient.apply(Millis(at), input, &PLENTY, &mut effects);
@@ -233,7 +201,7 @@ fn what_was_lost_with_a_queue_is_told_with_a_flip_back_and_only_once() {
             };
             effects.into_iter().filter_map(gap).collect::<Vec<_>>()
         };
-        told(0, Input::SignedOn(sign_on));
+        told(0, Input::SignedOn(sign_on(1)));
         told(1, Input::QueueLive { gap: None });
         assert!(told(60, Input::QueueLost { since: Millis(50) }).is_empty());
         let gap = Resync { reason, since: Millis(since) };
