@@ -92,6 +92,9 @@ pub(crate) struct Instance {
     rules: Arc<Rules>,
 }
 
+/// Of a comparison, in bytes: what a short world needs many times over, because its sets are made anew in every world.
+const MEMORY: usize = 1 << 20;
+
 pub(crate) fn dialog_id(dialog: usize) -> DialogId {
     DialogId::new(&format!("dlg_{dialog}")).expect("a dialog id")
 }
@@ -111,7 +114,7 @@ impl Instance {
             }
         }
         let running = plan.start.runs_rabbitmq();
-        let mut comparator = Comparator::new(CompareLimits { window: WINDOW, memory: 64 << 20 });
+        let mut comparator = Comparator::new(CompareLimits { window: WINDOW, memory: MEMORY });
         comparator.observe(Event::Fact(Millis(at), Fact::Session { up: true }));
         Self {
             stage: plan.start,
