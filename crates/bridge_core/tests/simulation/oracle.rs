@@ -132,7 +132,7 @@ fn is_due(world: &World<'_>, page: &Page, id: usize, message: &Message) -> Optio
     flips.iter().any(soon).then_some("which was answered soon before a flip back")
 }
 
-/// Who waits for what is lost with a queue in `complete`, or could not go on from where it was, is told.
+/// Who waits for updates and misses one because its queue was lost or late, or could not go on from where it was, is told.
 fn told(world: &World<'_>, number: usize, page: &Page) -> Option<String> {
     let (user, instance) = (world.tabs[page.tab].user, &world.instances[page.instance]);
     // What comes when an instance ends that began with the page is told by the connection's end.
@@ -150,15 +150,14 @@ fn told(world: &World<'_>, number: usize, page: &Page) -> Option<String> {
             && (missed.lost || page.late.is_some_and(|at| at <= missed.at));
         let back = instance.stages.iter().find(|(at, stage)| *at >= missed.at && !stage.use_rabbitmq_updates());
         let Some(over) = missed.live.into_iter().chain(back.map(|(at, _)| *at)).min() else { continue };
-        let complete =
-            stages_in(instance, missed.at, over.saturating_sub(1)).all(|stage| stage == Stage::Complete);
+        let updates = stages_in(instance, missed.at, over.saturating_sub(1)).all(Stage::use_rabbitmq_updates);
         let deaf = page.deaf.iter().any(|span| span.touches(missed.at, over + SETTLED));
-        let got = page.got.iter().any(|(_, got)| *got == missed.message);
+        let got = page.excused.contains(&missed.message) || page.got.iter().any(|(_, got)| *got == missed.message);
         let is_told = page.told.iter().any(|at| *at >= missed.at);
         let member = world.plan.members[message.dialog][user]
             && !world.removals.iter().any(|removal| removal.user == user && removal.dialog == message.dialog);
         let stays = page.open.covers(missed.at, over + SETTLED);
-        if waits && complete && stays && member && !deaf && !got && !is_told {
+        if waits && updates && stays && member && !deaf && !got && !is_told {
             return Some(format!(
                 "page {number} of tab {} lost message {} and was not told: {missed:?}, {page:?}, stages {:?}",
                 page.tab, missed.message, instance.stages

@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) linger: u64,
     /// Bytes of one replay.
     pub(crate) replay: ReplayLimit,
+    /// How long a queue takes at most, in ms, until it is live.
+    pub(crate) queue_takes: u64,
     /// Answers have two ids and updates the other one, as in November 2025.
     pub(crate) old_ids: bool,
     /// Nothing but posts happens, and every client is there and joined: what is planted has to be named.
@@ -37,6 +39,7 @@ pub(crate) struct Plan {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
+    /// A page is loaded, unless one is there: it has no token, and signs on as somebody new.
     Connect {
         tab: usize,
         instance: usize,
@@ -127,6 +130,15 @@ pub(crate) struct Published {
     pub(crate) altered: bool,
 }
 
+/// An outage of the broker in which a user comes.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    user: usize,
+    instance: usize,
+    from: u64,
+    until: u64,
+}
+
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
@@ -142,17 +154,24 @@ impl Plan {
         let old_ids = chance.percent(30);
         let (most, share) = *chance.pick(&[(PLENTY, PLENTY), (PLENTY, PLENTY), (PLENTY, FEW), (FEW, FEW)]);
         let replay = ReplayLimit { most, share };
+        let queue_takes = if !calm && chance.percent(8) { 15_000 } else { 100 };
         let steps = Vec::new();
-        let mut plan = Self { instances, users, tabs, members, start, linger, replay, old_ids, calm, steps };
+        let mut plan =
+            Self { instances, users, tabs, members, start, linger, replay, queue_takes, old_ids, calm, steps };
         plan.draw(&mut chance);
         plan.steps.sort_by_key(|(at, _)| *at);
         plan
     }
 
     fn draw(&mut self, chance: &mut Chance) {
+        let last = *chance.pick(&[4_000, 15_000, 40_000]);
+        let late = (!self.calm && chance.percent(12)).then(|| self.outage(chance.between(500, last), chance));
         for tab in 0..self.tabs.len() {
-            let at = if self.calm { 0 } else { chance.between(0, 300) };
-            let instance = chance.below(self.instances);
+            let (mut at, mut instance) =
+                (if self.calm { 0 } else { chance.between(0, 300) }, chance.below(self.instances));
+            if let Some(late) = late.filter(|late| late.user == self.tabs[tab]) {
+                (at, instance) = (chance.between(late.from, late.until), late.instance);
+            }
             self.steps.push((at, Step::Connect { tab, instance }));
             for dialog in 0..DIALOGS {
                 if self.calm || chance.percent(80) {
@@ -160,7 +179,6 @@ impl Plan {
                 }
             }
         }
-        let last = *chance.pick(&[4_000, 15_000, 40_000]);
         let removed = (!self.calm && chance.percent(15)).then(|| {
             let (at, learnt) = (chance.between(1_000, last), chance.between(0, 6_000));
             let (user, dialog) = (chance.below(self.users), chance.below(DIALOGS));
@@ -182,6 +200,7 @@ impl Plan {
                 }
                 _ => at,
             };
+            let at = late.filter(|_| chance.percent(40)).map_or(at, |late| chance.between(late.from, late.until));
             if let (Some((from, user, dialog)), Step::Post { dialog: to, published, .. }) = (removed, &mut post)
                 && at >= from
                 && dialog == *to
@@ -228,6 +247,15 @@ impl Plan {
             let instance = chance.below(self.instances);
             self.steps.push((chance.between(600, last), Step::Restart { instance }));
         }
+    }
+
+    /// The broker is away for a while, and a user of whom nobody was there comes meanwhile: who has no queue that could be
+    /// lost waits for one that is late.
+    fn outage(&mut self, from: u64, chance: &mut Chance) -> Late {
+        let (user, instance) = (chance.below(self.users), chance.below(self.instances));
+        let lasts = chance.between(100, 9_000);
+        self.steps.push((from, Step::SessionLost { instance, lasts }));
+        Late { user, instance, from, until: from + lasts }
     }
 
     /// Many messages at once, and a connection that breaks while they are on the wire: of what its transport took, more is
@@ -282,15 +310,21 @@ impl Plan {
         let away = *chance.pick(&[1, 10, 200, 900, 3_000, 8_000]);
         let instance = chance.below(self.instances);
         let (last, late) = (chance.percent(60), chance.percent(20));
-        self.steps.push((at + away, Step::Resume { tab, instance, last, late }));
+        let back = if chance.percent(15) {
+            Step::Connect { tab, instance }
+        } else {
+            Step::Resume { tab, instance, last, late }
+        };
+        self.steps.push((at + away, back));
     }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { instances, tabs, members, start, linger, replay, old_ids, calm, .. } = self;
+        let Self { instances, tabs, members, start, linger, replay, queue_takes, old_ids, calm, .. } = self;
         writeln!(f, "{instances} instances, tabs of users {tabs:?}, members {members:?}, start in {start}")?;
-        writeln!(f, "linger {linger} ms, replay {replay:?}, old ids {old_ids}, calm {calm}")?;
+        writeln!(f, "linger {linger} ms, replay {replay:?}, a queue takes {queue_takes} ms at most")?;
+        writeln!(f, "old ids {old_ids}, calm {calm}")?;
         self.steps.iter().try_for_each(|(at, step)| writeln!(f, "{at:>7} {step:?}"))
     }
 }

@@ -196,7 +196,11 @@ impl<'p> World<'p> {
 
     fn step(&mut self, number: usize) {
         match self.plan.steps[number].1.clone() {
-            Step::Connect { tab, instance } => self.connect(tab, instance, None, false),
+            Step::Connect { tab, instance } => {
+                if self.tabs[tab].connection.is_none() {
+                    self.connect(tab, instance, None, false);
+                }
+            }
             Step::Join { tab, dialog } => {
                 self.tabs[tab].wants.insert(dialog);
                 self.join(tab, dialog);

@@ -20,7 +20,7 @@ impl World<'_> {
         let generation = here.number();
         here.queues.insert(user, Queue::Pending { generation, lost: None });
         if here.facts.session_up {
-            let takes = 20 + self.jitter(user as u64, 80);
+            let takes = 20 + self.jitter(user as u64, self.plan.queue_takes - 20);
             self.after(takes, Event::QueueUp { instance, user, generation });
         }
     }
