@@ -76,3 +76,36 @@ fn an_override_outlives_a_configured_move_that_was_refused() {
     eventually("shadow", s(6), || (bridge.flag()["stage"] == "shadow").then_some(()));
     is(&bridge, "shadow", "file");
 }
+
+#[test]
+fn a_rollback_takes_back_a_move_that_waits_for_the_disk_behind_the_one_before() {
+    let world = World::shared(StandInOptions::default());
+    let bridge = world.setup("shadow").start().ready();
+    let forced = json!({"force": true, "reason": "on"});
+    // A pipe that nobody reads: whoever opens it waits, as on a disk that hangs.
+    let audit = bridge.state.path().join("audit.jsonl");
+    let _none_yet = std::fs::remove_file(&audit);
+    assert!(std::process::Command::new("mkfifo").arg(&audit).status().unwrap().success());
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| bridge.set("live", &forced));
+        eventually("flipped", s(10), || (bridge.flag()["stage"] == "live").then_some(()));
+        // Its audit entry is on its way to the disk: the next one waits behind it.
+        let second = scope.spawn(|| {
+            loop {
+                let (status, answer) = bridge.set("complete", &forced);
+                if answer["error"] != "flip_in_progress" {
+                    return (status, answer);
+                }
+            }
+        });
+        assert_eq!(first.join().unwrap().0, 200);
+        std::thread::sleep(s(1));
+        let (status, view) = bridge.rollback();
+        assert_eq!((status, &view["stage"]), (200, &json!("legacy")), "{view}");
+        let reader = std::thread::spawn(move || std::fs::read(&audit));
+        let (status, answer) = second.join().unwrap();
+        assert_eq!((status, &answer["error"]), (409, &json!("superseded")), "{answer}");
+        drop(reader);
+    });
+    assert_eq!(bridge.flag()["stage"], "legacy", "it stays rolled back");
+}

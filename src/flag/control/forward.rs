@@ -92,7 +92,7 @@ impl Control {
                 Action::Warm => self.warm(change, plan).await?,
                 Action::Store => self.store_first(change, plan, rollout, by).await?,
                 Action::Flip { to, .. } => self.flip_to(change, *to, rollout, by).await?,
-                Action::Audit => self.audit_forward(request, plan, by, started).await,
+                Action::Audit => self.audit_forward(request, (plan, rollout), by, started).await,
                 // Only a way back ends anything.
                 Action::Drain { .. } | Action::Cool => {}
             }
@@ -140,7 +140,6 @@ impl Control {
                 self.hub.flip(to, rollout);
                 self.take(&mut state, to, rollout, by);
                 state.transition = None;
-                state.change = None;
             }
             flips
         };
@@ -155,11 +154,13 @@ impl Control {
     async fn audit_forward(
         self: &Arc<Self>,
         request: &ChangeRequest,
-        plan: &Plan,
+        (plan, rollout): (&Plan, &Rollout),
         by: (Actor<'_>, &str, &str),
         started: Instant,
     ) {
         let mut entry = self.entry(plan.from, by, (request.force, false), started);
+        // A rollback may have come since.
+        (entry.to, entry.rollout) = (plan.to, rollout.clone());
         if let Some(pooled) = &request.evidence {
             entry.evidence = serde_json::to_value(pooled).unwrap_or_default();
         }
