@@ -10,6 +10,10 @@ use bridge_core::recipient::{Answer, Declared, Input};
 use bridge_core::{Millis, Rollout, Stage, UserId};
 
 use super::hub::{Hub, Served};
+use super::seat::Seat;
+
+/// So many users change their stage before what has arrived gets its turn.
+const AT_ONCE: usize = 64;
 
 /// What a flip did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,26 +59,51 @@ pub struct HubLoad {
 impl Hub {
     /// Serves everybody in `stage` from now on. Nothing is awaited and nothing can fail.
     pub fn flip(&self, stage: Stage, rollout: &Rollout) -> Flipped {
-        let before = self.served();
-        self.served.store(Arc::new(Served { stage, rollout: rollout.clone() }));
+        let before = self.serve(stage, rollout);
+        let mut flipped = Flipped::default();
+        self.registry.everyone().iter().for_each(|seat| self.move_over(seat, &mut flipped));
+        self.tell_flipped(before, flipped)
+    }
+
+    /// Serves whoever comes from now on in `stage`, and returns the stage before. Those who are here follow with
+    /// [`Self::move_all_over`].
+    pub fn serve(&self, stage: Stage, rollout: &Rollout) -> Stage {
+        let before = self.served.swap(Arc::new(Served { stage, rollout: rollout.clone() })).stage;
         if stage.runs_rabbitmq() {
             self.running.store(true, Ordering::Release);
         }
+        before
+    }
+
+    /// Serves everybody in the stage that is served by now, some at a time: what arrives meanwhile does not wait until the
+    /// last of many thousands is done. A flip in between may serve another stage, and leaves nothing to do.
+    pub async fn move_all_over(&self, before: Stage) -> Flipped {
         let mut flipped = Flipped::default();
-        for seat in self.registry.everyone() {
-            let to = self.stage_of(&seat.id);
-            let lost = self.session_lost_at.load(Ordering::Acquire);
-            let session_lost = (lost > 0).then_some(Millis(lost));
-            let mut inner = seat.inner.lock();
-            flipped.users += u64::from(inner.recipient.stage() != to);
-            let released = self.apply_locked(&mut inner, &seat, Input::Flip { to, session_lost });
-            if let Answer::Flushed(count) = released {
-                flipped.flushed += count;
-            }
-            self.settle(&seat, inner);
+        for seats in self.registry.everyone().chunks(AT_ONCE) {
+            seats.iter().for_each(|seat| self.move_over(seat, &mut flipped));
+            tokio::task::yield_now().await;
         }
+        self.tell_flipped(before, flipped)
+    }
+
+    fn move_over(&self, seat: &Arc<Seat>, flipped: &mut Flipped) {
+        let lost = self.session_lost_at.load(Ordering::Acquire);
+        let session_lost = (lost > 0).then_some(Millis(lost));
+        let mut inner = seat.inner.lock();
+        // Asked for under the lock: who flips after another must not be overtaken.
+        let to = self.stage_of(&seat.id);
+        flipped.users += u64::from(inner.recipient.stage() != to);
+        let released = self.apply_locked(&mut inner, seat, Input::Flip { to, session_lost });
+        if let Answer::Flushed(count) = released {
+            flipped.flushed += count;
+        }
+        self.settle(seat, inner);
+    }
+
+    fn tell_flipped(&self, from: Stage, flipped: Flipped) -> Flipped {
         self.changed.send_modify(|count| *count += 1);
-        tracing::info!(from = %before.stage, to = %stage, users = flipped.users, flushed = flipped.flushed, "flipped");
+        let to = self.served().stage;
+        tracing::info!(%from, %to, users = flipped.users, flushed = flipped.flushed, "flipped");
         flipped
     }
 
@@ -214,7 +243,7 @@ impl Hub {
     /// `GET /admin/sessions`.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionInfo> {
-        let info = |seat: Arc<super::seat::Seat>| {
+        let info = |seat: Arc<Seat>| {
             let inner = seat.inner.lock();
             let sockets = inner.recipient.sockets().iter().map(|socket| {
                 let link = socket.presence().link().and_then(|link| inner.link(link));

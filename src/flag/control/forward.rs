@@ -131,19 +131,19 @@ impl Control {
         rollout: &Rollout,
         by: (Actor<'_>, &str, &str),
     ) -> Result<(), Refusal> {
-        let flips = {
+        let before = {
             let mut state = self.state.lock();
-            let flips = !change.superseded.is_cancelled();
-            if flips {
+            (!change.superseded.is_cancelled()).then(|| {
                 // What drains is wanted again.
                 state.drain.cancel();
-                self.hub.flip(to, rollout);
+                let before = self.hub.serve(to, rollout);
                 self.take(&mut state, to, rollout, by);
                 state.transition = None;
-            }
-            flips
+                before
+            })
         };
-        if flips {
+        if let Some(before) = before {
+            self.hub.move_all_over(before).await;
             return Ok(());
         }
         // What was stored ahead is not what happens.
