@@ -54,6 +54,10 @@ bench *args:
 deaf:
     cargo test --release --test it what_a_room_of_a_thousand -- --ignored --nocapture
 
+# Hostile clients of every kind, in rounds with and without them: what they get, the memory, and what the others notice.
+hostile:
+    cargo test --release --test it what_the_others_notice -- --ignored --nocapture
+
 # A target of fuzz/ (`ls fuzz/targets`) for so many seconds, from the samples of Chat3.
 fuzz target seconds="60":
     scripts/fuzz {{target}} {{seconds}}

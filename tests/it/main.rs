@@ -25,6 +25,7 @@ mod flips;
 mod foreign;
 mod guarantees;
 mod handed;
+mod hostile;
 mod incident;
 mod kit;
 mod limits;
