@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::recipient::{Answer, Claim, Input, LinkId, Presence, Selection, SignOn as Declared};
-use bridge_core::{DialogId, SocketId, Stage};
+use bridge_core::{DialogId, Millis, SocketId, Stage};
 use metrics::counter;
 use tokio::time::{Instant, sleep_until};
 
@@ -23,7 +23,6 @@ impl Front for Hub {
     fn sign_on(&self, sign_on: SignOn) -> Result<Signed, Refused> {
         let selection = sign_on.subscribe.clone().map(selection).transpose()?;
         let user = sign_on.user.clone();
-        let token = token::new(self.now());
         let signed = self.with_user(&user, |seat, inner| {
             if inner.connections() >= self.settings.user_sockets {
                 counter!("bridge_limit_refusals_total", "limit" => "user_sockets").increment(1);
@@ -41,18 +40,21 @@ impl Front for Hub {
                 selection,
                 claim,
             };
-            let Answer::Signed { socket, recovered } = self.apply_locked(inner, seat, Input::SignedOn(declared))
-            else {
+            let answer = self.apply_locked(inner, seat, Input::SignedOn(declared));
+            let Answer::Signed { socket, recovered, whole_until } = answer else {
                 return Err(gone());
             };
             if !recovered {
                 self.socket_came();
             }
-            let outdated = inner.give_token(token.clone(), socket);
-            self.registry.forget_tokens(&outdated);
-            Ok(Signed { socket, user: user.clone(), resume: token.clone(), recovered })
+            Ok(Signed {
+                socket,
+                user: user.clone(),
+                resume: self.give_token(inner, socket, whole_until),
+                recovered,
+            })
         })?;
-        self.registry.note_token(token, user);
+        self.registry.note_token(signed.resume.clone(), user);
         Ok(signed)
     }
 
@@ -140,11 +142,18 @@ impl Front for Hub {
         };
         let input = Input::Renewed { socket: signed.socket, sign_on: declared };
         let answer = self.apply_locked(&mut inner, &seat, input);
+        let Answer::Signed { recovered, whole_until, .. } = answer else {
+            self.settle(&seat, inner);
+            return Err(gone());
+        };
+        // Its own token says that it had everything when it signed on; with what it claims now it may lack more.
+        let renewed = sign_on.resume.is_some().then(|| self.give_token(&mut inner, signed.socket, whole_until));
         self.settle(&seat, inner);
-        match answer {
-            Answer::Signed { recovered, .. } => Ok(Signed { recovered, ..signed.clone() }),
-            _ => Err(gone()),
+        if let Some(token) = &renewed {
+            self.registry.note_token(token.clone(), signed.user.clone());
         }
+        let resume = renewed.unwrap_or_else(|| signed.resume.clone());
+        Ok(Signed { recovered, resume, ..signed.clone() })
     }
 
     fn subscribe(&self, signed: &Signed, types: Vec<String>) -> Result<Vec<String>, Refused> {
@@ -177,6 +186,13 @@ impl Front for Hub {
 }
 
 impl Hub {
+    /// A token for `socket`, whose client had everything until `whole_until`.
+    fn give_token(&self, inner: &mut Inner, socket: SocketId, whole_until: Millis) -> String {
+        let token = token::new(whole_until);
+        self.registry.forget_tokens(&inner.give_token(token.clone(), socket));
+        token
+    }
+
     /// Whether a socket is in as many rooms as one may be, and not in this one.
     fn has_all_rooms(&self, signed: &Signed, dialog: &DialogId) -> bool {
         let Some(seat) = self.registry.user(&signed.user) else { return false };
@@ -187,8 +203,8 @@ impl Hub {
 
     /// What a token stands for. The connection of the socket that it names, if it has one, takes nothing any more.
     fn claim<'a>(&self, inner: &Inner, sign_on: &SignOn, resume: &'a Resume) -> Claim<'a> {
-        // When it got its token it had everything; a token that says nothing is not from here.
-        let since = token::given_at(&resume.token, self.now()).unwrap_or(self.started);
+        // Until when its client had everything, its token says; one that says nothing is not from here.
+        let since = token::whole_until(&resume.token, self.now()).unwrap_or(self.started);
         let unknown = Claim::Unknown { since };
         if self.registry.owner(&resume.token).as_ref() != Some(&sign_on.user) {
             return unknown;

@@ -267,3 +267,28 @@ fn a_resume_that_fails_says_since_when_its_client_lacks_something() {
     let started = since(&js, "foreign");
     assert!(started >= stopped - jiff::Span::new().seconds(1) && started <= now(), "{started}");
 }
+
+#[test]
+fn who_resumed_and_can_not_the_next_time_is_told_of_what_it_missed_before() {
+    let world = World::shared(StandInOptions::default());
+    let dialog = world.chat3.add_dialog(&["whole_a", "whole_b"]);
+    let bridge = world.setup("legacy").start();
+    let mut js = Js::start();
+    let ack = js.sign_on("a", &bridge, "whole_a");
+    js.join("a", &dialog);
+    js.act("a", "close", &json!({}));
+    bridge.say("whole_b", &dialog, "while it was away");
+    let said = jiff::Timestamp::now();
+    let token = crate::kit::bridge::token("whole_a");
+    let again = js.sign_on_with("again", &bridge, json!({"token": token, "resume": ack["resume"]}));
+    assert_eq!(again["recovered"], true, "{again}");
+    // For all that its next token says, what it missed may not have reached it.
+    js.act("again", "close", &json!({}));
+    let state = bridge.stop();
+    let bridge = world.setup("legacy").state(state).start();
+    js.sign_on_with("third", &bridge, json!({"token": token, "resume": again["resume"]}));
+    let resync = js.wait_for("third", "bridge:resync", s(15))[0].clone();
+    assert_eq!(resync["reason"], "resume_failed");
+    let since: jiff::Timestamp = resync["since"].as_str().unwrap().parse().unwrap();
+    assert!(since <= said, "{since}, but {said} is missing");
+}

@@ -180,7 +180,7 @@ fn what_is_let_go_for_want_of_memory_is_told_to_who_comes_back_for_it() {
     assert!(recipient.replay_bytes() > 0, "it is kept");
     recipient.apply(Millis(30), Input::Tick, &Nothing(0), &mut effects);
     assert_eq!(recipient.replay_bytes(), 0);
-    let expected = Presence::Spoiled { since: Millis(20), whole_until: Millis(9) };
+    let expected = Presence::Spoiled { since: Millis(20), whole_until: Millis(5) };
     assert_eq!(recipient.sockets()[0].presence(), expected);
 }
 
@@ -209,4 +209,90 @@ fn what_was_lost_with_a_queue_is_told_with_a_flip_back_and_only_once() {
         let late = Some(Resync { reason: Reason::QueueLost, since: Millis(50) });
         assert!(told(200, Input::QueueLive { gap: late }).is_empty(), "it was told");
     }
+}
+
+/// Lets everybody know of a gap since then: a parcel like any other.
+fn tell(recipient: &mut Recipient, at: u64, since: u64) {
+    let sent = Input::Unrelayed { dialog: None, everywhere: true, since: Millis(since) };
+    recipient.apply(Millis(at), sent, &PLENTY, &mut Vec::new());
+}
+
+fn loses(recipient: &mut Recipient, at: u64, link: u64, handed: u64) {
+    let lost = Input::Lost { link: LinkId(link), handed, for_good: false };
+    recipient.apply(Millis(at), lost, &PLENTY, &mut Vec::new());
+}
+
+/// Until when somebody has everything who signs on as `socket` with `claim`, and whether it was recovered.
+fn comes_back(recipient: &mut Recipient, at: u64, socket: u64, claim: Claim<'_>) -> (bool, u64) {
+    let input = Input::SignedOn(SignOn { claim: Some(claim), ..sign_on(socket) });
+    match recipient.apply(Millis(at), input, &PLENTY, &mut Vec::new()) {
+        Answer::Signed { recovered, whole_until, .. } => (recovered, whole_until.0),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn in_legacy() -> Recipient {
+    let rules = Rules { tenant: "t".into(), gate: Limits::default(), linger: 5_000, replay_age: 65_000 };
+    let mut recipient = Recipient::new(UserId::new("u").unwrap(), Arc::new(rules), Stage::Legacy);
+    recipient.apply(Millis(100_000), Input::SignedOn(sign_on(1)), &PLENTY, &mut Vec::new());
+    recipient
+}
+
+const fn claim(last: Option<&'static str>) -> Claim<'static> {
+    Claim::Of { socket: SocketId(1), last, handed: None }
+}
+
+#[test]
+fn who_resumes_has_everything_until_what_it_missed_and_not_until_now() {
+    let window = Limits::default().window;
+    // Nothing was missed, but for what the gate may hold.
+    let mut recipient = in_legacy();
+    loses(&mut recipient, 110_000, 1, 0);
+    assert_eq!(comes_back(&mut recipient, 111_000, 2, claim(None)), (true, 111_000 - window));
+    // What it missed is sent now, and again if it is lost with this connection too.
+    let mut recipient = in_legacy();
+    tell(&mut recipient, 101_000, 101_000);
+    loses(&mut recipient, 110_000, 1, 0);
+    assert_eq!(comes_back(&mut recipient, 111_000, 2, claim(None)), (true, 101_000));
+    loses(&mut recipient, 111_001, 2, 0);
+    assert_eq!(comes_back(&mut recipient, 115_000, 3, claim(None)), (true, 101_000));
+    // A gap that it was told of, and does not know of.
+    let mut recipient = in_legacy();
+    tell(&mut recipient, 109_000, 90_000);
+    loses(&mut recipient, 110_000, 1, 0);
+    assert_eq!(comes_back(&mut recipient, 111_000, 2, claim(None)), (true, 90_000));
+}
+
+#[test]
+fn who_first_signed_on_anew_and_then_resumes_has_what_it_missed_from_when_it_missed_it() {
+    let mut recipient = in_legacy();
+    tell(&mut recipient, 101_000, 101_000);
+    loses(&mut recipient, 109_000, 1, 0);
+    recipient.apply(Millis(110_000), Input::SignedOn(sign_on(2)), &PLENTY, &mut Vec::new());
+    let own = SignOn { claim: Some(claim(None)), ..sign_on(2) };
+    let input = Input::Renewed { socket: SocketId(2), sign_on: own };
+    let answer = recipient.apply(Millis(110_010), input, &PLENTY, &mut Vec::new());
+    let whole_until = Millis(101_000);
+    assert_eq!(answer, Answer::Signed { socket: SocketId(2), recovered: true, whole_until });
+}
+
+#[test]
+fn a_resume_that_fails_tells_of_what_a_transport_took_and_of_what_was_owed() {
+    // Of what was taken only the end is kept: what its client lacks began as long ago as things are kept.
+    let mut recipient = in_legacy();
+    tell(&mut recipient, 101_000, 101_000);
+    tell(&mut recipient, 102_000, 102_000);
+    recipient.apply(Millis(102_001), Input::HandedOver { link: LinkId(1), up_to: 2 }, &PLENTY, &mut Vec::new());
+    recipient.apply(Millis(102_002), Input::Tick, &Nothing(200), &mut Vec::new());
+    loses(&mut recipient, 110_000, 1, 2);
+    assert_eq!(comes_back(&mut recipient, 111_000, 2, claim(Some("another"))), (false, 45_000));
+    // What it was owed already, because an earlier resume had failed, goes on being owed.
+    let mut recipient = in_legacy();
+    let unknown = Claim::Unknown { since: Millis(20_000) };
+    assert_eq!(comes_back(&mut recipient, 103_000, 2, unknown), (false, 20_000));
+    tell(&mut recipient, 104_000, 104_000);
+    loses(&mut recipient, 105_000, 2, 0);
+    recipient.apply(Millis(105_001), Input::Tick, &Nothing(0), &mut Vec::new());
+    let again = Claim::Of { socket: SocketId(2), last: None, handed: None };
+    assert_eq!(comes_back(&mut recipient, 106_000, 3, again), (false, 20_000));
 }

@@ -217,6 +217,8 @@ pub enum Answer {
         socket: SocketId,
         /// It got rooms, subscriptions and missed messages back.
         recovered: bool,
+        /// The last moment known whole of what its client has before it takes what it is sent now, and owed.
+        whole_until: Millis,
     },
     /// Whether the queue is live after all.
     Ready(bool),

@@ -32,10 +32,10 @@ pub(super) enum Lost {
 }
 
 impl Replay {
-    /// Notes a parcel that goes to a connection; returns its serial.
-    pub(super) fn sent(&mut self, rules: &Rules, now: Millis, parcel: Parcel) -> u64 {
+    /// Notes a parcel that goes to a connection, as it was to first at `at`; returns its serial.
+    pub(super) fn sent(&mut self, rules: &Rules, at: Millis, parcel: Parcel) -> u64 {
         self.newest += 1;
-        self.push(now, parcel);
+        self.push(at, parcel);
         if rules.linger == 0 {
             // Nobody comes back, except over a connection whose end was not noticed yet.
             self.let_go();
@@ -45,9 +45,9 @@ impl Replay {
 
     /// Keeps a parcel for a client that is not there. An error tells the last moment known whole, when something that
     /// it never got had to be let go.
-    pub(super) fn kept(&mut self, limit: usize, now: Millis, parcel: Parcel) -> Result<(), Millis> {
+    pub(super) fn kept(&mut self, limit: usize, at: Millis, parcel: Parcel) -> Result<(), Millis> {
         self.newest += 1;
-        self.push(now, parcel);
+        self.push(at, parcel);
         while self.bytes > limit {
             self.let_go();
         }
@@ -111,13 +111,13 @@ impl Replay {
         }
     }
 
-    /// Everything after the oldest `has`, with serials; it counts as sent anew.
-    pub(super) fn after(&mut self, has: usize) -> Vec<(u64, Parcel)> {
+    /// Everything after the oldest `has`, with serials, and when it was sent first; it counts as sent anew.
+    pub(super) fn after(&mut self, has: usize) -> Vec<(u64, Millis, Parcel)> {
         let first = self.oldest();
         let place = u64::try_from(has).unwrap_or(u64::MAX);
         self.handed = first.saturating_add(place).saturating_sub(1);
         let missed = self.sent.range(has.min(self.sent.len())..);
-        missed.zip(first + place..).map(|((_, parcel), serial)| (serial, parcel.clone())).collect()
+        missed.zip(first + place..).map(|((at, parcel), serial)| (serial, *at, parcel.clone())).collect()
     }
 
     /// Whether the client has, or will get, what `parcel` tells.
@@ -125,9 +125,15 @@ impl Replay {
         self.sent.iter().any(|(_, sent)| sent.same(parcel))
     }
 
-    /// When the oldest that is kept was sent.
-    pub(super) fn first(&self) -> Option<Millis> {
-        self.sent.front().map(|(at, _)| *at)
+    /// The last moment known whole of a client that has none of what is kept.
+    pub(super) fn whole_before(&self) -> Option<Millis> {
+        self.sent.iter().map(since).min()
+    }
+
+    /// The same of one that has what a transport took, and no more.
+    pub(super) fn whole_handed(&self) -> Option<Millis> {
+        let handed = (self.handed + 1).saturating_sub(self.oldest());
+        self.sent.iter().skip(usize::try_from(handed).unwrap_or(usize::MAX)).map(since).min()
     }
 
     pub(super) const fn bytes(&self) -> usize {
@@ -146,12 +152,20 @@ impl Replay {
 
     fn let_go(&mut self) {
         let serial = self.oldest();
-        let Some((at, parcel)) = self.sent.pop_front() else { return };
-        self.bytes -= parcel.weight();
-        self.let_go = Some(parcel);
+        let Some(sent) = self.sent.pop_front() else { return };
+        self.bytes -= sent.1.weight();
         if serial > self.handed {
-            let since = self.doubt.map_or(at, |(_, since)| since);
-            self.doubt = Some((serial, since));
+            let since = since(&sent);
+            self.doubt = Some((serial, self.doubt.map_or(since, |(_, earlier)| since.min(earlier))));
         }
+        self.let_go = Some(sent.1);
+    }
+}
+
+/// Since when a client lacks something that lacks this.
+fn since((at, parcel): &(Millis, Parcel)) -> Millis {
+    match parcel {
+        Parcel::Copy(_) => *at,
+        Parcel::Resync(gap) => gap.since.min(*at),
     }
 }

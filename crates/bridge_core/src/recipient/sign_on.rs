@@ -31,7 +31,7 @@ impl Recipient {
         self.declare(socket, &sign_on);
         turn.fact(Fact::Churn { user: self.id.clone() });
         self.want(turn);
-        Answer::Signed { socket, recovered }
+        Answer::Signed { socket, recovered, whole_until: self.whole_until(turn.now, socket, recovered) }
     }
 
     pub(super) fn renew(&mut self, turn: &mut Turn<'_>, id: SocketId, sign_on: SignOn<'_>) -> Answer {
@@ -50,7 +50,18 @@ impl Recipient {
         }
         turn.fact(Fact::Churn { user: self.id.clone() });
         self.want(turn);
-        Answer::Signed { socket: id, recovered }
+        Answer::Signed { socket: id, recovered, whole_until: self.whole_until(turn.now, id, recovered) }
+    }
+
+    /// The last moment known whole of what a socket's client has, as long as it took nothing more.
+    fn whole_until(&self, now: Millis, id: SocketId, recovered: bool) -> Millis {
+        // Who goes on waits for what the gate still holds, too.
+        let held = recovered.then(|| Millis(now.0.saturating_sub(self.rules.gate.window)));
+        let lacks = self.socket(id).into_iter().flat_map(|own| {
+            let owed = own.owed.map(|gap| gap.since);
+            owed.into_iter().chain(own.replay.whole_handed())
+        });
+        lacks.chain(held).chain([now]).min().unwrap_or(now)
     }
 
     /// What a client says of itself when it signs on, and again when it renews that.
@@ -71,7 +82,7 @@ impl Recipient {
         if let Some(socket) = self.socket_mut(id) {
             socket.presence = Presence::Connected { link, greeted: false };
             let form = socket.form;
-            for (serial, parcel) in socket.replay.after(has) {
+            for (serial, _, parcel) in socket.replay.after(has) {
                 turn.push(Effect::Send { link, serial, form, parcel });
             }
         }
@@ -108,13 +119,13 @@ impl Recipient {
             Parcel::Copy(copy) => own.replay.contains(parcel) || self.gate.has(to, copy.key()),
             Parcel::Resync(_) => own.replay.contains(parcel),
         };
-        missed.retain(|(_, parcel)| !had(parcel));
+        missed.retain(|(_, _, parcel)| !had(parcel));
         own.selection = selection;
         if let Some(owed) = owed {
             own.owe(owed);
         }
-        for (_, parcel) in missed {
-            own.send(&self.rules, limit, turn, parcel);
+        for (_, at, parcel) in missed {
+            own.send_since(at, &self.rules, limit, turn, parcel);
         }
         self.gate.inherit(from, to);
         self.end(turn, from, Some(to));
@@ -129,20 +140,28 @@ impl Recipient {
             Claim::Of { socket, last, handed } => (socket, last, handed),
             Claim::Unknown { since } => return Err(failed(since)),
         };
-        let now = turn.now;
+        let (now, age) = (turn.now, self.rules.replay_age);
         let Some(socket) = self.socket_mut(id) else { return Err(failed(now)) };
         if let Presence::Connected { link, .. } = socket.presence {
             turn.push(Effect::Cut { link });
             socket.lose(now, handed.unwrap_or_default());
         }
-        let owed = match socket.presence {
-            Presence::Lost { .. } => match socket.replay.has(last) {
+        let (lost, mut owed) = match socket.presence {
+            Presence::Lost { since } => match socket.replay.has(last) {
                 Some(has) => return Ok((id, has)),
-                None => failed(socket.replay.first().unwrap_or(now)),
+                None => (since, failed(socket.replay.whole_before().unwrap_or(since))),
             },
-            Presence::Spoiled { whole_until, .. } => Resync { reason: Reason::SlowClient, since: whole_until },
+            Presence::Spoiled { since, whole_until } => {
+                (since, Resync { reason: Reason::SlowClient, since: whole_until })
+            }
             Presence::Connected { .. } | Presence::Synthetic { .. } => return Err(failed(now)),
         };
+        // It may lack what a transport took and what is kept no more; not what is older than that is kept for it.
+        owed.since = owed.since.min(Millis(lost.0.saturating_sub(age)));
+        if let Some(earlier) = socket.owed {
+            // What it was owed and not told yet.
+            owed.since = owed.since.min(earlier.since);
+        }
         self.end(turn, id, None);
         Err(owed)
     }

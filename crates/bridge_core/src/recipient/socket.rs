@@ -175,14 +175,26 @@ impl Socket {
 
     /// Hands `parcel` to its connection, or keeps it for a client that may come back.
     pub(super) fn send(&mut self, rules: &Rules, limit: ReplayLimit, turn: &mut Turn<'_>, parcel: Parcel) {
+        self.send_since(turn.now, rules, limit, turn, parcel);
+    }
+
+    /// The same with a parcel that its client was to get at `at`.
+    pub(super) fn send_since(
+        &mut self,
+        at: Millis,
+        rules: &Rules,
+        limit: ReplayLimit,
+        turn: &mut Turn<'_>,
+        parcel: Parcel,
+    ) {
         match self.presence {
             Presence::Connected { link, .. } => {
-                let serial = self.replay.sent(rules, turn.now, parcel.clone());
+                let serial = self.replay.sent(rules, at, parcel.clone());
                 self.shrink(rules, limit, turn);
                 turn.push(Effect::Send { link, serial, form: self.form, parcel });
             }
             Presence::Lost { since } => {
-                if let Err(whole_until) = self.replay.kept(limit.most, turn.now, parcel) {
+                if let Err(whole_until) = self.replay.kept(limit.most, at, parcel) {
                     self.presence = Presence::Spoiled { since, whole_until };
                 }
             }

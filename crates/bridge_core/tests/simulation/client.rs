@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bridge_core::SocketId;
 use bridge_core::recipient::LinkId;
+use bridge_core::{Millis, SocketId};
 
 /// From when until when.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,13 @@ impl Span {
     }
 }
 
+/// A gap that a page was told of: when, and since when it lacks something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    pub(crate) at: u64,
+    pub(crate) since: u64,
+}
+
 /// What a client saw from a sign-on that recovered nothing until the next such: a page that was loaded once.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
@@ -37,8 +44,8 @@ pub(crate) struct Page {
     pub(crate) deaf: Vec<Span>,
     /// Messages in the order in which they came.
     pub(crate) got: Vec<(u64, usize)>,
-    /// When it was told of a gap.
-    pub(crate) told: Vec<u64>,
+    /// The gaps that it was told of.
+    pub(crate) told: Vec<Gap>,
     /// When its instance had answered that it is signed on, and when that the queue comes later.
     pub(crate) greeted: Option<u64>,
     pub(crate) late: Option<u64>,
@@ -80,6 +87,11 @@ impl Page {
         }
     }
 
+    /// Whether it was told, from `at` on, of a gap that has what was lost at `lost` in it.
+    pub(crate) fn is_told(&self, at: u64, lost: u64) -> bool {
+        self.told.iter().any(|gap| gap.at >= at && gap.since <= lost)
+    }
+
     pub(crate) fn joins(&mut self, dialog: usize, at: u64) {
         let spans = self.joined.entry(dialog).or_default();
         if spans.last().is_none_or(|span| span.until.is_some()) {
@@ -98,7 +110,8 @@ impl Page {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum What {
     Message(usize),
-    Resync,
+    /// Something may be missing since then.
+    Resync(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -106,15 +119,24 @@ pub(crate) struct Tab {
     pub(crate) user: usize,
     /// Instance and connection.
     pub(crate) connection: Option<(usize, LinkId)>,
-    /// Its socket on that instance, and its token.
+    /// Its socket on that instance.
     pub(crate) socket: Option<(usize, SocketId)>,
-    pub(crate) token: Option<(usize, u64)>,
+    pub(crate) token: Option<Token>,
     /// The number of its page.
     pub(crate) page: Option<usize>,
     /// Dialogs that it wants to be in.
     pub(crate) wants: BTreeSet<usize>,
     pub(crate) last: Option<usize>,
     pub(crate) stalled_until: u64,
+}
+
+/// What a client names to go on from where it was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token {
+    pub(crate) instance: usize,
+    pub(crate) number: u64,
+    /// Until when its client had everything.
+    pub(crate) whole_until: Millis,
 }
 
 /// A connection as its instance sees it.

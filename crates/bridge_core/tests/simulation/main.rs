@@ -1,7 +1,7 @@
 //! A deterministic world around the real recipients: Chat3, the broker, one to three instances, clients with tabs,
 //! flips, outages and restarts, all from a seed. Whatever happens, each client gets each message that it should see
-//! exactly once, or is told by `bridge:resync`; nobody gets what is not theirs; and the comparison says what the world
-//! planted. A failure is a seed: it is shrunk to the steps that it needs, and printed.
+//! exactly once, or is told by `bridge:resync` since when it lacks something; nobody gets what is not theirs; and the
+//! comparison says what the world planted. A failure is a seed: it is shrunk to the steps that it needs, and printed.
 //!
 //! `SEEDS=1000000 cargo test --release -p bridge_core --test simulation` runs many; `SEED=n` runs one, loudly.
 #![expect(clippy::print_stdout, reason = "what was found, for who looks on")]

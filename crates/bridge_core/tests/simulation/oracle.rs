@@ -18,6 +18,7 @@ pub(crate) fn judge(world: &World<'_>) -> Option<String> {
         .find_map(|(number, page)| delivered(world, number, page))
         .or_else(|| pages().find_map(|(number, page)| brought(world, number, page)))
         .or_else(|| pages().find_map(|(number, page)| told(world, number, page)))
+        .or_else(|| pages().find_map(|(number, page)| told_of_all(world, number, page)))
         .or_else(|| world.fault.clone())
         .or_else(|| world.plan.calm.then(|| compared(world)).flatten())
 }
@@ -76,7 +77,7 @@ fn is_due(world: &World<'_>, page: &Page, id: usize, message: &Message) -> Optio
         page.open.covers(from, until + SETTLED)
             && page.greeted.is_some_and(|at| at <= from)
             && !page.deaf.iter().any(|span| span.touches(from, until + SETTLED))
-            && !page.told.iter().any(|at| *at >= from)
+            && !page.is_told(from, until)
     };
     let all = |from: u64, until: u64, is: &dyn Fn(Stage) -> bool| stages_in(instance, from, until).all(is);
     // Stage before, when it changed, and to which.
@@ -153,11 +154,10 @@ fn told(world: &World<'_>, number: usize, page: &Page) -> Option<String> {
         let updates = stages_in(instance, missed.at, over.saturating_sub(1)).all(Stage::use_rabbitmq_updates);
         let deaf = page.deaf.iter().any(|span| span.touches(missed.at, over + SETTLED));
         let got = page.excused.contains(&missed.message) || page.got.iter().any(|(_, got)| *got == missed.message);
-        let is_told = page.told.iter().any(|at| *at >= missed.at);
         let member = world.plan.members[message.dialog][user]
             && !world.removals.iter().any(|removal| removal.user == user && removal.dialog == message.dialog);
         let stays = page.open.covers(missed.at, over + SETTLED);
-        if waits && updates && stays && member && !deaf && !got && !is_told {
+        if waits && updates && stays && member && !deaf && !got && !page.is_told(missed.at, missed.at) {
             return Some(format!(
                 "page {number} of tab {} lost message {} and was not told: {missed:?}, {page:?}, stages {:?}",
                 page.tab, missed.message, instance.stages
@@ -165,6 +165,76 @@ fn told(world: &World<'_>, number: usize, page: &Page) -> Option<String> {
         }
     }
     None
+}
+
+/// Who could not go on from where it was is told of a gap that has all in it that it lacks.
+fn told_of_all(world: &World<'_>, number: usize, page: &Page) -> Option<String> {
+    if page.told.is_empty() {
+        return None;
+    }
+    let (id, at) = inherited(world, number).into_iter().find(|(id, at)| !has_or_is_told(page, *id, *at))?;
+    let message = &world.messages[&id];
+    Some(format!(
+        "page {number} of tab {} could not resume, lacks message {id} since {at} and was not told of that: \
+         {page:?}, {:?}, {message:?}",
+        page.tab,
+        before(world, number)
+    ))
+}
+
+fn has_or_is_told(page: &Page, id: usize, lost: u64) -> bool {
+    page.got.iter().any(|(_, got)| *got == id) || page.excused.contains(&id) || page.is_told(lost, lost)
+}
+
+/// The page that it wanted to go on from.
+fn before<'w>(world: &'w World<'_>, number: usize) -> Option<(usize, &'w Page)> {
+    let page = &world.pages[number];
+    let earlier = world.pages[..number].iter().enumerate().rev();
+    page.in_vain.then_some(earlier).into_iter().flatten().find(|(_, earlier)| earlier.tab == page.tab)
+}
+
+/// What a page that could not go on from where it was lacks since then, and when it missed it.
+fn inherited(world: &World<'_>, number: usize) -> Vec<(usize, u64)> {
+    let Some((place, old)) = before(world, number) else { return Vec::new() };
+    let mut lacks = inherited(world, place);
+    lacks.extend(world.messages.iter().filter_map(|(id, message)| {
+        Some((*id, lost_until(world, old, *id, message, world.pages[number].open.from)?))
+    }));
+    lacks.retain(|(id, at)| !has_or_is_told(old, *id, *at));
+    lacks
+}
+
+/// When a message came to a page's instance, before `until`, that the page was to have.
+fn lost_until(world: &World<'_>, page: &Page, id: usize, message: &Message, until: u64) -> Option<u64> {
+    let (user, instance) = (world.tabs[page.tab].user, &world.instances[page.instance]);
+    let removed = world.removals.iter().any(|removal| removal.user == user && removal.dialog == message.dialog);
+    let member = world.plan.members[message.dialog][user] && !removed;
+    let greeted = page.greeted?;
+    if !member || page.excused.contains(&id) || instance.stages[0].0 > page.open.from {
+        return None;
+    }
+    // It may be held back for a window, and not be wanted any more then.
+    let deaf = |from: u64, at: u64| page.deaf.iter().any(|s| s.touches(from.saturating_sub(WINDOW), at + SETTLED));
+    let waits = |from: u64, at: u64| greeted <= from && at < until && !deaf(from, at);
+    let update = message.arrived.get(&(page.instance, user)).copied().filter(|at| {
+        waits(*at, *at) && stages_in(instance, at.saturating_sub(1), at + 1).all(Stage::use_rabbitmq_updates)
+    });
+    let joined = |from: u64| {
+        page.joined.get(&message.dialog).is_some_and(|spans| spans.iter().any(|span| span.covers(from, until)))
+    };
+    let answer = message.accepted.filter(|at| {
+        message.instance == page.instance
+            && waits(message.started, *at)
+            && joined(message.started)
+            && stages_in(instance, message.started, *at).all(|stage| stage != Stage::Complete)
+    });
+    let missed = world.missed.iter().find(|missed| {
+        (missed.instance, missed.user, missed.message) == (page.instance, user, id)
+            && waits(missed.at, missed.at)
+            && (missed.lost || page.late.is_some_and(|at| at <= missed.at))
+            && stages_in(instance, missed.at, missed.at + 1).all(Stage::use_rabbitmq_updates)
+    });
+    update.into_iter().chain(answer).chain(missed.map(|missed| missed.at)).min()
 }
 
 /// Whether it was not to have it: it did not want it, or its user was known not to be a member.
@@ -198,8 +268,8 @@ fn must_see(world: &World<'_>, page: &Page, id: usize, message: &Message) -> boo
         return false;
     }
     let deaf = page.deaf.iter().any(|span| span.touches(from.saturating_sub(WINDOW), settled));
-    let told = page.told.iter().any(|at| *at >= from);
-    if deaf || told || page.excused.contains(&id) {
+    let came = message.arrived.get(&(page.instance, world.tabs[page.tab].user)).copied().unwrap_or_default();
+    if deaf || page.is_told(from, accepted.max(came)) || page.excused.contains(&id) {
         return false;
     }
     let removed = |removal: &crate::world::Removal| {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use bridge_core::recipient::{Copy, Effect, Input, LinkId, Parcel};
 use bridge_core::{SocketId, Stage};
 
-use crate::client::{Page, Tab, What};
+use crate::client::{Page, Tab, Token, What};
 use crate::instance::{Instance, Queue};
 use crate::plan::{Plan, Published, Step};
 
@@ -67,7 +67,7 @@ pub(crate) enum Event {
     Noticed { instance: usize, link: LinkId, user: usize },
     Check { instance: usize, user: usize, socket: SocketId, since: u64 },
     Join { tab: usize, dialog: usize },
-    Renew { tab: usize, last: bool, token: u64 },
+    Renew { tab: usize, last: bool, token: Token },
     Removed { user: usize, dialog: usize },
 }
 
@@ -295,6 +295,6 @@ fn what(parcel: &Parcel) -> What {
             let digits: String = text[from..].chars().take_while(char::is_ascii_digit).collect();
             What::Message(digits.parse().expect("a number"))
         }
-        Parcel::Resync(_) => What::Resync,
+        Parcel::Resync(gap) => What::Resync(gap.since.0),
     }
 }

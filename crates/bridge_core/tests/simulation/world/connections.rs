@@ -5,7 +5,7 @@ use bridge_core::recipient::{Answer, Claim, Input, LinkId, Presence, SignOn};
 use bridge_core::{Millis, SocketId, Stage};
 
 use super::{Event, World};
-use crate::client::{Link, Page, Span, What};
+use crate::client::{Gap, Link, Page, Span, Token, What};
 use crate::instance::dialog_id;
 
 impl World<'_> {
@@ -19,22 +19,22 @@ impl World<'_> {
         self.tabs[tab].connection = Some((instance, link));
         let token = self.tabs[tab].token.filter(|_| resume.is_some());
         let claimed = token.is_some();
-        if let (true, Some((_, token)), Some(last)) = (late, token, resume) {
+        if let (true, Some(token), Some(last)) = (late, token, resume) {
             self.after(15, Event::Renew { tab, last, token });
         }
         let last_id = self.last_id(tab).filter(|_| resume == Some(true));
         let claim = match token {
-            Some((there, token)) if !late => Some(self.claim(instance, there, token, user, last_id.as_deref())),
+            Some(token) if !late => Some(self.claim(instance, token, user, last_id.as_deref())),
             _ => None,
         };
         let named_last = last_id.is_some();
         let sign_on =
             SignOn { socket, link, name: None, accepts: None, undeclared: Form::Update, selection: None, claim };
         let answer = self.apply(instance, user, Input::SignedOn(sign_on));
-        let Answer::Signed { socket, recovered } = answer else { unreachable!("a sign-on is answered") };
-        let token = self.instances[instance].number();
-        self.instances[instance].tokens.insert(token, (user, socket));
-        self.tabs[tab].token = Some((instance, token));
+        let Answer::Signed { socket, recovered, whole_until } = answer else {
+            unreachable!("a sign-on is answered")
+        };
+        self.give_token(tab, instance, socket, whole_until);
         self.tabs[tab].socket = Some((instance, socket));
         if recovered {
             let page = self.tabs[tab].page.expect("what is recovered was there");
@@ -45,6 +45,12 @@ impl World<'_> {
             self.pages.last_mut().expect("it is new").in_vain = claimed && !late;
         }
         self.after(5, Event::Check { instance, user, socket, since: self.now });
+    }
+
+    fn give_token(&mut self, tab: usize, instance: usize, socket: SocketId, whole_until: Millis) {
+        let number = self.instances[instance].number();
+        self.instances[instance].tokens.insert(number, (self.tabs[tab].user, socket));
+        self.tabs[tab].token = Some(Token { instance, number, whole_until });
     }
 
     /// A resume on the same instance within the linger recovers, unless more was missed than is kept.
@@ -75,17 +81,10 @@ impl World<'_> {
         Some(if self.plan.old_ids { super::posts::mongo(message) } else { format!("msg_{message}") })
     }
 
-    fn claim<'a>(
-        &mut self,
-        instance: usize,
-        there: usize,
-        token: u64,
-        user: usize,
-        last: Option<&'a str>,
-    ) -> Claim<'a> {
-        let known = self.instances[instance].tokens.get(&token).copied();
+    fn claim<'a>(&mut self, instance: usize, token: Token, user: usize, last: Option<&'a str>) -> Claim<'a> {
+        let known = self.instances[instance].tokens.get(&token.number).copied();
         match known {
-            Some((owner, socket)) if there == instance && owner == user => {
+            Some((owner, socket)) if token.instance == instance && owner == user => {
                 let presence = self.instances[instance].recipients[&user].socket(socket).map(|own| own.presence());
                 let link = presence.and_then(Presence::link);
                 let handed = link.map(|link| {
@@ -95,11 +94,11 @@ impl World<'_> {
                 });
                 Claim::Of { socket, last, handed }
             }
-            _ => Claim::Unknown { since: Millis(0) },
+            _ => Claim::Unknown { since: token.whole_until },
         }
     }
 
-    pub(super) fn renew(&mut self, tab: usize, last: bool, token: u64) {
+    pub(super) fn renew(&mut self, tab: usize, last: bool, token: Token) {
         let (Some((instance, link)), Some((_, socket))) = (self.tabs[tab].connection, self.tabs[tab].socket)
         else {
             return;
@@ -113,14 +112,15 @@ impl World<'_> {
         let last_id = last_message.filter(|_| last).map(|message| {
             if self.plan.old_ids { super::posts::mongo(message) } else { format!("msg_{message}") }
         });
-        let there = self.pages[before].instance;
-        let claim = Some(self.claim(instance, there, token, user, last_id.as_deref()));
+        let claim = Some(self.claim(instance, token, user, last_id.as_deref()));
         let sign_on =
             SignOn { socket, link, name: None, accepts: None, undeclared: Form::Update, selection: None, claim };
         let own = &self.instances[instance].links[&link];
         let given = own.outbox.iter().chain(&own.wire).map(|(_, what)| *what).collect::<Vec<_>>();
         let answer = self.apply(instance, user, Input::Renewed { socket, sign_on });
-        if let Answer::Signed { recovered: true, .. } = answer {
+        let Answer::Signed { recovered, whole_until, .. } = answer else { return };
+        self.give_token(tab, instance, socket, whole_until);
+        if recovered {
             // One page goes on: what came on the fresh connection belongs to it.
             let fresh = self.pages.remove(fresh);
             let page = &mut self.pages[before];
@@ -130,7 +130,7 @@ impl World<'_> {
             page.got.extend(fresh.got.into_iter().filter(|(_, message)| !had.contains(message)));
             page.twice.extend(given.into_iter().filter_map(|what| match what {
                 What::Message(message) if had.contains(&message) => Some(message),
-                What::Message(_) | What::Resync => None,
+                What::Message(_) | What::Resync(_) => None,
             }));
             page.told.extend(fresh.told);
             // Before it said who it is, it wanted everything.
@@ -148,6 +148,8 @@ impl World<'_> {
                 tab.page = tab.page.map(|page| if page > before { page.min(self.pages.len() - 1) } else { page });
             }
             self.recount_pages();
+        } else {
+            self.pages[fresh].in_vain = true;
         }
         self.after(5, Event::Check { instance, user, socket, since: self.now });
     }
@@ -272,7 +274,7 @@ impl World<'_> {
                     What::Message(message) => {
                         self.pages[page].cut_off.insert(message);
                     }
-                    What::Resync => self.pages[page].told.push(now),
+                    What::Resync(since) => self.pages[page].told.push(Gap { at: now, since }),
                 }
             }
         }
@@ -332,7 +334,7 @@ impl World<'_> {
                 self.pages[page].got.push((now, message));
                 self.tabs[tab].last = Some(message);
             }
-            What::Resync => self.pages[page].told.push(now),
+            What::Resync(since) => self.pages[page].told.push(Gap { at: now, since }),
         }
     }
 
