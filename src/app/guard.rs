@@ -90,8 +90,6 @@ impl Guard {
             }
             let now = self.totals();
             let sample = Sample {
-                accepted: now.accepted - before.accepted,
-                updates: now.updates - before.updates,
                 closed: now.compared - before.compared,
                 missing: now.missing - before.missing,
                 broker_up: self.hub.session_is_up(),
@@ -118,8 +116,7 @@ impl Guard {
 
     fn totals(&self) -> Totals {
         let (compared, missing) = self.desk.missing();
-        let (accepted, updates) = self.hub.traffic();
-        Totals { accepted, updates, compared, missing }
+        Totals { compared, missing }
     }
 }
 
@@ -139,8 +136,6 @@ fn notice(mode: GuardMode, cause: &str, reason: &str) -> Notice {
 /// Since the start.
 #[derive(Clone, Copy)]
 struct Totals {
-    accepted: u64,
-    updates: u64,
     compared: u64,
     missing: u64,
 }

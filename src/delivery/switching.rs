@@ -185,12 +185,6 @@ impl Hub {
         load
     }
 
-    /// Messages accepted here that somebody here is to see, and updates received, since the start.
-    #[must_use]
-    pub fn traffic(&self) -> (u64, u64) {
-        (self.accepted.load(Ordering::Relaxed), self.updates.load(Ordering::Relaxed))
-    }
-
     /// Whether updates come of what is accepted here, and what was seen of it.
     ///
     /// # Errors

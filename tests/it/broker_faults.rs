@@ -104,7 +104,8 @@ fn permissions_that_are_revoked_keep_out_new_users_until_they_are_given_back() {
     stand.pass(s(5));
     stand.place.ctl_here("set_permissions", &["gate_permit", ".*", ".*", ".*"]);
     stand.hears("late", "permit_l");
-    stand.whole("permissions revoked");
+    let outcome = stand.whole("permissions revoked");
+    assert_eq!(outcome.told, 0, "who was there lost nothing: {outcome:?}");
 }
 
 #[test]

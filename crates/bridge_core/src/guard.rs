@@ -17,8 +17,6 @@ const ERROR: f64 = 1e-7;
 const FLAPS: usize = 3;
 /// Periods over which outages are counted.
 const OUTAGE_PERIODS: u64 = 5;
-/// Fewest accepted messages without any update that are taken for silence.
-const SILENT_MESSAGES: u64 = 3;
 
 /// What the guard acts on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,14 +35,10 @@ pub struct Bounds {
     pub window: u64,
 }
 
-/// What happened since the previous sample. Counts are of messages, not of deliveries: the deliveries of one
-/// message fail together and are one piece of evidence.
+/// What happened since the previous sample, and how things are. Counts are of messages, not of deliveries: the deliveries
+/// of one message fail together and are one piece of evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// Messages accepted by Chat3 here that at least one connected user is to see.
-    pub accepted: u64,
-    /// Updates that came, of any kind.
-    pub updates: u64,
     /// Messages whose comparison closed with a good or bad class.
     pub closed: u64,
     /// Those of `closed` whose update was missing.
@@ -52,8 +46,7 @@ pub struct Sample {
     /// The broker session is up.
     pub broker_up: bool,
     /// For how long messages have been accepted of which no update came, in ms, and how many they are; `None` while updates
-    /// come. Unlike the counts above it knows which update is of which message's time: neither those of another kind nor
-    /// one that came in the same second hide it.
+    /// come. Whoever says so knows which update is of which message's time: the guard counts neither itself.
     pub updates_stalled: Option<(u64, u64)>,
 }
 
@@ -134,9 +127,6 @@ pub struct Guard {
     spoken: bool,
     samples: VecDeque<(Millis, u64, u64)>,
     outages: VecDeque<Outage>,
-    /// No update has come since then, although it was watched and the broker was up.
-    silent_since: Option<Millis>,
-    silent_accepted: u64,
 }
 
 impl Guard {
@@ -148,8 +138,6 @@ impl Guard {
             spoken: false,
             samples: VecDeque::new(),
             outages: VecDeque::new(),
-            silent_since: None,
-            silent_accepted: 0,
         }
     }
 
@@ -173,7 +161,6 @@ impl Guard {
         }
         self.note_broker(now, sample.broker_up);
         self.note_missing(now, sample);
-        self.note_silence(now, sample);
         if self.spoken {
             return None;
         }
@@ -181,7 +168,6 @@ impl Guard {
             .broker_down(now)
             .or_else(|| self.broker_flapping(now))
             .or_else(|| self.missing())
-            .or_else(|| self.silence(now))
             .or_else(|| self.stalled(sample));
         self.spoken = alarm.is_some();
         alarm
@@ -190,8 +176,6 @@ impl Guard {
     fn forget(&mut self) {
         self.samples.clear();
         self.outages.clear();
-        self.silent_since = None;
-        self.silent_accepted = 0;
     }
 
     fn note_broker(&mut self, now: Millis, up: bool) {
@@ -219,18 +203,6 @@ impl Guard {
         }
         while self.samples.front().is_some_and(|(at, ..)| now.since(*at) > self.bounds.period) {
             self.samples.pop_front();
-        }
-    }
-
-    fn note_silence(&mut self, now: Millis, sample: Sample) {
-        if !sample.broker_up || sample.updates > 0 {
-            self.silent_since = None;
-            self.silent_accepted = 0;
-            return;
-        }
-        if sample.accepted > 0 {
-            self.silent_since.get_or_insert(now);
-            self.silent_accepted += sample.accepted;
         }
     }
 
@@ -263,12 +235,6 @@ impl Guard {
     fn stalled(&self, sample: Sample) -> Option<Alarm> {
         let (silent_ms, accepted) = sample.updates_stalled.filter(|_| sample.broker_up)?;
         (silent_ms >= self.bounds.silence).then_some(Alarm::UpdatesStalled { silent_ms, accepted })
-    }
-
-    fn silence(&self, now: Millis) -> Option<Alarm> {
-        let silent_ms = now.since(self.silent_since?);
-        (silent_ms >= self.bounds.silence && self.silent_accepted >= SILENT_MESSAGES)
-            .then_some(Alarm::UpdatesStalled { silent_ms, accepted: self.silent_accepted })
     }
 }
 
