@@ -133,12 +133,7 @@ impl Guard {
     /// An armed guard that has seen nothing.
     #[must_use]
     pub const fn new(bounds: Bounds) -> Self {
-        Self {
-            bounds,
-            spoken: false,
-            samples: VecDeque::new(),
-            outages: VecDeque::new(),
-        }
+        Self { bounds, spoken: false, samples: VecDeque::new(), outages: VecDeque::new() }
     }
 
     /// Arms it again, after a forward flip by hand. What was seen before counts no more.

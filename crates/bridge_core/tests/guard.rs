@@ -50,11 +50,8 @@ fn one_short_outage_is_ridden_out_with_all_its_missing_messages() {
 
 #[test]
 fn an_oscillating_fault_gives_exactly_one_alarm() {
-    let broker = |down: u64, cycle: u64| {
-        move |second: u64| {
-            Sample { broker_up: second % cycle >= down, ..HEALTHY }
-        }
-    };
+    let broker =
+        |down: u64, cycle: u64| move |second: u64| Sample { broker_up: second % cycle >= down, ..HEALTHY };
     for (down, cycle) in [(1, 20), (5, 20), (10, 20), (25, 50)] {
         let alarms = run(&mut Guard::new(BOUNDS), 1_200, broker(down, cycle));
         assert_eq!(alarms.len(), 1, "{down} of {cycle} s: {alarms:?}");
