@@ -143,6 +143,9 @@ pub trait Broker: Send + Sync + 'static {
     fn ready(&self) -> (usize, usize);
     /// All queues, with their lag.
     async fn queues(&self, limit: Duration) -> Vec<QueueInfo>;
+    /// Waits until it is proved that what was published by `at` has come, or is known to be lost; at most `limit`, and then
+    /// says until when it is.
+    async fn prove(&self, at: Millis, limit: Duration) -> Option<Millis>;
     /// Messages are accepted, and their updates do not come: what was left out may be missing.
     fn doubt(&self) {}
     /// Preflight: reachable and not alarmed; exchange there and a topic, proved; may declare, bind, consume.

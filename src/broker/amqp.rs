@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bridge_core::UserId;
+use bridge_core::{Millis, UserId};
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use rand::RngExt as _;
@@ -70,6 +70,8 @@ pub(super) struct Shared {
     stopping: AtomicBool,
     stop: Notify,
     hearing: Hearing,
+    /// A look at the bindings is wanted now.
+    look: Notify,
     /// It was said that bindings can't be watched.
     unwatched: AtomicBool,
     formats: Formats,
@@ -108,6 +110,7 @@ impl AmqpBroker {
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
             hearing: Hearing::default(),
+            look: Notify::new(),
             unwatched: AtomicBool::new(false),
             formats,
             said: Ration::new(1),
@@ -180,6 +183,20 @@ impl Broker for AmqpBroker {
 
     fn doubt(&self) {
         self.shared.formats.doubt();
+    }
+
+    async fn prove(&self, at: Millis, limit: Duration) -> Option<Millis> {
+        let shared = &self.shared;
+        let proved = async {
+            // With the session, or the exchange, each user's queue is lost, and that is told.
+            while shared.hearing.heard() < at && shared.state.borrow().up {
+                if shared.hearing.behind() >= at {
+                    shared.look.notify_one();
+                }
+                tokio::time::sleep(session::PULSE).await;
+            }
+        };
+        tokio::time::timeout(limit, proved).await.err().map(|_late| shared.hearing.heard())
     }
 
     async fn preflight(&self, limit: Duration) -> Vec<Check> {

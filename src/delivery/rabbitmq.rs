@@ -48,7 +48,10 @@ impl Inbox for Hub {
     }
 
     fn queue_lost(&self, user: &UserId, since: Millis) {
-        self.tell(user, Input::QueueLost { since });
+        // The session is said to be lost before its queues are.
+        let session = self.session_up.load(Ordering::Acquire);
+        let reason = if session { Reason::QueueLost } else { Reason::BrokerLost };
+        self.tell(user, Input::QueueLost { reason, since });
     }
 }
 

@@ -133,6 +133,23 @@ impl Hub {
         }
     }
 
+    /// After a flip back at `at`: waits until what was published before it has surely come, at most `limit`. What comes later
+    /// is not emitted any more, so users are told then.
+    pub async fn prove(&self, at: Millis, limit: Duration) {
+        let Some(broker) = self.broker() else { return };
+        let Some(since) = broker.prove(at, limit).await else { return };
+        tracing::warn!(
+            since = crate::clock::iso(since),
+            "the broker was silent before the move back: users are told"
+        );
+        for seats in self.registry.everyone().chunks(AT_ONCE) {
+            seats.iter().for_each(|seat| {
+                self.apply(seat, Input::Unproved { since });
+            });
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// How many users' queues are live, and how many there are.
     #[must_use]
     pub fn warmth(&self) -> (usize, usize) {

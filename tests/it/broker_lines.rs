@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -67,6 +68,38 @@ fn a_name_that_is_not_known_and_then_means_another_address_is_a_gap() {
     means("127.0.0.2 broker.test");
     let outcome = stand.whole("name unknown, then another address");
     assert_eq!(outcome.resyncs["broker_lost"], 12);
+}
+
+#[test]
+fn what_a_silent_line_holds_back_until_after_a_way_back_is_told() {
+    for back in ["shadow", "legacy"] {
+        let mut line = None;
+        let stand = Stand::in_host(&format!("silent_{back}"), |place, setup| {
+            let made = line.insert(Line::to(&place.url()));
+            setup
+                .rabbit(format!("amqp://guest:guest@127.0.0.1:{}/{}", made.port, place.name()))
+                .env("BRIDGE_SHADOW__WINDOW", "2s")
+        });
+        let line = line.expect("a line");
+        line.becomes(Quality::Blackhole);
+        stand.pass(s(1));
+        let users = std::mem::take(&mut *stand.numbers.users.lock().unwrap());
+        stand.pass(s(1));
+        assert_eq!(stand.bridge.set(back, &json!({"reason": "an incident"})).0, 200);
+        // Nobody has noticed yet, and it comes too late.
+        stand.pass(s(8));
+        assert!(stand.bridge.counted("bridge_broker_reconnects_total") == 0);
+        line.becomes(Quality::Good);
+        stand.pass(s(3));
+        if back == "legacy" {
+            assert_eq!(stand.bridge.set("shadow", &json!({"force": true, "reason": "over"})).0, 200);
+        }
+        assert_eq!(stand.bridge.set("live", &json!({"force": true, "reason": "over"})).0, 200);
+        *stand.numbers.users.lock().unwrap() = users;
+        let outcome = stand.whole(&format!("silent before a way back to {back}"));
+        assert!(outcome.told > 0, "{outcome:?}");
+        assert_eq!(outcome.resyncs["broker_lost"], 12, "each is told once");
+    }
 }
 
 /// TLS in front of a broker; connections end when the certificate is replaced.

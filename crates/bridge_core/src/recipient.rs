@@ -61,7 +61,9 @@ pub struct Recipient {
     queue_live: bool,
     /// Since when updates may be lost because the queue was lost, until it is live again.
     lost_since: Option<Millis>,
-    /// Until when its sockets were told of gaps by a flip back.
+    /// When a flip back ended that rabbitmq's copies are what is heard.
+    heard_until: Millis,
+    /// Until when its sockets were told of gaps before that.
     told: Millis,
     /// What the queue was last said to be wanted for; `None`: nothing is wanted.
     wanted: Option<Types>,
@@ -81,6 +83,7 @@ impl Recipient {
             rooms,
             queue_live: false,
             lost_since: None,
+            heard_until: Millis(0),
             told: Millis(0),
             wanted: None,
         }
@@ -109,7 +112,11 @@ impl Recipient {
             Input::Leak(arrival) => self.leaks(&mut turn, &arrival),
             Input::Flip { to, session_lost } => return self.flip(&mut turn, to, session_lost),
             Input::QueueLive { gap } => self.queue_lives(&mut turn, gap),
-            Input::QueueLost { since } => self.queue_goes(&mut turn, Some(since)),
+            Input::QueueLost { reason, since } => {
+                self.queue_goes(&mut turn, Some(since));
+                self.lacks(&mut turn, Resync { reason, since });
+            }
+            Input::Unproved { since } => self.lacks(&mut turn, Resync { reason: Reason::BrokerLost, since }),
             Input::QueueGone => self.queue_goes(&mut turn, None),
             Input::QueueWanted => self.want_anew(&mut turn),
             Input::Tick => self.tick(&mut turn),

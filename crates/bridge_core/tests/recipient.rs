@@ -184,26 +184,34 @@ fn what_is_let_go_for_want_of_memory_is_told_to_who_comes_back_for_it() {
     assert_eq!(recipient.sockets()[0].presence(), expected);
 }
 
+/// Of one user whose queue is live.
+fn recipient(stage: Stage) -> Recipient {
+    let rules = Rules { tenant: "t".into(), gate: Limits::default(), linger: 5_000, replay_age: 65_000 };
+    let mut recipient = Recipient::new(UserId::new("u").unwrap(), Arc::new(rules), stage);
+    told(&mut recipient, 0, Input::SignedOn(sign_on(1)));
+    told(&mut recipient, 1, Input::QueueLive { gap: None });
+    recipient
+}
+
+/// What the socket is told of gaps.
+fn told(recipient: &mut Recipient, at: u64, input: Input) -> Vec<Resync> {
+    let mut effects = Vec::new();
+    recipient.apply(Millis(at), input, &PLENTY, &mut effects);
+    let gap = |effect| match effect {
+        Effect::Send { parcel: Parcel::Resync(gap), .. } => Some(gap),
+        _ => None,
+    };
+    effects.into_iter().filter_map(gap).collect()
+}
+
 #[test]
 fn what_was_lost_with_a_queue_is_told_with_a_flip_back_and_only_once() {
-    let rules = Rules { tenant: "t".into(), gate: Limits::default(), linger: 5_000, replay_age: 65_000 };
-    let rules = Arc::new(rules);
     for (session_lost, reason, since) in
         [(None, Reason::QueueLost, 50), (Some(Millis(70)), Reason::BrokerLost, 50)]
     {
-        let mut recipient = Recipient::new(UserId::new("u").unwrap(), Arc::clone(&rules), Stage::Complete);
-        let mut told = |at: u64, input| {
-            let mut effects = Vec::new();
-            recipient.apply(Millis(at), input, &PLENTY, &mut effects);
-            let gap = |effect| match effect {
-                Effect::Send { parcel: Parcel::Resync(gap), .. } => Some(gap),
-                _ => None,
-            };
-            effects.into_iter().filter_map(gap).collect::<Vec<_>>()
-        };
-        told(0, Input::SignedOn(sign_on(1)));
-        told(1, Input::QueueLive { gap: None });
-        assert!(told(60, Input::QueueLost { since: Millis(50) }).is_empty());
+        let mut recipient = recipient(Stage::Complete);
+        let mut told = |at, input| told(&mut recipient, at, input);
+        assert!(told(60, Input::QueueLost { reason: Reason::QueueLost, since: Millis(50) }).is_empty());
         let gap = Resync { reason, since: Millis(since) };
         assert_eq!(told(100, Input::Flip { to: Stage::Shadow, session_lost }), [gap], "nobody asks for it later");
         let late = Some(Resync { reason: Reason::QueueLost, since: Millis(50) });
@@ -295,4 +303,29 @@ fn a_resume_that_fails_tells_of_what_a_transport_took_and_of_what_was_owed() {
     recipient.apply(Millis(105_001), Input::Tick, &Nothing(0), &mut Vec::new());
     let again = Claim::Of { socket: SocketId(2), last: None, handed: None };
     assert_eq!(comes_back(&mut recipient, 106_000, 3, again), (false, 20_000));
+}
+
+#[test]
+fn what_turns_out_after_a_flip_back_to_have_been_lost_before_it_is_told_once() {
+    let lost = |since| Input::QueueLost { reason: Reason::BrokerLost, since: Millis(since) };
+    let unproved = |since| Input::Unproved { since: Millis(since) };
+    let gap = |since| Resync { reason: Reason::BrokerLost, since: Millis(since) };
+    for [first, second] in [[lost, unproved], [unproved, lost]] {
+        let mut recipient = recipient(Stage::Complete);
+        let mut told = |at, input| told(&mut recipient, at, input);
+        assert!(
+            told(100, Input::Flip { to: Stage::Shadow, session_lost: None }).is_empty(),
+            "nothing is known yet"
+        );
+        assert_eq!(told(200, first(60)), [gap(60)]);
+        assert!(told(210, second(60)).is_empty(), "it was told");
+        assert!(told(220, Input::QueueLive { gap: Some(gap(60)) }).is_empty(), "it was told");
+    }
+    let mut recipient = recipient(Stage::Complete);
+    let mut told = |at, input| told(&mut recipient, at, input);
+    assert!(told(50, unproved(20)).is_empty(), "it still comes");
+    told(100, Input::Flip { to: Stage::Shadow, session_lost: None });
+    assert!(told(200, lost(150)).is_empty(), "what is lost now was not to be heard");
+    told(300, Input::Flip { to: Stage::Live, session_lost: None });
+    assert!(told(400, unproved(60)).is_empty(), "it still comes");
 }

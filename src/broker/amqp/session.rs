@@ -35,6 +35,8 @@ use work::Work;
 
 /// A missing or wrong exchange is looked at again this often, and one that is right is looked after.
 const LOOK: Duration = Duration::from_secs(3);
+/// How often it is noted that this process runs.
+pub(super) const PULSE: Duration = Duration::from_millis(200);
 /// Requests for this many users are on their way at once.
 const IN_FLIGHT: usize = 64;
 /// Channels for requests that may be refused.
@@ -124,7 +126,7 @@ async fn keep(
 ) -> Result<(), String> {
     let mut work = Work::default();
     let mut look = Box::pin(lookout.next(Arc::clone(session)));
-    let mut pulse = interval(Duration::from_millis(200));
+    let mut pulse = interval(PULSE);
     // A process that stood still has not run meanwhile.
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lame = false;

@@ -10,6 +10,8 @@ use super::Control;
 
 /// Deleting queues may take this long.
 const COOL: Duration = Duration::from_secs(5);
+/// So long at least is waited for the proof that what was published before a way back has come.
+const PROOF: Duration = Duration::from_secs(5);
 
 impl Control {
     /// Shows the drain, and ends it when the window is over.
@@ -20,13 +22,20 @@ impl Control {
             state.transition = Some((from, to, "draining"));
             state.drained = Some((from, Instant::now()));
         }
-        let control = Arc::clone(self);
+        let (control, hub, flipped) = (Arc::clone(self), Arc::clone(&self.hub), self.hub.now());
+        // It goes on also when another move ends the drain.
+        let proof = tokio::spawn(crate::vital::task("proof of a drain", {
+            let limit = self.settings.window.max(PROOF);
+            async move { hub.prove(flipped, limit).await }
+        }));
         // A little longer than the gates' own windows, which began a moment ago.
         let window = self.settings.window + Duration::from_millis(100);
         tokio::spawn(crate::vital::task("drain", async move {
             if ended.run_until_cancelled(tokio::time::sleep(window)).await.is_none() {
                 return;
             }
+            // With the queues the proof would be gone.
+            let _the_process_ends = proof.await;
             control.finish(&ended).await;
         }));
     }

@@ -7,7 +7,7 @@ use crate::stage::Stage;
 use crate::update::Update;
 use crate::{DialogId, Millis, SocketId};
 
-use super::{LegacyCopy, LinkId, Resync, Selection};
+use super::{LegacyCopy, LinkId, Reason, Resync, Selection};
 
 /// One thing that happened to a user.
 #[derive(Clone, Debug)]
@@ -111,7 +111,15 @@ pub enum Input<'a> {
     },
     /// The user's queue is gone though it is wanted.
     QueueLost {
+        /// Alone, or with the broker's session.
+        reason: Reason,
         /// What was published from then on may be lost.
+        since: Millis,
+    },
+    /// After a flip back, when what rabbitmq brings is over: nothing has proved that what was published before the flip
+    /// has come.
+    Unproved {
+        /// It has as far as to here.
         since: Millis,
     },
     /// The user's queue is not wanted any more.

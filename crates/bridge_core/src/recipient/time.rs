@@ -16,6 +16,7 @@ impl Recipient {
         let flushed = self.release(turn, owed);
         turn.fact(Fact::StageChanged { user: self.id.clone(), from, to });
         if !is_legacy(from) && is_legacy(to) {
+            self.heard_until = turn.now;
             // What was lost with the session or the queue comes no more: nobody will ask when they are back.
             let reason = if session_lost.is_some() { Reason::BrokerLost } else { Reason::QueueLost };
             if let Some(since) = session_lost.into_iter().chain(self.lost_since).min() {
@@ -26,6 +27,15 @@ impl Recipient {
             self.pay(turn);
         }
         Answer::Flushed(flushed)
+    }
+
+    /// Something of before a flip back may have been lost, as it turns out: what comes of it now is too late, and nobody
+    /// will ask when the queue is live.
+    pub(super) fn lacks(&mut self, turn: &mut Turn<'_>, gap: Resync) {
+        if is_legacy(self.stage()) && gap.since < self.heard_until && gap.since > self.told {
+            self.resync(turn, gap);
+            self.told = turn.now;
+        }
     }
 
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {

@@ -100,7 +100,10 @@ impl Lookout {
 
     /// Waits until it is time, and looks.
     pub(super) async fn next(mut self, session: Arc<Session>) -> (Self, Looked) {
-        sleep(LOOK).await;
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = session.shared.look.notified() => {}
+        }
         let looked = self.look(&session).await;
         self.stand_watch(&session).await;
         session.watched.store(self.sentinel.is_some() && !self.refused, Ordering::Relaxed);

@@ -51,7 +51,7 @@ impl World<'_> {
         }
         let generation = here.number();
         here.queues.insert(user, Queue::Pending { generation, lost: Some((now, false)) });
-        self.apply(instance, user, Input::QueueLost { since: now });
+        self.apply(instance, user, Input::QueueLost { reason: Reason::QueueLost, since: now });
         self.after(lasts, Event::QueueUp { instance, user, generation });
     }
 
@@ -76,7 +76,7 @@ impl World<'_> {
             };
             let generation = here.number();
             here.queues.insert(user, Queue::Pending { generation, lost });
-            self.apply(instance, user, Input::QueueLost { since: Millis(now) });
+            self.apply(instance, user, Input::QueueLost { reason: Reason::BrokerLost, since: Millis(now) });
         }
         self.after(lasts, Event::SessionUp { instance, generation });
     }
