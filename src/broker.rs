@@ -143,6 +143,8 @@ pub trait Broker: Send + Sync + 'static {
     fn ready(&self) -> (usize, usize);
     /// All queues, with their lag.
     async fn queues(&self, limit: Duration) -> Vec<QueueInfo>;
+    /// Until when what was published has surely come, or is known to be lost; `None` before a session was up.
+    fn heard(&self) -> Option<Millis>;
     /// Waits until it is proved that what was published by `at` has come, or is known to be lost; at most `limit`, and then
     /// says until when it is.
     async fn prove(&self, at: Millis, limit: Duration) -> Option<Millis>;

@@ -185,6 +185,10 @@ impl Broker for AmqpBroker {
         self.shared.formats.doubt();
     }
 
+    fn heard(&self) -> Option<Millis> {
+        Some(self.shared.hearing.heard()).filter(|heard| *heard > Millis(0))
+    }
+
     async fn prove(&self, at: Millis, limit: Duration) -> Option<Millis> {
         let shared = &self.shared;
         let proved = async {

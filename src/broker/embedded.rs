@@ -209,6 +209,10 @@ impl Broker for EmbeddedBroker {
         self.wanted.states().into_iter().map(info).collect()
     }
 
+    fn heard(&self) -> Option<Millis> {
+        None
+    }
+
     async fn prove(&self, _at: Millis, _limit: Duration) -> Option<Millis> {
         // What is published is in the queue at once.
         None

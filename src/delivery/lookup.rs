@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bridge_core::recipient::{LinkId, ReplayLimit, World};
 use bridge_core::update::Update;
-use bridge_core::{DialogId, UserId};
+use bridge_core::{DialogId, Millis, UserId};
 
 use super::hub::Hub;
 use super::seat::Links;
@@ -34,6 +34,10 @@ impl World for Lookup<'_> {
 
     fn session_is_up(&self) -> bool {
         self.hub.session_is_up()
+    }
+
+    fn heard(&self) -> Option<Millis> {
+        self.hub.broker()?.heard()
     }
 
     fn is_running(&self) -> bool {

@@ -13,9 +13,18 @@ use bridge_core::update::Update;
 use bridge_core::{DialogId, Millis, SocketId, Stage, UserId};
 
 /// How many bytes a socket may keep.
-struct Nothing(usize);
+struct Nothing {
+    /// Room for replays, in bytes.
+    most: usize,
+    /// Until when the broker was heard.
+    heard: Option<Millis>,
+}
 
-const PLENTY: Nothing = Nothing(1 << 20);
+const fn room(most: usize) -> Nothing {
+    Nothing { most, heard: None }
+}
+
+const PLENTY: Nothing = room(1 << 20);
 
 /// A client that says nothing of itself.
 const fn sign_on(number: u64) -> SignOn<'static> {
@@ -43,6 +52,9 @@ impl World for Nothing {
     fn session_is_up(&self) -> bool {
         true
     }
+    fn heard(&self) -> Option<Millis> {
+        self.heard
+    }
     fn is_running(&self) -> bool {
         false
     }
@@ -50,7 +62,7 @@ impl World for Nothing {
         false
     }
     fn replay_limit(&self) -> ReplayLimit {
-        ReplayLimit { most: self.0, share: self.0 }
+        ReplayLimit { most: self.most, share: self.most }
     }
     fn handed(&self, _link: LinkId) -> u64 {
         0
@@ -178,7 +190,7 @@ fn what_is_let_go_for_want_of_memory_is_told_to_who_comes_back_for_it() {
         &mut effects,
     );
     assert!(recipient.replay_bytes() > 0, "it is kept");
-    recipient.apply(Millis(30), Input::Tick, &Nothing(0), &mut effects);
+    recipient.apply(Millis(30), Input::Tick, &room(0), &mut effects);
     assert_eq!(recipient.replay_bytes(), 0);
     let expected = Presence::Spoiled { since: Millis(20), whole_until: Millis(5) };
     assert_eq!(recipient.sockets()[0].presence(), expected);
@@ -291,7 +303,7 @@ fn a_resume_that_fails_tells_of_what_a_transport_took_and_of_what_was_owed() {
     tell(&mut recipient, 101_000, 101_000);
     tell(&mut recipient, 102_000, 102_000);
     recipient.apply(Millis(102_001), Input::HandedOver { link: LinkId(1), up_to: 2 }, &PLENTY, &mut Vec::new());
-    recipient.apply(Millis(102_002), Input::Tick, &Nothing(200), &mut Vec::new());
+    recipient.apply(Millis(102_002), Input::Tick, &room(200), &mut Vec::new());
     loses(&mut recipient, 110_000, 1, 2);
     assert_eq!(comes_back(&mut recipient, 111_000, 2, claim(Some("another"))), (false, 45_000));
     // What it was owed already, because an earlier resume had failed, goes on being owed.
@@ -300,7 +312,7 @@ fn a_resume_that_fails_tells_of_what_a_transport_took_and_of_what_was_owed() {
     assert_eq!(comes_back(&mut recipient, 103_000, 2, unknown), (false, 20_000));
     tell(&mut recipient, 104_000, 104_000);
     loses(&mut recipient, 105_000, 2, 0);
-    recipient.apply(Millis(105_001), Input::Tick, &Nothing(0), &mut Vec::new());
+    recipient.apply(Millis(105_001), Input::Tick, &room(0), &mut Vec::new());
     let again = Claim::Of { socket: SocketId(2), last: None, handed: None };
     assert_eq!(comes_back(&mut recipient, 106_000, 3, again), (false, 20_000));
 }
@@ -328,4 +340,29 @@ fn what_turns_out_after_a_flip_back_to_have_been_lost_before_it_is_told_once() {
     assert!(told(200, lost(150)).is_empty(), "what is lost now was not to be heard");
     told(300, Input::Flip { to: Stage::Live, session_lost: None });
     assert!(told(400, unproved(60)).is_empty(), "it still comes");
+}
+
+#[test]
+fn who_resumes_while_the_broker_is_silent_has_everything_until_it_was_heard() {
+    let window = Limits::default().window;
+    let comes_back = |recipient: &mut Recipient, heard| {
+        loses(recipient, 99_000, 1, 0);
+        let world = Nothing { heard: Some(Millis(heard)), ..PLENTY };
+        let input = Input::SignedOn(SignOn { claim: Some(claim(None)), ..sign_on(2) });
+        match recipient.apply(Millis(100_000), input, &world, &mut Vec::new()) {
+            Answer::Signed { recovered: true, whole_until, .. } => whole_until.0,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(comes_back(&mut recipient(Stage::Live), 99_900), 100_000 - window);
+    assert_eq!(comes_back(&mut recipient(Stage::Live), 81_000), 81_000);
+    assert_eq!(comes_back(&mut recipient(Stage::Shadow), 81_000), 100_000 - window, "nothing of it is emitted");
+    // Until it is told, also after a flip back.
+    let mut late = recipient(Stage::Live);
+    told(&mut late, 90_000, Input::Flip { to: Stage::Shadow, session_lost: None });
+    assert_eq!(comes_back(&mut late, 81_000), 81_000);
+    // Its queue alone is lost.
+    let mut alone = recipient(Stage::Live);
+    told(&mut alone, 90_000, Input::QueueLost { reason: Reason::QueueLost, since: Millis(82_000) });
+    assert_eq!(comes_back(&mut alone, 99_900), 82_000);
 }

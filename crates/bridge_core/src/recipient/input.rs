@@ -250,6 +250,10 @@ pub trait World {
     fn posted_in(&self) -> Vec<DialogId>;
     /// Whether the broker session is up.
     fn session_is_up(&self) -> bool;
+    /// Until when what was published has surely come, if the broker was ever heard.
+    fn heard(&self) -> Option<Millis> {
+        None
+    }
     /// Whether the rabbitmq path runs: queues are wanted.
     fn is_running(&self) -> bool;
     /// Whether legacy reaches a dialog's members, joined or not (`legacy.audience = "members"`).

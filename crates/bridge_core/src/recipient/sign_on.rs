@@ -31,7 +31,7 @@ impl Recipient {
         self.declare(socket, &sign_on);
         turn.fact(Fact::Churn { user: self.id.clone() });
         self.want(turn);
-        Answer::Signed { socket, recovered, whole_until: self.whole_until(turn.now, socket, recovered) }
+        Answer::Signed { socket, recovered, whole_until: self.whole_until(turn, socket, recovered) }
     }
 
     pub(super) fn renew(&mut self, turn: &mut Turn<'_>, id: SocketId, sign_on: SignOn<'_>) -> Answer {
@@ -50,18 +50,21 @@ impl Recipient {
         }
         turn.fact(Fact::Churn { user: self.id.clone() });
         self.want(turn);
-        Answer::Signed { socket: id, recovered, whole_until: self.whole_until(turn.now, id, recovered) }
+        Answer::Signed { socket: id, recovered, whole_until: self.whole_until(turn, id, recovered) }
     }
 
     /// The last moment known whole of what a socket's client has, as long as it took nothing more.
-    fn whole_until(&self, now: Millis, id: SocketId, recovered: bool) -> Millis {
-        // Who goes on waits for what the gate still holds, too.
+    fn whole_until(&self, turn: &Turn<'_>, id: SocketId, recovered: bool) -> Millis {
+        let now = turn.now;
+        // Who goes on waits for what the gate still holds, too, and for what the broker does, or has lost.
         let held = recovered.then(|| Millis(now.0.saturating_sub(self.rules.gate.window)));
+        let heard = recovered.then(|| turn.world.heard().into_iter().chain(self.lost_since)).into_iter().flatten();
+        let heard = heard.filter(|heard| !super::is_legacy(self.stage()) || self.is_untold(*heard));
         let lacks = self.socket(id).into_iter().flat_map(|own| {
             let owed = own.owed.map(|gap| gap.since);
             owed.into_iter().chain(own.replay.whole_handed())
         });
-        lacks.chain(held).chain([now]).min().unwrap_or(now)
+        lacks.chain(held).chain(heard).chain([now]).min().unwrap_or(now)
     }
 
     /// What a client says of itself when it signs on, and again when it renews that.

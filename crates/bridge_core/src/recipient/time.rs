@@ -32,10 +32,15 @@ impl Recipient {
     /// Something of before a flip back may have been lost, as it turns out: what comes of it now is too late, and nobody
     /// will ask when the queue is live.
     pub(super) fn lacks(&mut self, turn: &mut Turn<'_>, gap: Resync) {
-        if is_legacy(self.stage()) && gap.since < self.heard_until && gap.since > self.told {
+        if is_legacy(self.stage()) && self.is_untold(gap.since) {
             self.resync(turn, gap);
             self.told = turn.now;
         }
+    }
+
+    /// Whether what was published since then was to be heard before the latest flip back, and nobody was told of it.
+    pub(super) fn is_untold(&self, since: Millis) -> bool {
+        since < self.heard_until && since > self.told
     }
 
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
