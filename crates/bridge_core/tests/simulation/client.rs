@@ -53,6 +53,8 @@ pub(crate) struct Page {
     pub(crate) in_vain: bool,
     /// What was lost on the wire with the latest connection.
     pub(crate) cut_off: BTreeSet<usize>,
+    /// The gaps that it would have been told of on the wire.
+    pub(crate) untold: Vec<Gap>,
     /// What was lost on the wire, and not asked for by `last`.
     pub(crate) excused: BTreeSet<usize>,
     /// What it was given again before it said who it is.
@@ -69,6 +71,7 @@ impl Page {
             deaf: Vec::new(),
             got: Vec::new(),
             told: Vec::new(),
+            untold: Vec::new(),
             greeted: None,
             late: None,
             in_vain: false,
@@ -81,9 +84,10 @@ impl Page {
     /// It goes on over another connection, and named the last message that it has, or did not.
     pub(crate) fn goes_on(&mut self, named_last: bool) {
         self.open.until = None;
-        let cut_off = std::mem::take(&mut self.cut_off);
+        let (cut_off, untold) = (std::mem::take(&mut self.cut_off), std::mem::take(&mut self.untold));
         if !named_last {
             self.excused.extend(cut_off);
+            self.told.extend(untold);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What must be true at the end, whatever happened.
 
 use bridge_core::Stage;
-use bridge_core::compare::Class;
+use bridge_core::compare::{Cause, Class};
 
 use crate::client::Page;
 use crate::instance::Instance;
@@ -130,7 +130,19 @@ fn is_due(world: &World<'_>, page: &Page, id: usize, message: &Message) -> Optio
                 _ => false,
             }
     };
-    flips.iter().any(soon).then_some("which was answered soon before a flip back")
+    if flips.iter().any(soon) {
+        return Some("which was answered soon before a flip back");
+    }
+    let begun = |(from, flipped, to): &(Stage, u64, Stage)| {
+        let over = accepted.max(*flipped);
+        (*from, *to) == (Stage::Live, Stage::Complete)
+            && message.started < *flipped
+            && joined(over + SETTLED)
+            && waits(message.started, over)
+            && all(message.started, flipped - 1, &|stage| stage == Stage::Live)
+            && all(flipped + 1, over + SETTLED, &|stage| stage == Stage::Complete)
+    };
+    flips.iter().any(begun).then_some("which was posted before a flip to complete")
 }
 
 /// Who waits for updates and misses one because its queue was lost or late, or could not go on from where it was, is told.
@@ -297,6 +309,7 @@ fn stages_in(instance: &Instance, from: u64, until: u64) -> impl Iterator<Item =
 /// In a calm world the comparison names what was planted, and nothing else.
 fn compared(world: &World<'_>) -> Option<String> {
     let instance = &world.instances[0];
+    let mut judged = std::collections::BTreeSet::new();
     for closed in instance.closed.iter().filter(|closed| closed.amends.is_none()) {
         let name = closed.message().unwrap_or_default();
         let id = match name.strip_prefix("msg_") {
@@ -311,6 +324,13 @@ fn compared(world: &World<'_>) -> Option<String> {
             |page: &Page| page.joined.get(&message.dialog).is_some_and(|spans| spans[0].from < message.started);
         if !world.pages.iter().any(|page| world.tabs[page.tab].user == user && in_room(page)) {
             continue;
+        }
+        if !judged.insert((id, user)) {
+            let again = message.published.iter().any(|published| published.again.is_some());
+            let late = message.published.iter().any(|published| published.after >= WINDOW - 100);
+            if !again && !late && message.accepted.is_some_and(|at| at - message.started < 4_000) {
+                return Some(format!("message {id} for user {user} is judged twice: {closed:?}"));
+            }
         }
         let planted = message.published.iter().find(|published| published.user == user);
         let near = |at: Option<u64>| at.is_some_and(|at| at < WINDOW - 100);
@@ -332,6 +352,24 @@ fn compared(world: &World<'_>) -> Option<String> {
         };
         if !expected.contains(&closed.class) {
             return Some(format!("message {id} for user {user}: {expected:?} was planted, found {closed:?}"));
+        }
+        let cause = match planted {
+            None if message.published.is_empty() => Some(Cause::NoUpdate),
+            None => Some(Cause::PartialFanout),
+            Some(_) => None,
+        };
+        let soon = message.published.iter().all(|published| published.after < WINDOW - 100);
+        if soon && closed.class != Class::Duplicate && closed.cause != cause {
+            return Some(format!("message {id} for user {user}: because of {cause:?}, found {closed:?}"));
+        }
+    }
+    for (id, message) in world.messages.iter().filter(|(_, message)| message.accepted.is_some()) {
+        let in_room =
+            |page: &&Page| page.joined.get(&message.dialog).is_some_and(|spans| spans[0].from < message.started);
+        for user in world.pages.iter().filter(in_room).map(|page| world.tabs[page.tab].user) {
+            if !judged.contains(&(*id, user)) {
+                return Some(format!("message {id} for user {user} was never judged"));
+            }
         }
     }
     None

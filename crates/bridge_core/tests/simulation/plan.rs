@@ -150,7 +150,7 @@ impl Plan {
         let mut member = || (0..users).map(|user| user == 0 || chance.percent(85)).collect();
         let members = [member(), member()];
         let start = if calm { Stage::Shadow } else { *chance.pick(&Stage::ALL) };
-        let linger = *chance.pick(&[5_000, 5_000, 5_000, 1_000, 0]);
+        let linger = *chance.pick(&[5_000, 5_000, 20_000, 1_000, 0]);
         let old_ids = chance.percent(30);
         let (most, share) = *chance.pick(&[(PLENTY, PLENTY), (PLENTY, PLENTY), (PLENTY, FEW), (FEW, FEW)]);
         let replay = ReplayLimit { most, share };

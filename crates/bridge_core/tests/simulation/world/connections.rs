@@ -274,7 +274,7 @@ impl World<'_> {
                     What::Message(message) => {
                         self.pages[page].cut_off.insert(message);
                     }
-                    What::Resync(since) => self.pages[page].told.push(Gap { at: now, since }),
+                    What::Resync(since) => self.pages[page].untold.push(Gap { at: now, since }),
                 }
             }
         }
