@@ -304,10 +304,11 @@ fn five_thousand_users_are_flipped_within_a_second_and_nobody_waits_much_longer_
             assert_eq!(status, 200, "{answer}\n{}", summary());
             meanwhile.join().expect("all have heard all")
         });
-        shares.push(meanwhile.p99 / before.p99);
+        shares.push(meanwhile.within(99) / before.within(99));
+        let figures = [50, 99].map(|part| [before.within(part), meanwhile.within(part)]);
         println!(
-            "round {round}: flipped in {:?}; p50 {:.1} and p99 {:.1} ms before, {:.1} and {:.1} ms meanwhile: × {:.2}",
-            took[round], before.p50, before.p99, meanwhile.p50, meanwhile.p99, shares[round]
+            "round {round}: flipped in {:?}; p50 and p99 before and meanwhile, ms: {figures:.1?}: × {:.2}",
+            took[round], shares[round]
         );
     }
     let missed = clients.values().filter(|client| client.lock().ended).count();

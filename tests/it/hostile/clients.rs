@@ -65,17 +65,9 @@ pub(crate) struct AtWork {
 }
 
 impl AtWork {
-    /// Returns when all of them have begun. With `idly` they have only the time that nobody else wants.
-    pub(crate) fn begin(kind: Kind, http: &str, own: &str, idly: bool) -> Self {
-        let binary = std::env::current_exe().expect("the tests");
-        let mut command = if idly {
-            let mut command = Command::new("chrt");
-            command.args(["--idle", "0"]).arg(binary);
-            command
-        } else {
-            Command::new(binary)
-        };
-        let mut process = command
+    /// Returns when all of them have begun.
+    pub(crate) fn begin(kind: Kind, http: &str, own: &str) -> Self {
+        let mut process = Command::new(std::env::current_exe().expect("the tests"))
             .args(["--exact", "hostile::clients::of_one_kind", "--ignored", "--nocapture"])
             .env("HOSTILE_KIND", format!("{kind:?}"))
             .env("HOSTILE_HTTP", http)
@@ -164,7 +156,7 @@ impl Client {
                     let first = one.sign_on(Some(RECEIVES)).await;
                     tokio::spawn(one.never_reads(first));
                 }
-                tokio::spawn(self.clone().speaks(Duration::from_millis(100), 64_000));
+                tokio::spawn(self.clone().speaks(Duration::from_millis(100), 96_000));
             }
             Kind::Acks => each(20).for_each(|one| drop(tokio::spawn(one.asks()))),
             Kind::Joins => each(2).for_each(|one| drop(tokio::spawn(one.joins()))),

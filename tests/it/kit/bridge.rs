@@ -283,6 +283,14 @@ impl Bridge {
         super::worked(self.child.id())
     }
 
+    /// Time that its threads could have worked and had no processor, as the system counts it.
+    pub(crate) fn starved(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+        let waited = |stat: String| stat.split_whitespace().nth(1)?.parse::<u64>().ok();
+        Duration::from_nanos(stats.filter_map(waited).sum())
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill");
         assert!(sent.success());

@@ -43,11 +43,36 @@ pub(crate) async fn member(http: &str, user: &str, dialog: &str, receives: Optio
     }
 }
 
-/// Messages of one round, and how long they took, in milliseconds from the moment when each was due to leave.
-#[derive(Clone, Copy, Debug)]
+/// How long the messages of a round took to each of their readers, from the moment when each was due to leave.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Round {
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
+    /// Microseconds.
+    took: Vec<u32>,
+}
+
+impl Round {
+    /// Milliseconds within which so many of a hundred were there.
+    pub(crate) fn within(&self, part: usize) -> f64 {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        f64::from(took[(took.len() - 1) * part / 100]) / 1_000.0
+    }
+
+    /// Adds those of another round.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.took.extend_from_slice(&other.took);
+    }
+}
+
+/// A round of both crowds at the same time: whatever else the machine does meanwhile, both have it.
+pub(crate) fn at_once(crowds: [&Crowd; 2], lasts: Duration, rate: u32, bytes: usize) -> [Round; 2] {
+    std::thread::scope(|scope| {
+        let one = scope.spawn(|| crowds[0].round(lasts, rate, bytes));
+        // Between two of its messages.
+        std::thread::sleep(Duration::from_secs(1) / rate / 2);
+        let other = crowds[1].round(lasts, rate, bytes);
+        [one.join().expect("a round: all have heard all, once"), other]
+    })
 }
 
 /// Clients of one room, each of a user of its own.
@@ -115,10 +140,7 @@ impl Crowd {
         let all = heard + posted * u64::try_from(self.members).expect("few");
         eventually("all have heard all", s(60), || (self.heard.load(Ordering::Acquire) >= all).then_some(()));
         assert_eq!(self.heard.load(Ordering::Acquire), all, "once each");
-        let mut took = std::mem::take(&mut *self.took.lock());
-        took.sort_unstable();
-        let of = |part: usize| f64::from(took[(took.len() - 1) * part / 100]) / 1_000.0;
-        Round { p50: of(50), p99: of(99) }
+        Round { took: std::mem::take(&mut *self.took.lock()) }
     }
 
     async fn talk(&self, lasts: Duration, rate: u32, bytes: usize) -> u64 {
