@@ -286,7 +286,8 @@ fn who_resumes_has_everything_until_what_it_missed_and_not_until_now() {
 #[test]
 fn who_first_signed_on_anew_and_then_resumes_has_what_it_missed_from_when_it_missed_it() {
     let mut recipient = in_legacy();
-    tell(&mut recipient, 101_000, 101_000);
+    // A parcel like any other: it counts from when it was to be there, not from what it tells of.
+    tell(&mut recipient, 101_000, 108_000);
     loses(&mut recipient, 109_000, 1, 0);
     recipient.apply(Millis(110_000), Input::SignedOn(sign_on(2)), &PLENTY, &mut Vec::new());
     let own = SignOn { claim: Some(claim(None)), ..sign_on(2) };
