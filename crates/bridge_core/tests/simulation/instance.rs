@@ -17,6 +17,8 @@ use crate::plan::{Plan, WINDOW};
 pub(crate) struct Facts {
     pub(crate) session_up: bool,
     pub(crate) running: bool,
+    /// Since when nothing comes from the broker, which nobody has noticed.
+    pub(crate) silent: Option<u64>,
     pub(crate) posts: BTreeMap<usize, (Millis, usize)>,
     pub(crate) strangers: BTreeSet<(DialogId, UserId)>,
     pub(crate) replay: ReplayLimit,
@@ -44,6 +46,10 @@ impl World for Facts {
         self.session_up
     }
 
+    fn heard(&self) -> Option<Millis> {
+        self.silent.map(Millis)
+    }
+
     fn is_running(&self) -> bool {
         self.running
     }
@@ -67,6 +73,16 @@ pub(crate) enum Queue {
     Live { generation: u64 },
 }
 
+/// An update that a silent line holds back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) user: usize,
+    pub(crate) generation: u64,
+    pub(crate) message: usize,
+    pub(crate) altered: bool,
+    pub(crate) at: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) stage: Stage,
@@ -78,6 +94,7 @@ pub(crate) struct Instance {
     pub(crate) tokens: BTreeMap<u64, (usize, SocketId)>,
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) queues: BTreeMap<usize, Queue>,
+    pub(crate) held: Vec<Held>,
     pub(crate) ticks: BTreeMap<usize, u64>,
     pub(crate) next: u64,
     /// When it was short of memory last.
@@ -121,6 +138,7 @@ impl Instance {
             facts: Facts {
                 session_up: true,
                 running,
+                silent: None,
                 posts: BTreeMap::new(),
                 strangers,
                 replay: plan.replay,
@@ -134,6 +152,7 @@ impl Instance {
             tokens: BTreeMap::new(),
             links: BTreeMap::new(),
             queues: BTreeMap::new(),
+            held: Vec::new(),
             ticks: BTreeMap::new(),
             next: at * 1_000,
             short: 0,

@@ -93,6 +93,12 @@ pub(crate) enum Step {
         instance: usize,
         lasts: u64,
     },
+    /// Nothing comes from the broker for a while, and nobody notices; then it comes, or is `lost` with the session.
+    Silent {
+        instance: usize,
+        lasts: u64,
+        lost: bool,
+    },
     QueueLost {
         instance: usize,
         user: usize,
@@ -247,6 +253,18 @@ impl Plan {
             let instance = chance.below(self.instances);
             self.steps.push((chance.between(600, last), Step::Restart { instance }));
         }
+        if chance.percent(12) {
+            let (at, instance) = (chance.between(500, last), chance.below(self.instances));
+            let (lasts, lost) = (chance.between(200, 18_000), chance.percent(50));
+            self.steps.push((at, Step::Silent { instance, lasts, lost }));
+            if chance.percent(60) {
+                let to = *chance.pick(&[Stage::Legacy, Stage::Shadow, Stage::Live]);
+                self.steps.push((at + chance.between(10, lasts), Step::Flip { to, skew: 0 }));
+            }
+            if self.instances > 1 && lasts > 9_000 && chance.percent(50) {
+                self.come_and_move(at + chance.between(6_000, 8_000), instance, chance);
+            }
+        }
     }
 
     /// The broker is away for a while, and a user of whom nobody was there comes meanwhile: who has no queue that could be
@@ -266,6 +284,17 @@ impl Plan {
         self.steps.push((drop, Step::Drop { tab, arrives: false, noticed: chance.between(0, 5) }));
         self.steps.push((drop + away, Step::Resume { tab, instance, last: true, late: chance.percent(20) }));
         at
+    }
+
+    /// A tab comes back to where it was, and then to another instance, which can't go on from there.
+    fn come_and_move(&mut self, at: u64, instance: usize, chance: &mut Chance) {
+        let tab = chance.below(self.tabs.len());
+        let other = (instance + 1) % self.instances;
+        for (at, instance) in [(at, instance), (at + chance.between(200, 900), other)] {
+            self.steps.push((at, Step::Drop { tab, arrives: true, noticed: 1 }));
+            self.steps
+                .push((at + chance.between(2, 100), Step::Resume { tab, instance, last: true, late: false }));
+        }
     }
 
     fn post(&self, message: usize, slow_worker: bool, chance: &mut Chance) -> Step {

@@ -4,6 +4,7 @@ mod broker;
 mod connections;
 mod flips;
 mod posts;
+mod silence;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use bridge_core::recipient::{Copy, Effect, Input, LinkId, Parcel};
 use bridge_core::{SocketId, Stage};
 
 use crate::client::{Page, Tab, Token, What};
-use crate::instance::{Instance, Queue};
+use crate::instance::{Held, Instance, Queue};
 use crate::plan::{Plan, Published, Step};
 
 /// One message of the world.
@@ -64,6 +65,8 @@ pub(crate) enum Event {
     Flip { instance: usize, to: Stage },
     Warm { instance: usize, until: u64 },
     Drained { instance: usize },
+    Heard { instance: usize, since: u64, lost: bool },
+    Prove { instance: usize, flipped: u64 },
     Noticed { instance: usize, link: LinkId, user: usize },
     Check { instance: usize, user: usize, socket: SocketId, since: u64 },
     Join { tab: usize, dialog: usize },
@@ -162,10 +165,13 @@ impl<'p> World<'p> {
             Event::Refused { message } => self.refused(message),
             Event::Publish { message, user, altered } => self.publish(message, user, altered),
             Event::Deliver { instance, user, generation, message, altered } => {
-                if self.instances[instance].queues.get(&user) == Some(&Queue::Live { generation }) {
-                    self.deliver(instance, user, message, altered);
-                } else {
+                let here = &mut self.instances[instance];
+                if here.queues.get(&user) != Some(&Queue::Live { generation }) {
                     self.miss(instance, user, message);
+                } else if here.facts.silent.is_some() {
+                    here.held.push(Held { user, generation, message, altered, at: self.now });
+                } else {
+                    self.deliver(instance, user, message, altered);
                 }
             }
             Event::Take { instance, link } => self.take(instance, link),
@@ -186,6 +192,8 @@ impl<'p> World<'p> {
             Event::Flip { instance, to } => self.flip(instance, to),
             Event::Warm { instance, until } => self.warm(instance, until),
             Event::Drained { instance } => self.drained(instance),
+            Event::Heard { instance, since, lost } => self.heard(instance, since, lost),
+            Event::Prove { instance, flipped } => self.prove(instance, flipped),
             Event::Noticed { instance, link, user } => self.noticed(instance, link, user),
             Event::Check { instance, user, socket, since } => self.check(instance, user, socket, since),
             Event::Join { tab, dialog } => self.join(tab, dialog),
@@ -223,6 +231,7 @@ impl<'p> World<'p> {
                 self.after(learnt, Event::Removed { user, dialog });
             }
             Step::SessionLost { instance, lasts } => self.session_lost(instance, lasts),
+            Step::Silent { instance, lasts, lost } => self.silent(instance, lasts, lost),
             Step::QueueLost { instance, user, lasts } => self.queue_lost(instance, user, lasts),
             Step::Flip { to, skew } => {
                 for instance in 0..self.plan.instances {

@@ -31,6 +31,9 @@ impl World<'_> {
         if generation != expected || !here.facts.session_up {
             return;
         }
+        if here.facts.silent.is_some() {
+            return self.after(500, Event::QueueUp { instance, user, generation });
+        }
         here.queues.insert(user, Queue::Live { generation });
         let those = self.missed.iter_mut().filter(|missed| (missed.instance, missed.user) == (instance, user));
         those.for_each(|missed| {
@@ -46,7 +49,7 @@ impl World<'_> {
     pub(super) fn queue_lost(&mut self, instance: usize, user: usize, lasts: u64) {
         let now = Millis(self.now);
         let here = &mut self.instances[instance];
-        if !here.queue_is_live(user) {
+        if !here.queue_is_live(user) || here.facts.silent.is_some() {
             return;
         }
         let generation = here.number();
@@ -61,6 +64,8 @@ impl World<'_> {
         if !here.facts.session_up || !here.facts.running {
             return;
         }
+        let since = Millis(self.lose_held(instance).unwrap_or(now));
+        let here = &mut self.instances[instance];
         here.facts.session_up = false;
         here.session_lost = Some(Millis(now));
         here.generation += 1;
@@ -71,12 +76,12 @@ impl World<'_> {
         for user in users {
             let here = &mut self.instances[instance];
             let lost = match here.queues[&user] {
-                Queue::Live { .. } => Some((Millis(now), true)),
+                Queue::Live { .. } => Some((since, true)),
                 Queue::Pending { lost, .. } => lost,
             };
             let generation = here.number();
             here.queues.insert(user, Queue::Pending { generation, lost });
-            self.apply(instance, user, Input::QueueLost { reason: Reason::BrokerLost, since: Millis(now) });
+            self.apply(instance, user, Input::QueueLost { reason: Reason::BrokerLost, since });
         }
         self.after(lasts, Event::SessionUp { instance, generation });
     }

@@ -23,7 +23,8 @@ impl World<'_> {
             }
             return;
         }
-        if from.next() != Some(to) || here.flipping {
+        // Preflight would see it.
+        if from.next() != Some(to) || here.flipping || here.facts.silent.is_some() {
             return;
         }
         if from == Stage::Legacy {
@@ -65,6 +66,10 @@ impl World<'_> {
     fn change(&mut self, instance: usize, to: Stage) {
         let now = self.now;
         let here = &mut self.instances[instance];
+        if here.stage.use_rabbitmq_updates() && !to.use_rabbitmq_updates() {
+            self.after(WINDOW, Event::Prove { instance, flipped: now });
+        }
+        let here = &mut self.instances[instance];
         here.stage = to;
         here.stages.push((now, to));
         let session_lost = here.session_lost;
@@ -84,6 +89,7 @@ impl World<'_> {
     }
 
     fn cool(&mut self, instance: usize) {
+        self.end_silent(instance);
         let here = &mut self.instances[instance];
         here.facts.running = false;
         here.queues.clear();
