@@ -286,6 +286,7 @@ fn five_thousand_users_are_flipped_within_a_second_and_nobody_waits_much_longer_
     let numbers = Numbers::in_turn(rabbit.url(), clients.keys().cloned().collect(), rate / 10);
     all_hear_from_now(&clients, &numbers, "everybody hears");
     let room = Crowd::gather(&bridge, &dialog, &talkers);
+    eventually("the room's queues are live", s(30), || live(&bridge).then_some(()));
     let talk = |lasts| room.round(lasts, TALK, 200);
     talk(s(3));
     let (mut took, mut shares) = (Vec::new(), Vec::new());
