@@ -111,7 +111,7 @@ pub struct Hub {
     /// Since when it is up, or down.
     pub(super) session_since: AtomicU64,
     pub(super) dialogs: Dialogs,
-    /// Messages accepted here that somebody here is to see, and updates received.
+    /// Messages accepted here that somebody here is to see, and updates for somebody here: of some the latency is taken.
     pub(super) accepted: AtomicU64,
     pub(super) updates: AtomicU64,
     pub(super) flow: Flow,

@@ -88,7 +88,6 @@ impl Hub {
             } else {
                 metrics.nobody.increment(1);
             }
-            self.updates.fetch_add(1, Ordering::Relaxed);
             return Disposition::Ack;
         };
         let update = Arc::new(update);
