@@ -17,28 +17,63 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// One request chain for each at a time.
 #[derive(Default)]
 pub(super) struct Work {
-    queue: VecDeque<UserId>,
-    /// Those who are served already, and are only bound otherwise: nobody waits for it.
-    later: VecDeque<UserId>,
+    turns: Turns,
     busy: HashSet<UserId>,
     /// Something changed about them while they were busy.
     again: HashSet<UserId>,
     pub(super) tasks: JoinSet<(UserId, Result<(), String>)>,
 }
 
+/// Whose turn it is.
+#[derive(Default)]
+struct Turns {
+    queue: VecDeque<UserId>,
+    /// Those who are served already: nobody waits for it. Some have gone to the queue since.
+    later: VecDeque<UserId>,
+    /// Those of them who have not.
+    served: HashSet<UserId>,
+}
+
+impl Turns {
+    fn take(&mut self, user: UserId, served: bool) {
+        if !served {
+            self.queue.push_back(user);
+        } else if self.served.insert(user.clone()) {
+            self.later.push_back(user);
+        }
+    }
+
+    /// Whether it has its turn still before it; somebody who is served no more gets it earlier.
+    fn waits(&mut self, user: &UserId, served: bool) -> bool {
+        let later = self.served.contains(user);
+        if later && !served {
+            self.queue.extend(self.served.take(user));
+        }
+        later
+    }
+
+    fn next(&mut self) -> Option<UserId> {
+        let Self { queue, later, served } = self;
+        queue.pop_front().or_else(|| {
+            let mut left = std::iter::from_fn(|| later.pop_front());
+            left.find(|user| served.remove(user))
+        })
+    }
+}
+
 impl Work {
     pub(super) fn begin(&mut self, session: &Arc<Session>) {
         for user in session.shared.wanted.take_dirty() {
-            if self.busy.contains(&user) {
-                self.again.insert(user);
-            } else {
+            let served = session.shared.wanted.is_live(&user);
+            if !self.busy.contains(&user) {
                 self.busy.insert(user.clone());
-                let served = session.shared.wanted.is_live(&user);
-                if served { &mut self.later } else { &mut self.queue }.push_back(user);
+                self.turns.take(user, served);
+            } else if !self.turns.waits(&user, served) {
+                self.again.insert(user);
             }
         }
         while self.tasks.len() < IN_FLIGHT
-            && let Some(user) = self.queue.pop_front().or_else(|| self.later.pop_front())
+            && let Some(user) = self.turns.next()
         {
             let session = Arc::clone(session);
             self.tasks.spawn(async move {
@@ -86,7 +121,24 @@ fn kind(reason: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::kind;
+    use bridge_core::UserId;
+
+    use super::{Turns, kind};
+
+    #[test]
+    fn who_is_not_served_comes_first_even_if_he_was_when_he_began_to_wait() {
+        let mut turns = Turns::default();
+        let user = |n: usize| UserId::new(&format!("u{n}")).unwrap();
+        (0..3).for_each(|n| turns.take(user(n), true));
+        turns.take(user(3), false);
+        // The queue of the last is lost meanwhile; the one before is only to be bound otherwise once more.
+        assert!(turns.waits(&user(1), true) && turns.waits(&user(2), false));
+        assert_eq!([turns.next(), turns.next(), turns.next()], [3, 2, 0].map(|n| Some(user(n))));
+        assert!(!turns.waits(&user(2), false), "he has had his turn");
+        // And is to wait for something else.
+        turns.take(user(2), true);
+        assert_eq!([turns.next(), turns.next(), turns.next()], [Some(user(1)), Some(user(2)), None]);
+    }
 
     #[test]
     fn a_kind_does_not_depend_on_the_queue() {
