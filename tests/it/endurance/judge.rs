@@ -41,8 +41,9 @@ struct Span {
     dialog: usize,
     from: u64,
     to: u64,
-    /// It came back as somebody new, or not at all.
-    for_good: bool,
+    /// When it was last there before it came back as somebody new, or not at all: whatever it was owed until then, by
+    /// earlier connections too, nobody is there to be told of.
+    left: Option<u64>,
 }
 
 /// How often a message came to one socket, and when first.
@@ -65,12 +66,24 @@ impl Story {
         *most = (*most).max(*without);
         *later = (*later).max(at.saturating_sub(*first));
     }
+
+    /// Connections end, and with them those before them that they went on from, where it is for good.
+    fn end(&mut self, inside: &mut HashMap<usize, u64>, (to, for_good): (u64, bool), own: &mut usize) {
+        let left = for_good.then_some(to);
+        self.spans.extend(inside.drain().map(|(dialog, from)| Span { dialog, from, to, left }));
+        if for_good {
+            self.spans[*own..].iter_mut().for_each(|span| span.left = left);
+            *own = self.spans.len();
+        }
+    }
 }
 
 fn story(seen: &[Seen], sums: &mut Sums) -> Story {
     let mut story = Story { spans: Vec::new(), gaps: Vec::new(), copies: HashMap::new() };
     let mut chain = Chain::new();
     let (mut inside, mut gone) = (HashMap::<usize, u64>::new(), None);
+    // The first span of who it is now.
+    let mut own = 0;
     // What comes while a connection signs on is its own, whoever it turns out to be.
     let mut early = Vec::new();
     for seen in seen {
@@ -83,9 +96,8 @@ fn story(seen: &[Seen], sums: &mut Sums) -> Story {
                     Sign::Fresh => {}
                 }
                 if *sign != Sign::Recovered {
-                    let (to, for_good) = (gone.unwrap_or(*at), *sign == Sign::Fresh);
-                    let ended = inside.drain().map(|(dialog, from)| Span { dialog, from, to, for_good });
-                    story.spans.extend(ended);
+                    let end = (gone.unwrap_or(*at), *sign == Sign::Fresh);
+                    story.end(&mut inside, end, &mut own);
                     chain.clear();
                 }
                 gone = None;
@@ -111,8 +123,7 @@ fn story(seen: &[Seen], sums: &mut Sums) -> Story {
             }
         }
     }
-    let (to, for_good) = (gone.unwrap_or(u64::MAX), gone.is_some());
-    story.spans.extend(inside.into_iter().map(|(dialog, from)| Span { dialog, from, to, for_good }));
+    story.end(&mut inside, (gone.unwrap_or(u64::MAX), gone.is_some()), &mut own);
     story
 }
 
@@ -232,12 +243,12 @@ impl Judge<'_> {
     }
 
     fn due(&self, span: &Span, post: &Post) -> bool {
-        let slack = match span.for_good {
-            false => 0,
-            true if self.record.faults.touches(post.begun, span.to.saturating_add(1)) => LEAVING_IN_A_FAULT,
-            true => LEAVING,
-        };
-        span.from <= post.begun && post.answered <= span.to.saturating_sub(slack)
+        let fault = |left: u64| self.record.faults.touches(post.begun, left.saturating_add(1));
+        let until = span.left.map_or(span.to, |left| {
+            let slack = if fault(left) { LEAVING_IN_A_FAULT } else { LEAVING };
+            span.to.min(left.saturating_sub(slack))
+        });
+        span.from <= post.begun && post.answered <= until
     }
 
     fn told(&self, post: &Post, message: Message, gaps: &[(u64, u64)]) -> bool {
@@ -363,5 +374,20 @@ mod tests {
         // Somebody new is owed what comes from then on, once it has joined.
         let again = [got(20, 0), gone.clone(), back(Sign::Fresh), Seen::Joined(AT + 1_600, 0)];
         assert_eq!(found(&again, calm()), ["lost"]);
+    }
+
+    #[test]
+    fn who_comes_as_somebody_new_gives_up_what_earlier_connections_were_owed() {
+        let none: [&str; 0] = [];
+        let back = |at: u64, sign| Seen::Signed(AT + at, sign);
+        // A resume that fails, of which the client is to be told; it stays for so long, and comes back as somebody new.
+        let stays = |long| {
+            let gone =
+                [Seen::Gone(AT + 2_900, true), back(3_000, Sign::NotRecovered), Seen::Joined(AT + 3_100, 0)];
+            let new = [Seen::Gone(AT + 3_100 + long, false), back(3_200 + long, Sign::Fresh)];
+            [got(20, 0), got(1_020, 1)].into_iter().chain(gone).chain(new).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&stays(1_000), Unrest::default()), none);
+        assert_eq!(found(&stays(10_000), Unrest::default()), ["lost"]);
     }
 }
