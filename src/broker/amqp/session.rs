@@ -195,8 +195,7 @@ impl Session {
         let mut delivery = Vec::with_capacity(count);
         for _ in 0..count {
             let channel = expendable(&connection).await?;
-            let prefetch = if one_for_all { outlet::SHARED_PREFETCH } else { shared.settings.prefetch };
-            answer(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+            answer(channel.basic_qos(prefetch(&shared), BasicQosOptions::default())).await?;
             tap.own(channel.id()).await;
             delivery.push(channel);
         }
@@ -326,6 +325,14 @@ impl Session {
         limit: Duration,
     ) -> Vec<crate::broker::QueueInfo> {
         self.with_lags(states, limit).await
+    }
+}
+
+/// How many deliveries of one consumer may be unacknowledged.
+fn prefetch(shared: &Shared) -> u16 {
+    match shared.settings.topology {
+        Topology::PerUser => shared.settings.prefetch,
+        Topology::PerInstance | Topology::Firehose => outlet::SHARED_PREFETCH,
     }
 }
 

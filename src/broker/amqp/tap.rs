@@ -2,7 +2,8 @@
 //! goes both ways as it is.
 //!
 //! The library wakes a thread, a channel and a task for each delivery; that was three quarters of what one cost.
-//! Here one read of the socket is one batch: every delivery in it is handed over, then all are acknowledged at once. The
+//! Here one read of the socket is one batch: every delivery in it is handed over. Acknowledgements wait a few milliseconds
+//! for more of them, because each is a write here and wakes the reader of the connection and its channel there. The
 //! handshake, channels, declarations, bindings and errors stay the library's, which sits behind a pipe in memory.
 //! Consumers are the tap's own: the library would want to see their deliveries.
 
@@ -11,6 +12,7 @@ mod fields;
 mod frame;
 mod header;
 mod inbound;
+mod lag;
 mod outbound;
 mod relay;
 
@@ -36,6 +38,8 @@ pub(super) struct Consumer {
     pub(super) queue: String,
     /// Whose it is; `None` where it serves many.
     pub(super) user: Option<UserId>,
+    /// How many of its deliveries may be unacknowledged.
+    pub(super) prefetch: u16,
 }
 
 /// Where deliveries go. Nothing of it may block.

@@ -12,7 +12,7 @@ use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use parking_lot::Mutex;
 
-use super::{Actual, Session, word};
+use super::{Actual, Session, prefetch, word};
 use crate::broker::amqp::connect::{ANSWER, answer, expendable};
 use crate::broker::amqp::tap::Consumer;
 use crate::broker::{QueueInfo, QueueState, Types, binding};
@@ -87,7 +87,7 @@ impl Session {
         let name = user.map_or("", UserId::as_str).bytes();
         let place = name.fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         let channel = self.delivery[place % self.delivery.len()].id();
-        let consumer = Consumer { queue: queue.to_owned(), user: user.cloned() };
+        let consumer = Consumer { queue: queue.to_owned(), user: user.cloned(), prefetch: prefetch(&self.shared) };
         let consumed = tokio::time::timeout(ANSWER, self.tap.consume(channel, consumer)).await;
         let consumed = consumed.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER.as_secs())));
         consumed.map_err(|reason| format!("queue {queue} can't be consumed: {reason}"))

@@ -9,12 +9,13 @@ use bytes::BytesMut;
 use foldhash::HashMap;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep_until, timeout};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 use tracing::{debug, warn};
 
 use super::frame::{self, AROUND, Frame, HEARTBEAT};
 use super::inbound::{Inbound, Step, Taken};
+use super::lag::{Due, Lag, Share};
 use super::outbound::Outbound;
 use super::{Command, Consumer, Outlet};
 use crate::broker::Disposition;
@@ -50,10 +51,20 @@ pub(super) struct Relay<S> {
     to_library: BytesMut,
     /// Something was written to the socket and not flushed.
     unflushed: bool,
-    consumers: HashMap<u64, (u16, Consumer)>,
+    consumers: HashMap<u64, Consuming>,
+    lag: Lag,
+    /// Wakes when what waits to be acknowledged is due.
+    alarm: Option<Pin<Box<Sleep>>>,
     asked: HashMap<u64, oneshot::Sender<Result<(), String>>>,
     outlet: Option<Box<dyn Outlet>>,
     beat: Option<Beat>,
+}
+
+/// A consumer, its channel, and what of it waits to be acknowledged.
+struct Consuming {
+    channel: u16,
+    consumer: Consumer,
+    share: Share,
 }
 
 /// What was seen since the last beat, a quarter of a heartbeat ago.
@@ -87,6 +98,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
             to_library: BytesMut::new(),
             unflushed: false,
             consumers: HashMap::default(),
+            lag: Lag::default(),
+            alarm: None,
             asked: HashMap::default(),
             outlet: None,
             beat: (!heartbeat.is_zero()).then(|| Beat::new(heartbeat / 4)),
@@ -160,7 +173,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
             Command::Consume { channel, number, consumer, answer } => {
                 if self.inbound.owns(channel) {
                     frame::consume(channel, &consumer.queue, &number.to_string(), &mut self.to_broker);
-                    self.consumers.insert(number, (channel, consumer));
+                    let consuming = Consuming { channel, consumer, share: Share::default() };
+                    self.consumers.insert(number, consuming);
                     self.asked.insert(number, answer);
                 } else {
                     let _gave_up = answer.send(Err("the channel is closed".into()));
@@ -178,6 +192,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
                 Poll::Ready(Ok(0) | Err(_)) => return Err(End::Library),
                 Poll::Ready(Ok(_)) => {
                     more = true;
+                    // What the library closes is to be acknowledged before.
+                    self.acknowledge();
                     let passed = self.outbound.pass(&mut self.from_library, &mut self.to_broker, self.frame_max);
                     for channel in passed.map_err(End::Violation)? {
                         self.inbound.closing(channel);
@@ -204,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
     }
 
     fn take(&mut self) -> Result<bool, End> {
-        let mut batch = false;
+        let mut deliveries = 0;
         let mut done = 0;
         let buffer = std::mem::take(&mut self.from_broker);
         let outcome = loop {
@@ -218,10 +234,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
                 Ok(Step::Taken) => {}
                 Ok(Step::Pass) => self.pass(frame.whole),
                 Ok(Step::Delivery(taken)) => {
-                    batch = true;
+                    deliveries += 1;
                     let (channel, tag) = (taken.channel, taken.tag);
                     if let Some(outlet) = self.outlet.as_deref_mut().filter(|outlet| !outlet.is_over()) {
-                        let disposition = hand_over(outlet, &self.consumers, taken);
+                        let disposition = hand_over(outlet, &mut self.consumers, &mut self.lag, taken);
                         self.inbound.settle(channel, tag, disposition);
                     }
                 }
@@ -241,10 +257,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
         self.from_broker = buffer;
         bytes::Buf::advance(&mut self.from_broker, done);
         self.beat.iter_mut().for_each(|beat| beat.heard = true);
-        if batch && let Some(outlet) = &mut self.outlet {
-            outlet.batch_end();
+        if deliveries > 0 {
+            self.outlet.iter_mut().for_each(|outlet| outlet.batch_end());
         }
-        outcome.map(|()| batch).map_err(End::Violation)
+        outcome.map(|()| deliveries > 0).map_err(End::Violation)
     }
 
     fn pass(&mut self, frame: &[u8]) {
@@ -260,27 +276,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
 
     fn cancelled(&mut self, number: u64) {
         self.answer(number, Err("the queue is gone".into()));
-        if let Some((_, consumer)) = self.consumers.remove(&number)
+        if let Some(consuming) = self.consumers.remove(&number)
             && let Some(outlet) = &mut self.outlet
         {
-            outlet.ended(consumer);
+            outlet.ended(consuming.consumer);
         }
     }
 
     /// Its consumers went with it, and the session notices by itself.
     fn closed(&mut self, channel: u16, reason: &str) {
         let gone: Vec<u64> =
-            self.consumers.iter().filter(|(_, (of, _))| *of == channel).map(|(number, _)| *number).collect();
+            self.consumers.iter().filter(|(_, own)| own.channel == channel).map(|(number, _)| *number).collect();
         for number in gone {
             self.consumers.remove(&number);
             self.answer(number, Err(reason.to_owned()));
         }
     }
 
+    /// Whether it is time to; if not, the task is woken when it is.
+    fn acknowledges(&mut self, cx: &mut Context<'_>) -> bool {
+        let until = match self.lag.due(tokio::time::Instant::now) {
+            None => return false,
+            Some(Due::Now) => return true,
+            Some(Due::At(until)) => until,
+        };
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if alarm.deadline() != until {
+            alarm.as_mut().reset(until);
+        }
+        alarm.as_mut().poll(cx).is_ready()
+    }
+
+    fn acknowledge(&mut self) {
+        self.inbound.acknowledge(&mut self.to_broker);
+        self.lag.written();
+    }
+
     /// Writes what there is for either side. Whether that made room to read more.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        if self.to_broker.len() < WAITING {
-            self.inbound.acknowledge(&mut self.to_broker);
+        if !self.to_broker.is_empty() {
+            self.lag.hurry();
+        }
+        if self.to_broker.len() < WAITING && self.acknowledges(cx) {
+            self.acknowledge();
         }
         let mut more = false;
         while !self.to_broker.is_empty() {
@@ -331,10 +369,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
     }
 }
 
-fn hand_over(outlet: &mut dyn Outlet, consumers: &HashMap<u64, (u16, Consumer)>, taken: Taken<'_>) -> Disposition {
-    match taken.consumer.and_then(|number| consumers.get(&number)) {
-        Some((_, consumer)) => outlet.take(consumer, taken.delivery),
+fn hand_over(
+    outlet: &mut dyn Outlet,
+    consumers: &mut HashMap<u64, Consuming>,
+    lag: &mut Lag,
+    taken: Taken<'_>,
+) -> Disposition {
+    match taken.consumer.and_then(|number| consumers.get_mut(&number)) {
+        Some(Consuming { consumer, share, .. }) => {
+            lag.handled(share, consumer.prefetch);
+            outlet.take(consumer, taken.delivery)
+        }
         None => {
+            lag.stray();
             outlet.stray();
             Disposition::Ack
         }

@@ -11,6 +11,7 @@ use super::*;
 use crate::broker::Delivery;
 
 const MAX: u32 = 4_096;
+const PREFETCH: u16 = 20;
 /// Longer than any of it takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -57,7 +58,7 @@ impl World {
         library.write_all(b"AMQP\0\0\x09\x01").await.unwrap();
         let mut this = Self { broker, library, tap, taken };
         assert_eq!(this.read(8).await, b"AMQP\0\0\x09\x01");
-        let consumer = Consumer { queue: "queue".into(), user: None };
+        let consumer = Consumer { queue: "queue".into(), user: None, prefetch: PREFETCH };
         let consumed = async {
             let mut header = [0; 7];
             this.broker.read_exact(&mut header).await.unwrap();
@@ -136,7 +137,7 @@ async fn who_was_removed_is_acknowledged_and_who_ended_is_told() {
 #[tokio::test]
 async fn a_refusal_reaches_who_asked_and_the_library() {
     let mut world = World::new(Duration::ZERO).await;
-    let consumer = Consumer { queue: "forbidden".into(), user: None };
+    let consumer = Consumer { queue: "forbidden".into(), user: None, prefetch: PREFETCH };
     let close = [b"\0\x14\0\x28\x01\x93\x07REFUSED".as_slice(), &[0, 60, 0, 20]].concat();
     let refused = async {
         timeout(LIMIT, world.broker.read_exact(&mut [0; 31])).await.unwrap().unwrap();
@@ -180,4 +181,18 @@ async fn what_is_no_amqp_ends_the_connection() {
     let mut rest = Vec::new();
     timeout(LIMIT, world.library.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn what_the_library_closes_is_acknowledged_before() {
+    let mut world = World::new(Duration::ZERO).await;
+    world.broker.write_all(&message(1, "0", 1, b"x")).await.unwrap();
+    while world.taken.bodies.lock().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let close = frame(1, 1, &[0, 20, 0, 40]);
+    world.library.write_all(&close).await.unwrap();
+    let ack = world.read(21).await;
+    assert_eq!((&ack[7..11], ack[18]), (&[0, 60, 0, 80][..], 1));
+    assert_eq!(world.read(close.len()).await, close);
 }
