@@ -7,6 +7,7 @@ mod connect;
 mod exchange;
 mod formats;
 mod hearing;
+mod pace;
 mod preflight;
 mod session;
 mod tap;

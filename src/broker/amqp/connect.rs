@@ -1,5 +1,6 @@
 //! Connecting, with a limit on every wait and no password in any error.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
@@ -40,10 +41,11 @@ pub(super) async fn connect(settings: &Rabbitmq, attempt: usize) -> Result<Link,
     let shown = masked("rabbitmq.url", url);
     let url = AmqpUrl::parse(url).map_err(|must| format!("{shown}: {must}"))?;
     let linked = async {
-        let socket = transport::open(&url).await.map_err(|error| error.to_string())?;
+        let pace = Arc::default();
+        let socket = transport::open(&url, &pace).await.map_err(|error| error.to_string())?;
         let heartbeat = url.heartbeat.map_or(settings.heartbeat, |seconds| Duration::from_secs(seconds.into()));
         let uri = for_library(url, heartbeat);
-        let (tap, pipe) = Tap::insert(socket, uri.query.frame_max.unwrap_or(FRAME_MAX), heartbeat);
+        let (tap, pipe) = Tap::insert(socket, uri.query.frame_max.unwrap_or(FRAME_MAX), heartbeat, pace);
         let properties = ConnectionProperties::default().with_connection_name("updates-bridge".into());
         let signed_on = transport::sign_on(uri, pipe, properties).await;
         signed_on.map(|connection| Link { connection, tap }).map_err(|error| error.to_string())

@@ -8,6 +8,7 @@
 //! Consumers are the tap's own: the library would want to see their deliveries.
 
 mod acks;
+mod beat;
 mod fields;
 mod frame;
 mod header;
@@ -16,6 +17,7 @@ mod lag;
 mod outbound;
 mod relay;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use bridge_core::UserId;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 
+use super::pace::Pace;
 use crate::broker::{Delivery, Disposition};
 use relay::Relay;
 
@@ -71,15 +74,20 @@ pub(super) struct Tap {
 
 impl Tap {
     /// Puts itself between `socket` and what it returns for the library. Neither side sends frames larger than
-    /// `frame_max`; without `heartbeat` (zero) nobody is told that the other lives.
-    pub(super) fn insert<S>(socket: S, frame_max: u32, heartbeat: Duration) -> (Self, DuplexStream)
+    /// `frame_max`; without `heartbeat` (zero) nobody is told that the other lives. `pace` is set by what comes.
+    pub(super) fn insert<S>(
+        socket: S,
+        frame_max: u32,
+        heartbeat: Duration,
+        pace: Arc<Pace>,
+    ) -> (Self, DuplexStream)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (pipe, library) = tokio::io::duplex(PIPE);
         let (commands, requests) = mpsc::channel(COMMANDS);
         let frame_max = usize::try_from(frame_max).unwrap_or(usize::MAX);
-        let relay = Relay::new(socket, pipe, requests, frame_max, heartbeat);
+        let relay = Relay::new((socket, pipe), requests, frame_max, heartbeat, pace);
         tokio::spawn(crate::vital::task("broker tap", relay.run()));
         (Self { commands, consumers: AtomicU64::new(0) }, library)
     }

@@ -1,5 +1,7 @@
 //! The connection that the library gets: a pipe to the tap, which owns the socket.
 
+mod paced;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -24,13 +26,16 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 use tokio_util::either::Either;
 
+use super::pace::Pace;
 use crate::config::amqp_url::AmqpUrl;
+use paced::Paced;
 
 /// The socket of a broker, with or without TLS.
-pub(super) async fn open(url: &AmqpUrl) -> io::Result<Either<TcpStream, TlsStream<TcpStream>>> {
+pub(super) async fn open(url: &AmqpUrl, pace: &Arc<Pace>) -> io::Result<Either<Paced, TlsStream<Paced>>> {
     let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
     // Acknowledgements have no answer: the next request would wait for the broker's delayed one.
     stream.set_nodelay(true)?;
+    let stream = Paced::new(stream, Arc::clone(pace));
     if !url.tls {
         return Ok(Either::Left(stream));
     }

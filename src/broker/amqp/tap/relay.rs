@@ -2,23 +2,26 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use foldhash::HashMap;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep_until, timeout};
+use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 use tracing::{debug, warn};
 
+use super::beat::Beat;
 use super::frame::{self, AROUND, Frame, HEARTBEAT};
 use super::inbound::{Inbound, Step, Taken};
 use super::lag::{Due, Lag, Share};
 use super::outbound::Outbound;
 use super::{Command, Consumer, Outlet};
 use crate::broker::Disposition;
+use crate::broker::amqp::pace::{Count, Pace};
 
 /// Read at once, at most.
 const CHUNK: usize = 64 << 10;
@@ -55,6 +58,7 @@ pub(super) struct Relay<S> {
     lag: Lag,
     /// Wakes when what waits to be acknowledged is due.
     alarm: Option<Pin<Box<Sleep>>>,
+    count: Count,
     asked: HashMap<u64, oneshot::Sender<Result<(), String>>>,
     outlet: Option<Box<dyn Outlet>>,
     beat: Option<Beat>,
@@ -67,23 +71,13 @@ struct Consuming {
     share: Share,
 }
 
-/// What was seen since the last beat, a quarter of a heartbeat ago.
-struct Beat {
-    ticks: Interval,
-    open: bool,
-    heard: bool,
-    fed: bool,
-    wrote: bool,
-    silent: u8,
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
     pub(super) fn new(
-        socket: S,
-        pipe: DuplexStream,
+        (socket, pipe): (S, DuplexStream),
         commands: mpsc::Receiver<Command>,
         frame_max: usize,
         heartbeat: Duration,
+        pace: Arc<Pace>,
     ) -> Self {
         Self {
             socket,
@@ -100,6 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
             consumers: HashMap::default(),
             lag: Lag::default(),
             alarm: None,
+            count: Count::new(pace, Instant::now()),
             asked: HashMap::default(),
             outlet: None,
             beat: (!heartbeat.is_zero()).then(|| Beat::new(heartbeat / 4)),
@@ -259,6 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
         self.beat.iter_mut().for_each(|beat| beat.heard = true);
         if deliveries > 0 {
             self.outlet.iter_mut().for_each(|outlet| outlet.batch_end());
+            self.count.took(deliveries, Instant::now());
         }
         outcome.map(|()| deliveries > 0).map_err(End::Violation)
     }
@@ -385,19 +381,6 @@ fn hand_over(
             outlet.stray();
             Disposition::Ack
         }
-    }
-}
-
-impl Beat {
-    fn new(every: Duration) -> Self {
-        let mut ticks = interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { ticks, open: false, heard: false, fed: false, wrote: false, silent: 0 }
-    }
-
-    fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.ticks.poll_tick(cx));
-        Poll::Ready(())
     }
 }
 

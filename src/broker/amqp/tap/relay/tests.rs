@@ -51,7 +51,7 @@ struct World {
 impl World {
     async fn new(heartbeat: Duration) -> Self {
         let (broker, socket) = tokio::io::duplex(4 << 10);
-        let (tap, mut library) = Tap::insert(socket, MAX, heartbeat);
+        let (tap, mut library) = Tap::insert(socket, MAX, heartbeat, Arc::default());
         let taken = Taken::default();
         tap.serve(taken.clone()).await;
         tap.own(1).await;
