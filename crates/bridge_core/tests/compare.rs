@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bridge_core::compare::{Cause, Class, Comparator, Event, Fact, Limits, Modifier, Payload, Seen};
 use bridge_core::gate::Sockets;
 use bridge_core::update::Update;
-use bridge_core::{DialogId, MessageId, Millis, Path, Stage};
+use bridge_core::{DialogId, Key, MessageId, Millis, Path, Stage};
 use proptest::prelude::*;
 use seen::*;
 use serde_json::json;
@@ -178,6 +178,22 @@ fn a_leak_opens_a_unit_of_its_own_and_changes_no_other() {
     let classes: Vec<Class> = closed.iter().map(|closed| closed.class).collect();
     assert_eq!(classes, [Class::Match, Class::Leak]);
     assert_eq!(comparator.summary().opened, 2);
+}
+
+#[test]
+fn an_amendment_has_the_id_of_what_it_amends_also_where_it_brings_another_name() {
+    let key = |ids: &[u128]| Key::of_numbers(ids, true);
+    let events = vec![
+        up(1),
+        started(5, 1),
+        see(Seen { key: key(&[2]), ..rabbitmq(10, 1) }),
+        fact(20, Fact::PostUnknown { post: 1 }),
+    ];
+    let (mut comparator, first) = run_until(1_200, events);
+    assert_eq!(first[0].cause, Some(Cause::PostUnknown));
+    comparator.observe(see(Seen { key: key(&[1, 2]), ..legacy(1_300, 1) }));
+    let amended = comparator.expire(Millis(1_500));
+    assert_eq!((amended[0].id, amended[0].amends), (first[0].id, Some(Class::Indeterminate)));
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(super) struct Unit {
 /// What was counted of a closed unit.
 #[derive(Clone, Debug)]
 pub(super) struct Counted {
+    /// The id of its record. What comes late may bring it another first name.
+    pub(super) id: u128,
     pub(super) class: Class,
     pub(super) cause: Option<Cause>,
     pub(super) modifiers: Vec<Modifier>,

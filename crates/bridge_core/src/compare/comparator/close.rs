@@ -55,7 +55,7 @@ impl Comparator {
     pub(super) fn amend(&mut self, number: u64, at: Millis) {
         let window = self.limits.window;
         let Some(unit) = self.units.get_mut(number) else { return };
-        let Some(Counted { class, cause, modifiers }) = unit.closed.as_deref().cloned() else { return };
+        let Some(Counted { id, class, cause, modifiers }) = unit.closed.as_deref().cloned() else { return };
         let before = Closed { class, cause, modifiers, ..describe(number, unit, &self.known, window, at) };
         unit.modifiers.insert(Modifier::Late);
         let mut after = describe(number, unit, &self.known, window, at);
@@ -65,7 +65,7 @@ impl Comparator {
         if after.class == class && after.cause == cause {
             return;
         }
-        after.amends = Some(class);
+        (after.id, after.amends) = (id, Some(class));
         if self.keeps && after.class.is_bad() {
             after.payloads = unit.payloads().cloned().collect();
         }
@@ -82,5 +82,5 @@ impl Comparator {
 }
 
 fn counted(closed: &Closed) -> Counted {
-    Counted { class: closed.class, cause: closed.cause, modifiers: closed.modifiers.clone() }
+    Counted { id: closed.id, class: closed.class, cause: closed.cause, modifiers: closed.modifiers.clone() }
 }
