@@ -70,6 +70,13 @@ impl Replay {
         *self = Self { newest: self.newest, ..Self::default() };
     }
 
+    /// Lets go what is too much by now, as far as it is known already that a transport took it.
+    pub(super) fn shrink_taken(&mut self, limit: ReplayLimit) {
+        while !self.sent.is_empty() && self.bytes > limit.share.min(limit.most) && self.oldest() <= self.handed {
+            self.let_go();
+        }
+    }
+
     /// Lets go what is too old or too much by now.
     pub(super) fn shrink(&mut self, rules: &Rules, limit: ReplayLimit, now: Millis) {
         let old = |at: Millis| now.since(at) > rules.replay_age;
