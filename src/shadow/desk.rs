@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bridge_core::Millis;
-use bridge_core::compare::{Class, Comparator, Limits, Record};
+use bridge_core::compare::{Cause, Class, Comparator, Limits, Record};
 use bridge_core::verdict;
 use hdrhistogram::Histogram;
 use metrics::{Counter, Gauge, counter, gauge};
@@ -91,7 +91,7 @@ struct Inner {
     /// Skews by sign: the histogram takes no negative numbers.
     ahead: Histogram<u64>,
     behind: Histogram<u64>,
-    closed: HashMap<(Class, Option<&'static str>), Counter>,
+    closed: foldhash::HashMap<(Class, Option<Cause>), Counter>,
     drill: Option<DrillReport>,
     drill_units: HashMap<String, Vec<String>>,
     seen_opened: u64,
@@ -134,7 +134,7 @@ impl Desk {
             timeline: Timeline::default(),
             ahead: histogram()?,
             behind: histogram()?,
-            closed: HashMap::new(),
+            closed: foldhash::HashMap::default(),
             drill: None,
             drill_units: HashMap::new(),
             seen_opened: 0,

@@ -4,10 +4,11 @@
 //! on both sides and on every instance. A share alone is a poor estimate of how many there were: each one that is written
 //! says how many like it closed since the one before, so that only the last few are not known.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 
 use bridge_core::compare::{Class, Closed, Modifier, Record};
+use foldhash::HashMap;
+use foldhash::fast::FixedState;
 
 /// Kinds of units that are told apart; more are counted by class and cause.
 const KINDS: usize = 4_096;
@@ -36,7 +37,7 @@ impl Line {
 impl Sampling {
     /// Writes `share` of the good and neutral units, 0 to 1.
     pub(super) fn new(share: f64) -> Self {
-        Self { share, unwritten: HashMap::new() }
+        Self { share, unwritten: HashMap::default() }
     }
 
     /// Another share from now on.
@@ -68,9 +69,7 @@ impl Sampling {
 
     fn kind(&self, closed: &Closed) -> u64 {
         let hash = |rules: &[String], modifiers: &[Modifier]| {
-            let mut hasher = DefaultHasher::new();
-            (closed.class, closed.cause, rules, modifiers).hash(&mut hasher);
-            hasher.finish()
+            FixedState::default().hash_one((closed.class, closed.cause, rules, modifiers))
         };
         let kind = hash(&closed.rules, &closed.modifiers);
         let is_full = self.unwritten.len() >= KINDS && !self.unwritten.contains_key(&kind);

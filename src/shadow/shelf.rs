@@ -1,10 +1,11 @@
 //! Records in memory: the latest of all, and a reservoir for each class and cause, so that a million of one kind never
 //! push out the single one of another.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bridge_core::compare::{Cause, Class, Closed, Record};
+use foldhash::HashMap;
 use rand::RngExt as _;
 
 use super::filter::Filter;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bridge_core::Millis;
-use bridge_core::compare::{Closed, Event, Record};
+use bridge_core::compare::{Cause, Closed, Event, Record};
 use bridge_core::verdict::{self, Verdict};
 use metrics::{counter, histogram};
 use serde_json::json;
@@ -96,10 +96,10 @@ fn count(inner: &mut Inner, closed: &Closed, now: Millis) {
         return;
     }
     inner.timeline.closed(now, closed.class, closed.skew_ms());
-    let cause = closed.cause.map(bridge_core::compare::Cause::name);
-    let kind = inner.closed.entry((closed.class, cause)).or_insert_with(
-        || counter!("bridge_shadow_closed_total", "class" => closed.class.name(), "cause" => cause.unwrap_or("")),
-    );
+    let kind = inner.closed.entry((closed.class, closed.cause)).or_insert_with(|| {
+        let cause = closed.cause.map_or("", Cause::name);
+        counter!("bridge_shadow_closed_total", "class" => closed.class.name(), "cause" => cause)
+    });
     kind.increment(1);
 }
 

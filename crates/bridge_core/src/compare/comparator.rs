@@ -232,7 +232,7 @@ impl Comparator {
         let (late, redelivered) = (over.is_some(), seen.redelivered);
         let number = if !late && self.is_alone(&seen) {
             self.sequence += 1;
-            let (at, lone) = (seen.at, Lone::of(*seen, self.sequence));
+            let (at, lone) = (seen.at, Lone::of(*seen, names, self.sequence));
             self.bytes += lone.weight();
             let number = self.units.insert_lone(lone);
             self.opened(at, number, false);

@@ -9,7 +9,7 @@ use super::record::{Closed, ClosedSide};
 use super::told::Told;
 use super::unit::{Side, Unit};
 use crate::key::MessageId;
-use crate::{DialogId, Millis};
+use crate::{DialogId, Millis, UserId};
 
 /// The event of whatever legacy brings.
 const CREATION: &str = "message.create";
@@ -30,7 +30,7 @@ pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now
         posted.or_else(|| known.dialog(unit.dialog_mongo()))
     };
     Closed {
-        id: name(number, unit),
+        id: name_of(number, unit.key.first(), unit.user(), unit.opened()),
         at: now,
         stage: unit.stage(),
         class: decision.class,
@@ -58,17 +58,18 @@ pub(super) fn describe(number: u64, unit: &Unit, known: &Known, window: u64, now
 fn told(unit: &Unit) -> Told {
     let rabbitmq = unit.rabbitmq().map(|side| side.seen.told());
     // What a copy has beside its payload is not in what the payload tells.
-    if let (Some(told), true) = (&rabbitmq, unit.sides().all(|side| side.seen.message.is_none())) {
-        return told.clone();
-    }
+    let rabbitmq = match rabbitmq {
+        Some(told) if unit.sides().all(|side| side.seen.message.is_none()) => return told,
+        other => other,
+    };
     let (event, event_id) = rabbitmq.as_ref().map_or((CREATION, None), |told| (told.event(), told.event_id()));
     let message = unit.message();
     Told::new(event, message.as_ref().and_then(MessageId::shown).map(AsRef::as_ref), event_id)
 }
 
 /// A unit's name: its key, recipient, and its number, because the same key may come back later.
-fn name(number: u64, unit: &Unit) -> u128 {
+pub(super) fn name_of(number: u64, key: u128, user: &UserId, opened: Millis) -> u128 {
     let mut hasher = DefaultHasher::new();
-    (unit.key.first(), unit.user().as_str(), unit.opened().0).hash(&mut hasher);
+    (key, user.as_str(), opened.0).hash(&mut hasher);
     (u128::from(hasher.finish()) << 64) | u128::from(number)
 }

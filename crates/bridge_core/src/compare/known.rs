@@ -191,7 +191,8 @@ impl Known {
 
     /// Whether the other copy of this unit was seen at or after `since`, and the unit not opened.
     pub(super) fn was_not_opened(&self, user: &UserId, key: &Key, since: Millis) -> bool {
-        key.ids().iter().any(|id| self.unopened.since(&digest(user, *id), since))
+        let none = self.unopened.is_empty() && !self.unopened.lost_since(since);
+        !none && key.ids().iter().any(|id| self.unopened.since(&digest(user, *id), since))
     }
 
     /// A unit of these names is over, and showed these sides.

@@ -99,6 +99,9 @@ impl Posts {
 
     /// When the first of them began that may have made a message of `sender` in `dialog`, as far as these are known.
     pub(super) fn earliest(&self, sender: Option<&str>, dialog: Option<&DialogId>) -> Option<Millis> {
+        if self.began.is_empty() {
+            return None;
+        }
         let began = self.began.get(&name(sender, dialog.map(DialogId::as_str)))?;
         began.first().map(|(at, _)| *at)
     }

@@ -49,6 +49,11 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         }
     }
 
+    /// Whether it remembers nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
     pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,

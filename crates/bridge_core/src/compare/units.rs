@@ -64,6 +64,29 @@ impl Units {
         }
     }
 
+    /// The unit, if it is alone.
+    pub(super) fn lone(&self, number: u64) -> Option<&Lone> {
+        match self.places[self.place(number)?].as_ref()? {
+            Place::Lone(lone) => Some(lone),
+            Place::Unit(_) => None,
+        }
+    }
+
+    /// Lets a unit go that is alone.
+    pub(super) fn remove_lone(&mut self, number: u64) -> Option<Box<Lone>> {
+        let place = self.place(number)?;
+        let place = &mut self.places[place];
+        let lone = match place.take() {
+            Some(Place::Lone(lone)) => Some(lone),
+            other => {
+                *place = other;
+                None
+            }
+        };
+        self.pass_over();
+        lone
+    }
+
     /// Takes one that is alone for a unit like any other; what it weighed.
     pub(super) fn whole(&mut self, number: u64) -> Option<usize> {
         let place = self.place(number)?;
@@ -88,11 +111,16 @@ impl Units {
             Some(Place::Unit(unit)) => Some(unit),
             Some(Place::Lone(_)) | None => None,
         };
+        self.pass_over();
+        unit
+    }
+
+    /// Forgets the places of the oldest units that are over.
+    fn pass_over(&mut self) {
         while let Some(None) = self.places.front() {
             self.places.pop_front();
             self.first += 1;
         }
-        unit
     }
 
     /// The number of the oldest unit that is not older than the one of that number.

@@ -2,13 +2,16 @@
 
 use super::{Comparator, LATE};
 use crate::Millis;
-use crate::compare::class::{Class, Modifier};
-use crate::compare::describe::describe;
+use crate::compare::class::{Cause, Class, Modifier};
+use crate::compare::describe::{describe, name_of};
 use crate::compare::record::Closed;
 use crate::compare::unit::Counted;
 
 impl Comparator {
     pub(super) fn close(&mut self, number: u64, now: Millis) -> Option<Closed> {
+        if let Some(cause) = self.units.lone(number).and_then(|lone| lone.cause(&self.known, self.limits.window)) {
+            return self.close_alone(number, cause, now);
+        }
         let window = self.limits.window;
         self.whole(number);
         let unit = self.units.get_mut(number)?;
@@ -38,6 +41,23 @@ impl Comparator {
         } else {
             self.bury(number, now);
         }
+        Some(closed)
+    }
+
+    /// The same for what was alone to the end: most is, and this costs half.
+    fn close_alone(&mut self, number: u64, cause: Cause, now: Millis) -> Option<Closed> {
+        let lone = self.units.remove_lone(number)?;
+        self.bytes = self.bytes.saturating_sub(lone.weight());
+        self.known.is_over(now, &lone.names, (false, true));
+        for name in &lone.names {
+            if self.by_name.get(name) == Some(&number) {
+                self.by_name.remove(name);
+            }
+        }
+        let id = name_of(number, lone.key.first(), &lone.user, lone.opened());
+        let closed = lone.closed(id, cause, &self.known, self.limits.window, now);
+        self.summary.open -= 1;
+        self.summary.close(&closed);
         Some(closed)
     }
 
