@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// It waits so long at most.
+/// It waits so long at most, as far as the socket takes it then.
 const LAG: Duration = Duration::from_millis(5);
 
 /// What waits to be acknowledged on all channels.
@@ -17,8 +17,10 @@ pub(super) struct Lag {
     round: u64,
     /// Something waits.
     waits: bool,
-    /// It does no longer.
-    due: bool,
+    /// It is not to wait any longer.
+    now: bool,
+    /// All that the broker may send of a consumer waits.
+    exhausted: bool,
     /// When it has waited long enough.
     until: Option<Instant>,
 }
@@ -39,7 +41,8 @@ impl Lag {
         share.count = share.count.saturating_add(1);
         self.waits = true;
         // With the other half the broker goes on while the acknowledgement is on its way.
-        self.due |= prefetch > 0 && share.count >= (prefetch / 2).max(1);
+        self.now |= prefetch > 0 && share.count >= (prefetch / 2).max(1);
+        self.exhausted |= prefetch > 0 && share.count >= prefetch;
     }
 
     /// One was handled that is no consumer's.
@@ -49,12 +52,17 @@ impl Lag {
 
     /// What waits goes with what is written anyway.
     pub(super) const fn hurry(&mut self) {
-        self.due |= self.waits;
+        self.now |= self.waits;
+    }
+
+    /// Whether all that the broker may send of a consumer waits, so that it stands still.
+    pub(super) const fn is_exhausted(&self) -> bool {
+        self.exhausted
     }
 
     /// When what waits is to be written, as far as something does; the clock is looked at only then.
     pub(super) fn due(&mut self, now: impl FnOnce() -> Instant) -> Option<Due> {
-        match (self.waits, self.due) {
+        match (self.waits, self.now) {
             (false, _) => None,
             (true, true) => Some(Due::Now),
             (true, false) => {
@@ -106,10 +114,14 @@ mod tests {
         for (prefetch, most) in [(1, 1), (2, 1), (3, 1), (256, 128)] {
             let mut share = Share::default();
             (1..most).for_each(|_| lag.handled(&mut share, prefetch));
-            assert!(!lag.due, "{prefetch}");
+            assert!(!lag.now, "{prefetch}");
             lag.handled(&mut share, prefetch);
             assert_eq!(lag.due(|| at(6)), Some(Due::Now), "{prefetch}");
+            assert_eq!(lag.is_exhausted(), prefetch == 1, "{prefetch}");
+            (most..prefetch).for_each(|_| lag.handled(&mut share, prefetch));
+            assert!(lag.is_exhausted(), "{prefetch}");
             lag.written();
+            assert!(!lag.is_exhausted(), "{prefetch}");
         }
         // Nobody is limited.
         let mut share = Share::default();

@@ -187,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
                 Poll::Ready(Ok(0) | Err(_)) => return Err(End::Library),
                 Poll::Ready(Ok(_)) => {
                     more = true;
-                    // What the library closes is to be acknowledged before.
+                    // Before anything that it writes: it may close what is to be acknowledged.
                     self.acknowledge();
                     let passed = self.outbound.pass(&mut self.from_library, &mut self.to_broker, self.frame_max);
                     for channel in passed.map_err(End::Violation)? {
@@ -254,8 +254,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
         self.beat.iter_mut().for_each(|beat| beat.heard = true);
         if deliveries > 0 {
             self.outlet.iter_mut().for_each(|outlet| outlet.batch_end());
-            self.count.took(deliveries, Instant::now());
         }
+        self.count.took(deliveries, self.lag.is_exhausted(), Instant::now());
         outcome.map(|()| deliveries > 0).map_err(End::Violation)
     }
 

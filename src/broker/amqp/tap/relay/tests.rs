@@ -187,9 +187,12 @@ async fn what_is_no_amqp_ends_the_connection() {
 async fn what_the_library_closes_is_acknowledged_before() {
     let mut world = World::new(Duration::ZERO).await;
     world.broker.write_all(&message(1, "0", 1, b"x")).await.unwrap();
-    while world.taken.bodies.lock().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let handled = async {
+        while world.taken.bodies.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, handled).await.unwrap();
     let close = frame(1, 1, &[0, 20, 0, 40]);
     world.library.write_all(&close).await.unwrap();
     let ack = world.read(21).await;
