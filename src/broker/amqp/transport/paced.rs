@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, interval_at};
 
 use crate::broker::amqp::pace::Pace;
 
@@ -20,13 +20,15 @@ use crate::broker::amqp::pace::Pace;
 const TICK: Duration = Duration::from_millis(1);
 /// Read at a tick, at most; where there is more it is read at once.
 const AT_ONCE: usize = 16 << 10;
+/// Reads one after the other without a tick; then others have their turn.
+const RUN: u8 = 64;
 /// Ticks without anything, after which whoever waits is woken by the socket again.
 const EMPTY: u8 = 8;
 
 /// See the module's text.
 pub(in crate::broker::amqp) struct Paced {
     pace: Arc<Pace>,
-    /// `None` only within a change from one to the other.
+    /// `None` within a change from one to the other, and after one that failed.
     socket: Option<Socket>,
     /// The broker takes nothing more at the moment, and somebody waits until it does.
     blocked: bool,
@@ -38,7 +40,16 @@ enum Socket {
     /// Whoever waits is woken by it.
     Watched(TcpStream),
     /// Nobody is.
-    Ticking { stream: std::net::TcpStream, ticks: Interval, more: bool, empty: u8 },
+    Ticking(Ticking),
+}
+
+struct Ticking {
+    stream: std::net::TcpStream,
+    ticks: Interval,
+    /// Reads since the last tick that left something over.
+    more: u8,
+    /// Ticks since anything came.
+    empty: u8,
 }
 
 impl Paced {
@@ -53,11 +64,10 @@ impl Paced {
             // Only by who reads: who waits for the socket is forgotten with it.
             Socket::Watched(stream) if reads && ticks => {
                 let stream = stream.into_std()?;
-                let mut ticks = interval_at(Instant::now() + TICK, TICK);
-                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                Socket::Ticking { stream, ticks, more: false, empty: 0 }
+                let ticks = interval_at(Instant::now() + TICK, TICK);
+                Socket::Ticking(Ticking { stream, ticks, more: 0, empty: 0 })
             }
-            Socket::Ticking { stream, .. } if !ticks => {
+            Socket::Ticking(Ticking { stream, .. }) if !ticks => {
                 self.reader.take().into_iter().for_each(Waker::wake);
                 Socket::Watched(TcpStream::from_std(stream)?)
             }
@@ -71,23 +81,31 @@ impl AsyncRead for Paced {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            let (stream, ticks, more, empty) = match this.socket(true)? {
+            let Ticking { stream, ticks, more, empty } = match this.socket(true)? {
                 Socket::Watched(stream) => return Pin::new(stream).poll_read(cx, buf),
-                Socket::Ticking { stream, ticks, more, empty } => (stream, ticks, more, empty),
+                Socket::Ticking(ticking) => ticking,
             };
-            if !*more && ticks.poll_tick(cx).is_pending() {
-                this.reader = Some(cx.waker().clone());
+            if *more == 0 {
+                if ticks.poll_tick(cx).is_pending() {
+                    this.reader = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                // From now: ticks that were missed are not to come one after the other.
+                ticks.reset();
+            } else if *more >= RUN {
+                *more = 1;
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             let room = buf.initialize_unfilled_to(buf.remaining().min(AT_ONCE));
             match stream.read(room) {
                 Ok(count) => {
-                    (*more, *empty) = (count == room.len(), 0);
+                    (*more, *empty) = (if count == room.len() { *more + 1 } else { 0 }, 0);
                     buf.advance(count);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    (*more, *empty) = (false, *empty + u8::from(!*more));
+                    (*more, *empty) = (0, *empty + u8::from(*more == 0));
                     if *empty >= EMPTY {
                         this.pace.is_over();
                     }
@@ -109,7 +127,7 @@ impl AsyncWrite for Paced {
                     this.blocked = written.is_pending();
                     return written;
                 }
-                Socket::Ticking { stream, .. } => match stream.write(bytes) {
+                Socket::Ticking(Ticking { stream, .. }) => match stream.write(bytes) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         this.blocked = true;
                     }
@@ -127,7 +145,9 @@ impl AsyncWrite for Paced {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
             Some(Socket::Watched(stream)) => Pin::new(stream).poll_shutdown(cx),
-            Some(Socket::Ticking { stream, .. }) => Poll::Ready(stream.shutdown(std::net::Shutdown::Write)),
+            Some(Socket::Ticking(Ticking { stream, .. })) => {
+                Poll::Ready(stream.shutdown(std::net::Shutdown::Write))
+            }
             None => Poll::Ready(Ok(())),
         }
     }

@@ -1,17 +1,34 @@
-use std::time::Instant;
+use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::io::AsyncReadExt as _;
 
 use super::*;
 
 /// Longer than any of it takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-async fn pair() -> (Paced, TcpStream, Arc<Pace>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-    let (ours, (theirs, _)) = (ours.unwrap(), theirs.unwrap());
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Woken {
+    fn times(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+async fn pair() -> (Paced, std::net::TcpStream, Arc<Pace>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (theirs, _) = listener.accept().unwrap();
     theirs.set_nodelay(true).unwrap();
     let pace = Arc::new(Pace::default());
     (Paced::new(ours, Arc::clone(&pace)), theirs, pace)
@@ -21,45 +38,56 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, work).await.unwrap()
 }
 
-/// Reads until so much has come; how many reads that took.
-async fn reads(paced: &mut Paced, bytes: usize) -> u32 {
-    let (mut came, mut reads, mut room) = (0, 0, vec![0; 4 << 10]);
-    while came < bytes {
-        came += within(paced.read(&mut room)).await.unwrap();
-        reads += 1;
-    }
-    assert_eq!(came, bytes);
-    reads
+async fn until(holds: impl Fn() -> bool) {
+    within(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_much_comes_one_read_takes_what_many_writes_brought() {
-    const WRITES: usize = 2_000;
+fn is_ticking(paced: &Paced) -> bool {
+    matches!(paced.socket, Some(Socket::Ticking(_)))
+}
+
+/// Polls for a read once.
+fn poll(paced: &mut Paced, cx: &mut Context<'_>) -> Poll<usize> {
+    let mut room = [0; 4 << 10];
+    let mut buf = ReadBuf::new(&mut room);
+    Pin::new(paced).poll_read(cx, &mut buf).map(|read| read.map(|()| buf.filled().len()).unwrap())
+}
+
+#[tokio::test]
+async fn where_much_comes_a_millisecond_brings_one_read_however_often_is_written() {
     for much in [false, true] {
         let (mut paced, mut theirs, pace) = pair().await;
         pace.begins(much);
-        let writer = std::thread::spawn(move || {
-            // A broker's: each by itself, at even distances.
-            let begin = Instant::now();
-            for n in 0..WRITES {
-                while begin.elapsed() < Duration::from_micros(50) * u32::try_from(n).unwrap() {
-                    std::hint::spin_loop();
+        let (begin, mut came, mut reads, mut room) = (Instant::now(), 0, 0, [0; 4 << 10]);
+        for _ in 0..200 {
+            theirs.write_all(b"x").unwrap();
+            if much {
+                tokio::task::yield_now().await;
+                if let Poll::Ready(count) = poll(&mut paced, &mut Context::from_waker(Waker::noop())) {
+                    (came, reads) = (came + count, reads + 1);
                 }
-                assert_eq!(theirs.try_write(b"x").unwrap(), 1);
+            } else {
+                came += within(paced.read(&mut room)).await.unwrap();
+                reads += 1;
             }
-            theirs
-        });
-        let count = reads(&mut paced, WRITES).await;
-        theirs = writer.join().unwrap();
-        if much {
-            assert!(count < 600, "{count}");
         }
-        // Whichever it was, the end is noticed, and both sides' last words come.
-        theirs.write_all(b"last").await.unwrap();
+        assert_eq!(is_ticking(&paced), much);
+        if much {
+            assert!(reads <= begin.elapsed().as_millis(), "{reads} in {:?}", begin.elapsed());
+        } else {
+            assert_eq!((came, reads), (200, 200), "each as soon as it comes");
+        }
+        // The end is noticed, after what came before it.
+        theirs.write_all(b"last").unwrap();
         drop(theirs);
         let mut rest = String::new();
         within(paced.read_to_string(&mut rest)).await.unwrap();
-        assert_eq!(rest, "last");
+        assert!(rest.len() == 204 - came && rest.ends_with("last"), "{rest}");
     }
 }
 
@@ -72,48 +100,60 @@ async fn where_nothing_comes_any_more_the_socket_wakes_again() {
         within(paced.read_exact(&mut byte)).await.unwrap();
         (paced, byte[0])
     });
-    within(async {
-        while pace.is_much() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
-    theirs.write_all(b"!").await.unwrap();
+    until(|| !pace.is_much()).await;
+    theirs.write_all(b"!").unwrap();
     let (paced, byte) = reader.await.unwrap();
-    assert_eq!(byte, b'!');
-    assert!(matches!(paced.socket, Some(Socket::Watched(_))));
+    assert_eq!((byte, is_ticking(&paced)), (b'!', false));
 }
 
 #[tokio::test]
-async fn whoever_writes_is_woken_when_the_other_side_reads_and_loses_nothing() {
-    const BYTES: usize = 16 << 20;
-    let (paced, mut theirs, pace) = pair().await;
+async fn whoever_writes_is_woken_when_the_other_side_reads_and_so_is_whoever_waited_for_a_tick() {
+    let (mut paced, mut theirs, pace) = pair().await;
+    let (reads, writes) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+    let [reader, writer] = [&reads, &writes].map(|woken| Waker::from(Arc::clone(woken)));
+    let (mut reader, mut writer) = (Context::from_waker(&reader), Context::from_waker(&writer));
     pace.begins(true);
-    let (mut read, mut write) = tokio::io::split(paced);
-    let writer = tokio::spawn(async move {
-        let bytes: Vec<u8> = (0..BYTES).map(|n| u8::try_from(n % 251).unwrap()).collect();
-        within(write.write_all(&bytes)).await.unwrap();
-        within(write.shutdown()).await.unwrap();
-    });
-    // Meanwhile the other half waits for something.
-    let reader = tokio::spawn(async move {
-        let mut bytes = [0; 5];
-        within(read.read_exact(&mut bytes)).await.unwrap();
-        bytes
-    });
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let (mut came, mut room) = (0, vec![0; 64 << 10]);
-    loop {
-        pace.begins(came % 3 != 0);
-        let count = within(theirs.read(&mut room)).await.unwrap();
-        if count == 0 {
-            break;
-        }
-        assert!(room[..count].iter().zip(came..).all(|(byte, n)| usize::from(*byte) == n % 251), "at {came}");
+    assert!(poll(&mut paced, &mut reader).is_pending() && is_ticking(&paced));
+    let (chunk, mut sent) = ([7; 64 << 10], 0);
+    while let Poll::Ready(written) = Pin::new(&mut paced).poll_write(&mut writer, &chunk) {
+        sent += written.unwrap();
+    }
+    assert!(!is_ticking(&paced) && paced.blocked, "the socket tells when there is room");
+    assert_eq!(reads.times(), 1, "no tick comes any more");
+    assert!(poll(&mut paced, &mut reader).is_pending() && !is_ticking(&paced));
+    let (before, drain) = (writes.times(), theirs.try_clone().unwrap());
+    let drained = std::thread::spawn(move || (&drain).take(sent as u64).read_to_end(&mut Vec::new()).unwrap());
+    until(|| writes.times() > before).await;
+    let written = within(std::future::poll_fn(|cx| Pin::new(&mut paced).poll_write(cx, b"more"))).await.unwrap();
+    assert_eq!(written, 4);
+    assert!(poll(&mut paced, &mut reader).is_pending() && is_ticking(&paced), "and then ticks again");
+    assert_eq!(drained.join().unwrap(), sent);
+    theirs.write_all(b"hello").unwrap();
+    let mut bytes = [0; 5];
+    within(paced.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!(&bytes, b"hello");
+}
+
+#[tokio::test]
+async fn more_than_one_read_takes_is_read_at_once_but_not_for_ever() {
+    let (mut paced, mut theirs, pace) = pair().await;
+    pace.begins(true);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    assert!(poll(&mut paced, &mut Context::from_waker(&waker)).is_pending());
+    let writer = std::thread::spawn(move || theirs.write_all(&vec![7; 8 << 20]).map(|()| theirs));
+    until(|| woken.times() > 0).await;
+    // Nobody else has a turn meanwhile: a reader that never stops would read on.
+    let (mut came, mut reads) = (0, 0);
+    while let Poll::Ready(count) = poll(&mut paced, &mut Context::from_waker(&waker)) {
+        (came, reads) = (came + count, reads + 1);
+    }
+    assert!(reads <= u32::from(RUN), "{reads}");
+    while came < 8 << 20 {
+        let mut room = [0; 4 << 10];
+        let count = within(paced.read(&mut room)).await.unwrap();
+        assert!(count > 0 && room[..count].iter().all(|byte| *byte == 7));
         came += count;
     }
-    assert_eq!(came, BYTES);
-    theirs.write_all(b"hello").await.unwrap();
-    assert_eq!(&reader.await.unwrap(), b"hello");
-    writer.await.unwrap();
+    drop(writer.join().unwrap());
 }
