@@ -204,7 +204,7 @@ impl Socket {
 
     /// Lets go what is too old or too much by now.
     pub(super) fn shrink(&mut self, rules: &Rules, limit: ReplayLimit, turn: &Turn<'_>) {
-        // At full rate each copy pushes out another: whoever asked for each would look at each connection twice.
+        // At full rate each copy pushes out another, and to ask the connection means its lock each time.
         self.replay.shrink_taken(limit);
         if self.replay.bytes() > limit.share.min(limit.most)
             && let Some(link) = self.presence.link()

@@ -44,7 +44,7 @@ impl Comparator {
         Some(closed)
     }
 
-    /// The same for what was alone to the end: most is, and this costs half.
+    /// The same for what was alone to the end, as most is in `live`: no unit is made of it first.
     fn close_alone(&mut self, number: u64, cause: Cause, now: Millis) -> Option<Closed> {
         let lone = self.units.remove_lone(number)?;
         self.bytes = self.bytes.saturating_sub(lone.weight());
