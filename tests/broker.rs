@@ -341,6 +341,8 @@ async fn a_thousand_queues_are_back_soon_after_the_broker() {
     rabbit.kill();
     eventually("noticed", 5, || !broker.session().borrow().up).await;
     rabbit.restart();
+    // A broker that was killed may have lost the exchange.
+    let _publisher = Publisher::new(&rabbit.url()).await;
     println!("1,000 back {:?} after the broker accepts", live(&broker, 1_000).await);
     broker.stop(Duration::from_secs(10)).await;
 }

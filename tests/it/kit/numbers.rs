@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Channel, Connection};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection, ExchangeKind};
 use serde_json::json;
 
 use super::{runtime, s};
@@ -126,9 +127,12 @@ impl Drop for Numbers {
     }
 }
 
+/// Declares the exchange as Chat3 does when it connects: a broker that was killed may have lost it.
 async fn connect(url: &str) -> Option<(Connection, Channel)> {
     let connection = updates_bridge::broker::connect(url).await.ok()?;
     let channel = connection.create_channel().await.ok()?;
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, durable, FieldTable::default()).await.ok()?;
     channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
     Some((connection, channel))
 }
