@@ -20,6 +20,8 @@ use rabbit::Rabbit;
 
 #[path = "broker/formats.rs"]
 mod formats;
+#[path = "broker/lines.rs"]
+mod lines;
 #[path = "broker/losses.rs"]
 mod losses;
 #[path = "broker/policies.rs"]
@@ -63,10 +65,19 @@ fn settings(url: &str) -> Rabbitmq {
     Rabbitmq { url: url.into(), heartbeat: Duration::from_secs(5), ..Settings::default().rabbitmq }
 }
 
+/// With as many lines as `BROKER_WORKERS` says, else one.
 fn broker(settings: Rabbitmq) -> (Arc<AmqpBroker>, Arc<Recorder>) {
+    broker_of(settings, workers())
+}
+
+fn workers() -> usize {
+    std::env::var("BROKER_WORKERS").map_or(1, |count| count.parse().expect("a number"))
+}
+
+fn broker_of(settings: Rabbitmq, workers: usize) -> (Arc<AmqpBroker>, Arc<Recorder>) {
     let inbox = Arc::new(Recorder::default());
     let own: Arc<dyn Inbox> = Arc::clone(&inbox) as _;
-    (AmqpBroker::new(settings, "inst".into(), own, Clock::default()), inbox)
+    (AmqpBroker::new(settings, "inst".into(), own, Clock::default(), workers), inbox)
 }
 
 struct Publisher {

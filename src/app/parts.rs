@@ -120,7 +120,13 @@ pub(super) fn broker(settings: &Settings, embedded: bool, hub: &Arc<Hub>, clock:
     if settings.rabbitmq.url.is_empty() {
         return (None, None);
     }
-    let broker = AmqpBroker::new(settings.rabbitmq.clone(), settings.instance_id.clone(), inbox, clock);
+    let broker = AmqpBroker::new(
+        settings.rabbitmq.clone(),
+        settings.instance_id.clone(),
+        inbox,
+        clock,
+        settings.runtime.workers,
+    );
     (Some(broker as Arc<dyn Broker>), None)
 }
 

@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 use super::wanted::Wanted;
 use super::{Broker, Check, GapReason, Inbox, QueueInfo, QueueState, SessionState, Types};
 use crate::clock::Clock;
-use crate::config::Rabbitmq;
+use crate::config::{Rabbitmq, Topology};
 use crate::ration::Ration;
 
 use formats::Formats;
@@ -63,6 +63,8 @@ pub(super) struct Shared {
     settings: Rabbitmq,
     instance_id: String,
     inbox: Arc<dyn Inbox>,
+    /// So many connections bring updates.
+    lines: usize,
     clock: Clock,
     wanted: Wanted,
     state: watch::Sender<SessionState>,
@@ -95,9 +97,17 @@ impl Shared {
 }
 
 impl AmqpBroker {
-    /// A broker that is not started yet.
+    /// A broker that is not started yet. Where users have queues of their own, they are spread over so many connections
+    /// as there are `workers`, each with a reader of its own.
     #[must_use]
-    pub fn new(settings: Rabbitmq, instance_id: String, inbox: Arc<dyn Inbox>, clock: Clock) -> Arc<Self> {
+    pub fn new(
+        settings: Rabbitmq,
+        instance_id: String,
+        inbox: Arc<dyn Inbox>,
+        clock: Clock,
+        workers: usize,
+    ) -> Arc<Self> {
+        let lines = if settings.topology == Topology::PerUser { workers.max(1) } else { 1 };
         counter!("bridge_updates_rejected_total", "reason" => session::TOO_LARGE).increment(0);
         let formats = Formats::new(settings.formats(), settings.learns_formats());
         let shared = Shared {
@@ -110,7 +120,8 @@ impl AmqpBroker {
             session: Mutex::default(),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
-            hearing: Hearing::default(),
+            hearing: Hearing::new(lines),
+            lines,
             look: Notify::new(),
             unwatched: AtomicBool::new(false),
             formats,
@@ -220,16 +231,16 @@ async fn supervise(shared: Arc<Shared>) {
     let mut failures = 0_usize;
     let mut brief = 0_usize;
     while !shared.stopping.load(Ordering::Acquire) {
-        let connected = connect::connect(&shared.settings, attempt).await;
+        let connected = connect::connect(&shared.settings, attempt, shared.lines).await;
         let mut longest = LONGEST_WAIT;
         attempt += 1;
         match connected {
-            Ok(link) => {
+            Ok(links) => {
                 shared.hearing.begin(shared.clock.now());
                 failures = 0;
                 longest = LONGEST_REST;
                 let begun = Instant::now();
-                let ended = session::run(&shared, link).await;
+                let ended = session::run(&shared, links).await;
                 // What a broker refuses, it refuses again: such a session must not begin several times a second.
                 brief = if begun.elapsed() < STEADY { brief + 1 } else { 0 };
                 if brief <= 1 {

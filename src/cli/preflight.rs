@@ -40,7 +40,7 @@ pub(super) async fn run(args: PreflightArgs) -> Result<(), Failure> {
     } else {
         let inbox = std::sync::Arc::new(Nowhere);
         let broker =
-            AmqpBroker::new(settings.rabbitmq.clone(), settings.instance_id.clone(), inbox, Clock::default());
+            AmqpBroker::new(settings.rabbitmq.clone(), settings.instance_id.clone(), inbox, Clock::default(), 1);
         broker.preflight(Duration::from_secs(15)).await
     };
     let chat3 = Chat3::new(&settings.chat3).map_err(|error| Failure::Other(anyhow::anyhow!("{error}")))?;

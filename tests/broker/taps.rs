@@ -39,7 +39,7 @@ impl Inbox for Judge {
 fn judged(settings: Rabbitmq) -> (Arc<AmqpBroker>, Arc<Judge>) {
     let inbox = Arc::new(Judge::default());
     let own: Arc<dyn Inbox> = Arc::clone(&inbox) as _;
-    (AmqpBroker::new(settings, "inst".into(), own, Clock::default()), inbox)
+    (AmqpBroker::new(settings, "inst".into(), own, Clock::default(), workers()), inbox)
 }
 
 /// How many updates of all queues, or of one, are not acknowledged, and how many there are at all.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{Channel, Connection, ConnectionProperties};
 
@@ -34,26 +35,28 @@ pub(super) async fn answer<T>(request: impl Future<Output = lapin::Result<T>>) -
     }
 }
 
-/// Connects to one of the configured nodes; `attempt` rotates through them.
-pub(super) async fn connect(settings: &Rabbitmq, attempt: usize) -> Result<Link, String> {
+/// Connects so many times to one of the configured nodes; `attempt` rotates through them.
+pub(super) async fn connect(settings: &Rabbitmq, attempt: usize, times: usize) -> Result<Vec<Link>, String> {
     let urls: Vec<&str> = settings.url.split(',').map(str::trim).collect();
     let url = urls[attempt % urls.len()];
     let shown = masked("rabbitmq.url", url);
     let url = AmqpUrl::parse(url).map_err(|must| format!("{shown}: {must}"))?;
-    let linked = async {
-        let pace = Arc::default();
-        let socket = transport::open(&url, &pace).await.map_err(|error| error.to_string())?;
-        let heartbeat = url.heartbeat.map_or(settings.heartbeat, |seconds| Duration::from_secs(seconds.into()));
-        let uri = for_library(url, heartbeat);
-        let (tap, pipe) = Tap::insert(socket, uri.query.frame_max.unwrap_or(FRAME_MAX), heartbeat, pace);
-        let properties = ConnectionProperties::default().with_connection_name("updates-bridge".into());
-        let signed_on = transport::sign_on(uri, pipe, properties).await;
-        signed_on.map(|connection| Link { connection, tap }).map_err(|error| error.to_string())
-    };
+    let linked = try_join_all((0..times).map(|_| link(settings, url.clone())));
     match tokio::time::timeout(CONNECT, linked).await {
         Ok(linked) => linked.map_err(|error| format!("{shown}: {error}")),
         Err(_) => Err(format!("{shown}: no connection within {} s", CONNECT.as_secs())),
     }
+}
+
+async fn link(settings: &Rabbitmq, url: AmqpUrl) -> Result<Link, String> {
+    let pace = Arc::default();
+    let socket = transport::open(&url, &pace).await.map_err(|error| error.to_string())?;
+    let heartbeat = url.heartbeat.map_or(settings.heartbeat, |seconds| Duration::from_secs(seconds.into()));
+    let uri = for_library(url, heartbeat);
+    let (tap, pipe) = Tap::insert(socket, uri.query.frame_max.unwrap_or(FRAME_MAX), heartbeat, pace);
+    let properties = ConnectionProperties::default().with_connection_name("updates-bridge".into());
+    let signed_on = transport::sign_on(uri, pipe, properties).await;
+    signed_on.map(|connection| Link { connection, tap }).map_err(|error| error.to_string())
 }
 
 /// The library reads URLs otherwise: it takes an address of IPv6 for localhost.
@@ -86,14 +89,18 @@ fn for_library(url: AmqpUrl, heartbeat: Duration) -> AMQPUri {
 /// Connects to the first of the configured nodes that answers; the error is that of the last one.
 pub(super) async fn connect_any(settings: &Rabbitmq) -> Result<Connection, String> {
     let nodes = settings.url.split(',').count();
-    let mut outcome = connect(settings, 0).await;
-    for attempt in 1..nodes {
-        if outcome.is_ok() {
-            break;
+    let mut failed = String::new();
+    for attempt in 0..nodes {
+        match connect(settings, attempt, 1).await {
+            Ok(links) => {
+                if let Some(link) = links.into_iter().next() {
+                    return Ok(link.connection);
+                }
+            }
+            Err(reason) => failed = reason,
         }
-        outcome = connect(settings, attempt).await;
     }
-    outcome.map(|link| link.connection)
+    Err(failed)
 }
 
 /// A channel of its own, for requests that may be refused: a refusal closes the channel it was made on.

@@ -11,19 +11,35 @@ use parking_lot::Mutex;
 const BEHIND: usize = 10;
 
 /// What was heard of the broker.
-#[derive(Default)]
 pub(super) struct Hearing(Mutex<Moments>);
 
-#[derive(Default)]
 struct Moments {
     pulses: VecDeque<Millis>,
-    heard: Millis,
+    /// On each line: what comes on one says nothing of another.
+    heard: Vec<Millis>,
+}
+
+impl Moments {
+    fn behind(&self) -> Millis {
+        self.pulses.front().copied().unwrap_or_else(|| self.heard())
+    }
+
+    fn heard(&self) -> Millis {
+        self.heard.iter().copied().min().unwrap_or_default()
+    }
 }
 
 impl Hearing {
+    /// Of so many lines.
+    pub(super) fn new(lines: usize) -> Self {
+        Self(Mutex::new(Moments { pulses: VecDeque::new(), heard: vec![Millis(0); lines] }))
+    }
+
     /// Nobody is served yet: nothing can be lacking from before `now`.
     pub(super) fn begin(&self, now: Millis) {
-        *self.0.lock() = Moments { pulses: [now].into(), heard: now };
+        let mut moments = self.0.lock();
+        moments.pulses = [now].into();
+        moments.heard.fill(now);
     }
 
     /// This process runs.
@@ -35,28 +51,32 @@ impl Hearing {
         }
     }
 
-    /// A probe that was sent at `at` has come: what was published before it has too.
+    /// A probe that was sent at `at` has come on every line: what was published before it has too.
     pub(super) fn proved(&self, at: Millis) {
         let mut moments = self.0.lock();
-        let behind = moments.pulses.front().copied().unwrap_or(moments.heard);
-        moments.heard = moments.heard.max(behind.min(at));
+        let proved = moments.behind().min(at);
+        for heard in &mut moments.heard {
+            *heard = proved.max(*heard);
+        }
     }
 
-    /// An update was heard.
-    pub(super) fn hear(&self) {
+    /// An update was heard on this line.
+    pub(super) fn hear(&self, line: usize) {
         let mut moments = self.0.lock();
-        moments.heard = moments.pulses.front().copied().unwrap_or(moments.heard);
+        let Moments { pulses, heard } = &mut *moments;
+        if let (Some(behind), Some(heard)) = (pulses.front(), heard.get_mut(line)) {
+            *heard = *behind;
+        }
     }
 
     /// What was published until then has come, if the broker goes on being heard.
     pub(super) fn behind(&self) -> Millis {
-        let moments = self.0.lock();
-        moments.pulses.front().copied().unwrap_or(moments.heard)
+        self.0.lock().behind()
     }
 
-    /// What was published until then has come.
+    /// What was published until then has come, whoever it was for.
     pub(super) fn heard(&self) -> Millis {
-        self.0.lock().heard
+        self.0.lock().heard()
     }
 }
 
@@ -66,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_probe_proves_that_what_was_published_before_it_came_and_nothing_later() {
-        let hearing = Hearing::default();
+        let hearing = Hearing::new(1);
         hearing.begin(Millis(1_000));
         (1..=20).for_each(|n| hearing.pulse(Millis(1_000 + 200 * n)));
         hearing.proved(Millis(2_000));
@@ -79,17 +99,32 @@ mod tests {
 
     #[test]
     fn what_is_read_after_a_standstill_does_not_prove_that_all_before_it_came() {
-        let hearing = Hearing::default();
+        let hearing = Hearing::new(1);
         hearing.begin(Millis(1_000));
         (1..=20).for_each(|n| hearing.pulse(Millis(1_000 + 200 * n)));
-        hearing.hear();
+        hearing.hear(0);
         assert_eq!(hearing.heard(), Millis(3_200), "two seconds behind");
         // Ten seconds of standing still.
         hearing.pulse(Millis(15_000));
-        hearing.hear();
+        hearing.hear(0);
         assert_eq!((hearing.heard(), hearing.behind()), (Millis(3_400), Millis(3_400)));
         (1..=20).for_each(|n| hearing.pulse(Millis(15_000 + 200 * n)));
-        hearing.hear();
+        hearing.hear(0);
         assert_eq!(hearing.heard(), Millis(17_200));
+    }
+
+    #[test]
+    fn what_comes_on_one_line_says_nothing_of_another() {
+        let hearing = Hearing::new(2);
+        hearing.begin(Millis(1_000));
+        (1..=20).for_each(|n| hearing.pulse(Millis(1_000 + 200 * n)));
+        hearing.hear(1);
+        assert_eq!(hearing.heard(), Millis(1_000), "the other may be dead");
+        hearing.hear(0);
+        assert_eq!(hearing.heard(), Millis(3_200));
+        (1..=5).for_each(|n| hearing.pulse(Millis(5_000 + 200 * n)));
+        hearing.hear(1);
+        hearing.proved(Millis(3_900));
+        assert_eq!(hearing.heard(), Millis(3_900), "a probe comes on both");
     }
 }

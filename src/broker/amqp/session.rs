@@ -1,5 +1,10 @@
-//! One connection to the broker, from the exchange's proof to its loss.
+//! One session with the broker, from the exchange's proof to its loss.
+//!
+//! It has one line for each worker where users have queues of their own: a connection, whose deliveries are one thread's
+//! at a time. A user's queue stays on one of them, and with that the order of what is for him. The session lives as long
+//! as all of them do.
 
+mod line;
 mod lookout;
 mod loss;
 mod outlet;
@@ -12,9 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bridge_core::UserId;
+use futures::future::join_all;
 use futures::{Stream, StreamExt as _};
-use lapin::options::BasicQosOptions;
-use lapin::{Channel, Connection, Event};
+use lapin::Event;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,12 +27,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
-use super::connect::{Link, answer, close, expendable};
-use super::tap::Tap;
+use super::connect::{Link, close};
 use super::{Shared, exchange, exchange_gone, gain};
 use crate::broker::{QueueState, Types};
 use crate::config::Topology;
 
+use line::Line;
 use lookout::Lookout;
 use outlet::Outlet;
 pub(super) use outlet::TOO_LARGE;
@@ -39,11 +44,6 @@ const LOOK: Duration = Duration::from_secs(3);
 pub(super) const PULSE: Duration = Duration::from_millis(200);
 /// Requests for this many users are on their way at once.
 const IN_FLIGHT: usize = 64;
-/// Channels for requests that may be refused. A channel serves one request after the other; with a quarter of them the
-/// broker took a fifth longer for the queues of 5,000 users, and with twice as many no less.
-const CONTROL: usize = 16;
-/// Channels that are left for looks at the exchange and at lags, and for the sentinel.
-const SPARE: usize = 3;
 
 /// A queue (or the bindings on the instance's queue) as the broker has confirmed it.
 #[derive(Clone, Debug)]
@@ -76,12 +76,9 @@ struct Made {
 /// A live session.
 pub(in crate::broker) struct Session {
     shared: Arc<Shared>,
-    connection: Connection,
+    /// At least one.
+    lines: Vec<Line>,
     generation: String,
-    control: Vec<tokio::sync::Mutex<Option<Channel>>>,
-    delivery: Vec<Channel>,
-    /// Consumes on `delivery`.
-    tap: Tap,
     /// What still comes is not handed over.
     over: CancellationToken,
     _over_when_dropped: DropGuard,
@@ -94,20 +91,23 @@ pub(in crate::broker) struct Session {
     watched: AtomicBool,
 }
 
-/// Runs a session on `connection` until it is lost (`Err` says why) or the broker is stopped.
-pub(super) async fn run(shared: &Arc<Shared>, link: Link) -> Result<(), String> {
-    let Link { connection, tap } = link;
-    let mut events = Box::pin(connection.events_listener());
-    if !wait_for_exchange(shared, &connection).await? {
-        close(&connection).await;
+/// Runs a session on `links` until one of them is lost (`Err` says why) or the broker is stopped.
+pub(super) async fn run(shared: &Arc<Shared>, links: Vec<Link>) -> Result<(), String> {
+    let mut events = futures::stream::select_all(links.iter().map(|link| link.connection.events_listener()));
+    if !wait_for_exchange(shared, &links).await? {
+        join_all(links.iter().map(|link| close(&link.connection))).await;
         return Ok(());
     }
-    let lookout = Lookout::open(shared, &connection).await;
     // At most one message for each queue that was made.
     let (lost, mut losses) = mpsc::unbounded_channel();
     let over = CancellationToken::new();
-    tap.serve(Outlet { shared: Arc::clone(shared), over: over.clone(), lost }).await;
-    let session = Arc::new(Session::open(Arc::clone(shared), connection, tap, over).await?);
+    let open = links.into_iter().enumerate().map(|(line, link)| {
+        let outlet = Outlet { shared: Arc::clone(shared), line, over: over.clone(), lost: lost.clone() };
+        Line::open(link, &shared.settings, outlet)
+    });
+    let lines = futures::future::try_join_all(open).await?;
+    let lookout = Lookout::open(shared, &lines).await;
+    let session = Arc::new(Session::open(Arc::clone(shared), lines, over).await?);
     gain(shared, &session);
     let outcome = keep(shared, &session, &mut events, &mut losses, lookout).await;
     match &outcome {
@@ -165,9 +165,10 @@ async fn keep(
 }
 
 /// `false` when the broker is stopped meanwhile.
-async fn wait_for_exchange(shared: &Shared, connection: &Connection) -> Result<bool, String> {
+async fn wait_for_exchange(shared: &Shared, links: &[Link]) -> Result<bool, String> {
+    let settings = &shared.settings;
     loop {
-        let seen = exchange::look(connection, &shared.settings.exchange, shared.settings.declare_exchange).await?;
+        let seen = exchange::look(&links[0].connection, &settings.exchange, settings.declare_exchange).await?;
         shared.hearing.begin(shared.clock.now());
         let Some(problem) = seen.problem() else { return Ok(true) };
         exchange_gone(shared, &problem);
@@ -175,38 +176,19 @@ async fn wait_for_exchange(shared: &Shared, connection: &Connection) -> Result<b
         if shared.stopping.load(Ordering::Acquire) {
             return Ok(false);
         }
-        if !connection.status().connected() {
+        if links.iter().any(|link| !link.connection.status().connected()) {
             return Err("connection closed".into());
         }
     }
 }
 
 impl Session {
-    async fn open(
-        shared: Arc<Shared>,
-        connection: Connection,
-        tap: Tap,
-        over: CancellationToken,
-    ) -> Result<Self, String> {
-        let one_for_all = shared.settings.topology != Topology::PerUser;
-        let most = usize::from(connection.configuration().channel_max()).saturating_sub(SPARE);
-        let wanted = if one_for_all { 1 } else { usize::from(shared.settings.channels) };
-        let (count, control) = shares(most, wanted);
-        let mut delivery = Vec::with_capacity(count);
-        for _ in 0..count {
-            let channel = expendable(&connection).await?;
-            answer(channel.basic_qos(prefetch(&shared), BasicQosOptions::default())).await?;
-            tap.own(channel.id()).await;
-            delivery.push(channel);
-        }
+    async fn open(shared: Arc<Shared>, lines: Vec<Line>, over: CancellationToken) -> Result<Self, String> {
         let session = Self {
             _over_when_dropped: over.clone().drop_guard(),
             over,
-            control: (0..control).map(|_| tokio::sync::Mutex::new(None)).collect(),
+            lines,
             generation: word(),
-            connection,
-            delivery,
-            tap,
             made: Mutex::default(),
             whole: AtomicU64::new(shared.clock.now().0),
             gone: AtomicBool::new(false),
@@ -214,7 +196,7 @@ impl Session {
             shared,
         };
         session.shared.formats.begin(session.shared.clock.now());
-        if one_for_all {
+        if session.shared.settings.topology != Topology::PerUser {
             let queue = session.open_instance_queue().await?;
             session.made.lock().instance_queue = Some(queue);
         }
@@ -226,12 +208,7 @@ impl Session {
     }
 
     fn check(&self) -> Result<(), String> {
-        let lame = self.delivery.iter().any(|channel| !channel.status().connected());
-        match (self.connection.status().connected(), lame) {
-            (false, _) => Err("the connection was closed".into()),
-            (true, true) => Err("a channel was closed by the broker".into()),
-            (true, false) => Ok(()),
-        }
+        self.lines.iter().try_for_each(Line::check)
     }
 
     fn hear(&self, event: Event) -> Result<(), String> {
@@ -295,7 +272,7 @@ impl Session {
     pub(super) fn abandon(self: &Arc<Self>) {
         self.over.cancel();
         let session = Arc::clone(self);
-        tokio::spawn(async move { close(&session.connection).await });
+        tokio::spawn(async move { session.close().await });
     }
 
     /// Deletes what it made, and closes.
@@ -311,11 +288,15 @@ impl Session {
         }
         while deletions.join_next().await.is_some() {}
         if let Some(queue) = &made.instance_queue
-            && let Err(reason) = self.delete(queue).await
+            && let Err(reason) = self.delete(queue, queue).await
         {
             warn!(queue, %reason, "the queue could not be deleted");
         }
-        close(&self.connection).await;
+        self.close().await;
+    }
+
+    async fn close(&self) {
+        join_all(self.lines.iter().map(Line::close)).await;
     }
 
     /// The queue of each user with its state and, as far as `limit` allows, its lag.
@@ -328,42 +309,10 @@ impl Session {
     }
 }
 
-/// How many deliveries of one consumer may be unacknowledged.
-fn prefetch(shared: &Shared) -> u16 {
-    match shared.settings.topology {
-        Topology::PerUser => shared.settings.prefetch,
-        Topology::PerInstance | Topology::Firehose => outlet::SHARED_PREFETCH,
-    }
-}
-
-/// Channels for deliveries and for requests, of `most` in all; `wanted`: so many for deliveries.
-fn shares(most: usize, wanted: usize) -> (usize, usize) {
-    let control = CONTROL.min(most.saturating_sub(wanted).max(most / 2)).max(1);
-    (wanted.min(most.saturating_sub(control)).max(1), control)
-}
-
 /// Eight random letters and digits.
 fn word() -> String {
     use rand::RngExt as _;
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut rng = rand::rng();
     (0..8).map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())])).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{CONTROL, shares};
-
-    #[test]
-    fn a_broker_with_few_channels_gets_some_of_each() {
-        assert_eq!(shares(2_044, 4), (4, CONTROL));
-        assert_eq!(shares(2_044, 3_000), (2_028, CONTROL));
-        assert_eq!(shares(12, 4), (4, 8));
-        assert_eq!([shares(5, 4), shares(4, 4), shares(2, 4), shares(0, 4)], [(3, 2), (2, 2), (1, 1), (1, 1)]);
-        assert_eq!(shares(5, 1), (1, 4));
-        assert!((2..3_000).all(|most| (1..40).all(|wanted| {
-            let (delivery, control) = shares(most, wanted);
-            delivery + control <= most && delivery <= wanted
-        })));
-    }
 }

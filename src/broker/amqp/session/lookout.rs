@@ -1,7 +1,7 @@
 //! Are the bindings still there? An exchange that is deleted and declared anew has lost them, and nothing says so.
 //!
-//! A queue of the broker session's own is bound before any other, and each look publishes to it: what comes back, or does
-//! not arrive, tells that all bindings are gone. The probe goes out on a connection of its own, because an alarm of
+//! A queue of the broker session's own on each of its lines is bound before any other, and each look publishes to them:
+//! what comes back, or does not arrive, tells that all bindings are gone. The probe goes out on a connection of its own, because an alarm of
 //! the broker blocks a connection that ever published, with all its acknowledgements.
 
 use std::sync::Arc;
@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use bridge_core::{Millis, UserId};
 use futures::StreamExt as _;
+use futures::future::{join_all, try_join_all};
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, Consumer};
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
+use super::line::Line;
 use super::{LOOK, Session, word};
 use crate::broker::amqp::Shared;
 use crate::broker::amqp::connect::{answer, connect_any, expendable};
@@ -60,8 +62,15 @@ pub(super) struct Lookout {
     refused: bool,
 }
 
-/// The queue that is bound first.
+/// The queues that are bound first, one on each line, to the same key: two words, which no binding key of a user matches.
 struct Sentinel {
+    key: String,
+    /// At least one.
+    posts: Vec<Post>,
+}
+
+/// A queue of the sentinel.
+struct Post {
     queue: String,
     channel: Channel,
     consumer: Consumer,
@@ -91,10 +100,10 @@ enum Proof {
 
 impl Lookout {
     /// Binds the sentinel; whatever is bound later is looked after.
-    pub(super) async fn open(shared: &Shared, connection: &Connection) -> Self {
+    pub(super) async fn open(shared: &Shared, lines: &[Line]) -> Self {
         let refused = !shared.settings.watch_bindings;
         let mut own = Self { sentinel: None, publisher: None, probes: 0, watch: Vec::new(), refused };
-        own.place(shared, connection).await;
+        own.place(shared, lines).await;
         own
     }
 
@@ -125,7 +134,7 @@ impl Lookout {
         self.watch = stay;
         for (user, formats) in go {
             for key in session.keys(&user, &None, formats) {
-                let _gone_with_the_queue_at_the_latest = sentinel.unbind(exchange, &key).await;
+                let _gone_with_the_queue_at_the_latest = sentinel.watch().unbind(exchange, &key).await;
             }
         }
         if left_out == 0 {
@@ -138,7 +147,7 @@ impl Lookout {
         };
         for user in more {
             for key in session.keys(&user, &None, left_out) {
-                if sentinel.bind_to(exchange, &key).await.is_err() {
+                if sentinel.watch().bind_to(exchange, &key).await.is_err() {
                     return;
                 }
             }
@@ -147,18 +156,21 @@ impl Lookout {
     }
 
     async fn look(&mut self, session: &Session) -> Looked {
-        let (shared, connection) = (&session.shared, &session.connection);
+        let (shared, lines) = (&session.shared, session.lines.as_slice());
         let begun = shared.clock.now();
-        let mut proof = self.prove(shared, connection).await;
+        let mut proof = self.prove(shared, lines).await;
         if proof == Proof::Bound {
             return Looked::Whole(begun);
         }
         let name = &shared.settings.exchange;
-        let look = |declare| timeout(SLOW, exchange::look(connection, name, declare));
-        let Ok(Ok(mut seen)) = look(false).await else { return Looked::Unclear };
+        // On each line: that one answers says nothing of another.
+        let looks = join_all(lines.iter().map(|line| look_on(line, name, false))).await;
+        let Some(looks) = looks.into_iter().collect::<Option<Vec<Seen>>>() else { return Looked::Unclear };
+        let wrong = |seen: &&Seen| seen.problem().is_some();
+        let Some(mut seen) = looks.iter().find(wrong).or(looks.first()).cloned() else { return Looked::Unclear };
         if seen == Seen::Missing && shared.settings.declare_exchange {
             proof = Proof::Unbound;
-            let Ok(Ok(declared)) = look(true).await else { return Looked::Gone(seen) };
+            let Some(declared) = look_on(&lines[0], name, true).await else { return Looked::Gone(seen) };
             seen = declared;
         }
         if seen.problem().is_some() {
@@ -166,7 +178,7 @@ impl Lookout {
         }
         if proof == Proof::Unbound || self.sentinel.is_none() {
             // Before all others, as at the beginning: none may be bound without being looked after.
-            self.place(shared, connection).await;
+            self.place(shared, lines).await;
             self.watch.clear();
         }
         match proof {
@@ -176,7 +188,7 @@ impl Lookout {
         }
     }
 
-    async fn prove(&mut self, shared: &Shared, connection: &Connection) -> Proof {
+    async fn prove(&mut self, shared: &Shared, lines: &[Line]) -> Proof {
         for _ in 0..TRIES {
             let Some(sentinel) = self.sentinel.as_mut().filter(|_| !self.refused) else { return Proof::None };
             if !self.publisher.as_ref().is_some_and(Publisher::is_open) {
@@ -187,7 +199,7 @@ impl Lookout {
                 return Proof::None;
             }
             self.probes += 1;
-            match publisher.publish(&shared.settings.exchange, &sentinel.queue, self.probes).await {
+            match publisher.publish(&shared.settings.exchange, &sentinel.key, self.probes).await {
                 Sent::Routed => match sentinel.receive(self.probes, &shared.formats).await {
                     Some(true) => return Proof::Bound,
                     Some(false) => {}
@@ -196,7 +208,7 @@ impl Lookout {
                         return Proof::None;
                     }
                 },
-                Sent::Returned if sentinel.is_there(connection).await => return Proof::Unbound,
+                Sent::Returned if sentinel.is_there(lines).await => return Proof::Unbound,
                 Sent::Returned => {
                     self.sentinel = None;
                     return Proof::None;
@@ -216,14 +228,14 @@ impl Lookout {
     }
 
     /// Binds the sentinel, and makes it where it is not there.
-    async fn place(&mut self, shared: &Shared, connection: &Connection) {
+    async fn place(&mut self, shared: &Shared, lines: &[Line]) {
         if self.refused {
             return;
         }
         let exchange = shared.settings.exchange.as_str();
         let placed = match self.sentinel.take() {
-            Some(sentinel) if sentinel.channel.status().connected() => sentinel.bind(exchange).await,
-            _ => Sentinel::make(connection, exchange).await,
+            Some(sentinel) if sentinel.is_open() => sentinel.bind(exchange).await,
+            _ => Sentinel::make(lines, exchange).await,
         };
         match placed {
             Ok(sentinel) => self.sentinel = Some(sentinel),
@@ -245,8 +257,50 @@ impl Lookout {
     }
 }
 
+/// `None` when it could not be looked at.
+async fn look_on(line: &Line, exchange: &str, declare: bool) -> Option<Seen> {
+    timeout(SLOW, exchange::look(line.connection(), exchange, declare)).await.ok()?.ok()
+}
+
 impl Sentinel {
-    async fn make(connection: &Connection, exchange: &str) -> Result<Self, String> {
+    async fn make(lines: &[Line], exchange: &str) -> Result<Self, String> {
+        let posts = try_join_all(lines.iter().map(|line| Post::make(line.connection()))).await?;
+        let key = posts.first().map(|post| post.queue.clone()).unwrap_or_default();
+        Self { key, posts }.bind(exchange).await
+    }
+
+    async fn bind(self, exchange: &str) -> Result<Self, String> {
+        try_join_all(self.posts.iter().map(|post| post.bind_to(exchange, &self.key))).await?;
+        Ok(self)
+    }
+
+    fn is_open(&self) -> bool {
+        self.posts.iter().all(|post| post.channel.status().connected())
+    }
+
+    /// One that gets more than probes.
+    fn watch(&self) -> &Post {
+        &self.posts[0]
+    }
+
+    /// Whether the probe has come on every line; `None` when a queue is gone. What comes beside it is an update in a format
+    /// that is bound nowhere else.
+    async fn receive(&mut self, probe: u64, formats: &Formats) -> Option<bool> {
+        let deadline = Instant::now() + PROBE;
+        let key = &self.key;
+        let come = join_all(self.posts.iter_mut().map(|post| post.receive(key, probe, deadline, formats))).await;
+        come.into_iter().try_fold(true, |all, come| come.map(|come| all && come))
+    }
+
+    /// Whether all queues exist: one that was deleted has lost its own binding only.
+    async fn is_there(&self, lines: &[Line]) -> bool {
+        let there = self.posts.iter().zip(lines).map(|(post, line)| post.is_there(line.connection()));
+        join_all(there).await.into_iter().all(|there| there)
+    }
+}
+
+impl Post {
+    async fn make(connection: &Connection) -> Result<Self, String> {
         let channel = expendable(connection).await?;
         let queue = format!("bridge_lookout.{}", word());
         let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
@@ -254,13 +308,7 @@ impl Sentinel {
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let name = || queue.as_str().into();
         let consumer = answer(channel.basic_consume(name(), name(), options, FieldTable::default())).await?;
-        Self { queue, channel, consumer }.bind(exchange).await
-    }
-
-    /// Its key is its name: two words, which no binding key of a user matches.
-    async fn bind(self, exchange: &str) -> Result<Self, String> {
-        self.bind_to(exchange, &self.queue).await?;
-        Ok(self)
+        Ok(Self { queue, channel, consumer })
     }
 
     async fn bind_to(&self, exchange: &str, key: &str) -> Result<(), String> {
@@ -274,13 +322,10 @@ impl Sentinel {
         answer(self.channel.queue_unbind(queue.into(), exchange.into(), key.into(), FieldTable::default())).await
     }
 
-    /// Whether the probe has come; `None` when the queue is gone. What comes beside it is an update in a format that is
-    /// bound nowhere else.
-    async fn receive(&mut self, probe: u64, formats: &Formats) -> Option<bool> {
-        let deadline = tokio::time::Instant::now() + PROBE;
+    async fn receive(&mut self, key: &str, probe: u64, deadline: Instant, formats: &Formats) -> Option<bool> {
         while let Ok(next) = timeout_at(deadline, self.consumer.next()).await {
             let delivery = next?.ok()?;
-            if delivery.routing_key.as_str() != self.queue {
+            if delivery.routing_key.as_str() != key {
                 formats.saw(delivery.routing_key.as_str());
             } else if delivery.data == body(probe).as_bytes() {
                 return Some(true);
@@ -289,7 +334,6 @@ impl Sentinel {
         Some(false)
     }
 
-    /// Whether the queue exists: one that was deleted has lost its own binding only.
     async fn is_there(&self, connection: &Connection) -> bool {
         let Ok(channel) = expendable(connection).await else { return false };
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

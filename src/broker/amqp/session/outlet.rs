@@ -21,6 +21,8 @@ pub(in crate::broker::amqp) const TOO_LARGE: &str = "too_large";
 /// What the session gives the tap.
 pub(super) struct Outlet {
     pub(super) shared: Arc<Shared>,
+    /// The number of its line.
+    pub(super) line: usize,
     /// The session is over.
     pub(super) over: CancellationToken,
     /// Queues whose consumers ended.
@@ -45,7 +47,7 @@ impl tap::Outlet for Outlet {
     }
 
     fn batch_end(&mut self) {
-        self.shared.hearing.hear();
+        self.shared.hearing.hear(self.line);
         self.shared.inbox.batch_end();
     }
 

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::UserId;
+use futures::future::join_all;
 use futures::{StreamExt as _, TryStreamExt as _};
 use lapin::Channel;
 use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use parking_lot::Mutex;
 
-use super::{Actual, Session, prefetch, word};
-use crate::broker::amqp::connect::{ANSWER, answer, expendable};
+use super::line::{Line, prefetch};
+use super::{Actual, Session, word};
+use crate::broker::amqp::connect::{answer, expendable};
 use crate::broker::amqp::tap::Consumer;
 use crate::broker::{QueueInfo, QueueState, Types, binding};
 use crate::config::Topology;
@@ -24,17 +26,18 @@ const LAGS: usize = 16;
 const BINDS: usize = 8;
 
 impl Session {
-    /// A channel for requests about `user`; made anew when a refusal has closed it.
-    async fn control(&self, user: &str) -> Result<Channel, String> {
+    /// The number of the line that serves `user`, or the queue of the instance, and its place there.
+    fn place(&self, user: &str) -> (usize, usize) {
         let mut hasher = DefaultHasher::new();
         user.hash(&mut hasher);
-        let count = u64::try_from(self.control.len()).unwrap_or(1);
-        let place = usize::try_from(hasher.finish() % count).unwrap_or(0);
-        let mut channel = self.control[place].lock().await;
-        match channel.as_ref() {
-            Some(open) if open.status().connected() => Ok(open.clone()),
-            _ => Ok(channel.insert(expendable(&self.connection).await?).clone()),
-        }
+        let (hash, lines) = (usize::try_from(hasher.finish() >> 1).unwrap_or(0), self.lines.len());
+        (hash % lines, hash / lines)
+    }
+
+    /// A channel for requests about `user`.
+    async fn control(&self, user: &str) -> Result<Channel, String> {
+        let (line, place) = self.place(user);
+        self.lines[line].control(place).await
     }
 
     /// Declares, binds and consumes what `user` wants; returns the queue's name once all of it is confirmed.
@@ -76,7 +79,7 @@ impl Session {
             Ok(()) => Ok(queue),
             Err(reason) => {
                 // Without a consumer it would never be deleted by itself, and fill.
-                let _gone_with_the_connection = self.delete(&queue).await;
+                let _gone_with_the_connection = self.delete(user.as_str(), &queue).await;
                 Err(reason)
             }
         }
@@ -84,12 +87,10 @@ impl Session {
 
     /// A user's own queue, or the one that serves all.
     async fn consume(&self, user: Option<&UserId>, queue: &str) -> Result<(), String> {
-        let name = user.map_or("", UserId::as_str).bytes();
-        let place = name.fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let channel = self.delivery[place % self.delivery.len()].id();
-        let consumer = Consumer { queue: queue.to_owned(), user: user.cloned(), prefetch: prefetch(&self.shared) };
-        let consumed = tokio::time::timeout(ANSWER, self.tap.consume(channel, consumer)).await;
-        let consumed = consumed.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER.as_secs())));
+        let (line, place) = self.place(user.map_or(queue, UserId::as_str));
+        let prefetch = prefetch(&self.shared.settings);
+        let consumer = Consumer { queue: queue.to_owned(), user: user.cloned(), prefetch };
+        let consumed = self.lines[line].consume(place, consumer).await;
         consumed.map_err(|reason| format!("queue {queue} can't be consumed: {reason}"))
     }
 
@@ -176,10 +177,10 @@ impl Session {
     /// Deletes the user's queue, or its bindings where one queue serves many.
     pub(super) async fn remove(&self, user: &UserId, actual: &Actual) -> Result<(), String> {
         match self.shared.settings.topology {
-            Topology::PerUser => match self.delete(&actual.queue).await {
+            Topology::PerUser => match self.delete(user.as_str(), &actual.queue).await {
                 Ok(()) => Ok(()),
                 // A refusal of somebody else's request may have closed the channel; deleting twice is no error.
-                Err(_) => self.delete(&actual.queue).await,
+                Err(_) => self.delete(user.as_str(), &actual.queue).await,
             },
             Topology::PerInstance => {
                 let keys = self.keys(user, &actual.types, actual.formats);
@@ -189,24 +190,26 @@ impl Session {
         }
     }
 
-    pub(super) async fn delete(&self, queue: &str) -> Result<(), String> {
-        let channel = self.control(queue).await?;
+    /// Only the connection that declared it may: that of `who` it serves.
+    pub(super) async fn delete(&self, who: &str, queue: &str) -> Result<(), String> {
+        let channel = self.control(who).await?;
         answer(channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await.map(|_| ())
     }
 
     pub(super) async fn with_lags(&self, states: Vec<(UserId, QueueState)>, limit: Duration) -> Vec<QueueInfo> {
-        let (mut names, distinct) = {
+        let mut asked = vec![BTreeSet::new(); self.lines.len()];
+        let mut names: HashMap<UserId, String> = {
             let made = self.made.lock();
-            let name = |(user, actual): (&UserId, &Actual)| (user.clone(), actual.queue.clone());
-            let names: HashMap<UserId, String> = made.users.iter().map(name).collect();
-            let distinct: BTreeSet<String> = names.values().cloned().chain(made.instance_queue.clone()).collect();
-            (names, distinct)
+            asked[0].extend(made.instance_queue.clone());
+            let name = |(user, actual): (&UserId, &Actual)| {
+                asked[self.place(user.as_str()).0].insert(actual.queue.clone());
+                (user.clone(), actual.queue.clone())
+            };
+            made.users.iter().map(name).collect()
         };
-        let (asked, lags) = (Mutex::new(distinct.into_iter()), Mutex::new(HashMap::new()));
-        let most = usize::from(self.connection.configuration().channel_max());
-        let spare = most.saturating_sub(self.delivery.len() + self.control.len() + 2);
-        let asking = (0..LAGS.min(spare).max(1)).map(|_| self.ask(&asked, &lags));
-        let _in_time = tokio::time::timeout(limit, futures::future::join_all(asking)).await;
+        let lags = Mutex::new(HashMap::new());
+        let asking = self.lines.iter().zip(asked).map(|(line, queues)| ask_all(line, queues, &lags));
+        let _in_time = tokio::time::timeout(limit, join_all(asking)).await;
         let lags = lags.into_inner();
         let info = |(user, state): (UserId, QueueState)| {
             let name = names.remove(&user).unwrap_or_default();
@@ -214,30 +217,36 @@ impl Session {
         };
         states.into_iter().map(info).collect()
     }
+}
 
-    /// Asks for one lag after the other. A queue that is gone closes the channel; the others share it, because to open one
-    /// for each takes three times as long.
-    async fn ask(&self, queues: &Mutex<impl Iterator<Item = String>>, lags: &Mutex<HashMap<String, u64>>) {
-        let mut open = None;
-        loop {
-            let Some(queue) = queues.lock().next() else { break };
-            let channel = match open.take() {
-                Some(channel) => channel,
-                None => match expendable(&self.connection).await {
-                    Ok(channel) => channel,
-                    Err(_) => break,
-                },
-            };
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let seen = answer(channel.queue_declare(queue.as_str().into(), passive, FieldTable::default())).await;
-            if let Ok(seen) = seen {
-                lags.lock().insert(queue, u64::from(seen.message_count()));
-                open = Some(channel);
-            }
+/// Asks for the lags of a line's queues.
+async fn ask_all(line: &Line, queues: BTreeSet<String>, lags: &Mutex<HashMap<String, u64>>) {
+    let queues = Mutex::new(queues.into_iter());
+    join_all((0..LAGS.min(line.spare()).max(1)).map(|_| ask(line, &queues, lags))).await;
+}
+
+/// Asks for one lag after the other. A queue that is gone closes the channel; the others share it, because to open one
+/// for each takes three times as long.
+async fn ask(line: &Line, queues: &Mutex<impl Iterator<Item = String>>, lags: &Mutex<HashMap<String, u64>>) {
+    let mut open = None;
+    loop {
+        let Some(queue) = queues.lock().next() else { break };
+        let channel = match open.take() {
+            Some(channel) => channel,
+            None => match expendable(line.connection()).await {
+                Ok(channel) => channel,
+                Err(_) => break,
+            },
+        };
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let seen = answer(channel.queue_declare(queue.as_str().into(), passive, FieldTable::default())).await;
+        if let Ok(seen) = seen {
+            lags.lock().insert(queue, u64::from(seen.message_count()));
+            open = Some(channel);
         }
-        if let Some(channel) = open {
-            let _closed = answer(channel.close(200, "OK".into())).await;
-        }
+    }
+    if let Some(channel) = open {
+        let _closed = answer(channel.close(200, "OK".into())).await;
     }
 }
 

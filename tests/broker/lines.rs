@@ -1,0 +1,160 @@
+//! Several connections, one for each worker.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+const LINES: usize = 3;
+const USERS: usize = 30;
+
+fn user(n: usize) -> String {
+    format!("l{n}")
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    Millis(u64::try_from(since.as_millis()).unwrap())
+}
+
+async fn begun(settings: Rabbitmq) -> (Arc<AmqpBroker>, Arc<Recorder>) {
+    let (broker, inbox) = broker_of(settings, LINES);
+    broker.start();
+    (0..USERS).for_each(|n| broker.want(&id(&user(n)), None));
+    live(&broker, USERS).await;
+    (broker, inbox)
+}
+
+/// The connections that have queues of users.
+fn owners(rabbit: &Rabbit) -> BTreeSet<String> {
+    let list = rabbit.ctl(&["list_queues", "--no-table-headers", "name", "owner_pid"]);
+    let rows = list.lines().filter_map(|line| line.split_once('\t'));
+    rows.filter(|(name, _)| name.starts_with("user_")).map(|(_, owner)| owner.to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn users_are_spread_over_lines_and_each_gets_all_in_order() {
+    let rabbit = Rabbit::start();
+    let publisher = Publisher::new(&rabbit.url()).await;
+    let (broker, inbox) = begun(settings(&rabbit.url())).await;
+    assert_eq!(owners(&rabbit).len(), LINES);
+    for number in 0..50 {
+        for n in 0..USERS {
+            publisher.publish(&format!("user.user.{}.messageupdate", user(n)), &number.to_string()).await;
+        }
+    }
+    eventually("all delivered", 10, || inbox.deliveries.lock().len() >= 50 * USERS).await;
+    let mut by_user = HashMap::<String, Vec<String>>::new();
+    for (of, _, body) in inbox.deliveries.lock().drain(..) {
+        by_user.entry(of.unwrap()).or_default().push(body);
+    }
+    let all: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+    (0..USERS).for_each(|n| assert_eq!(by_user[&user(n)], all, "{}", user(n)));
+
+    // What only the connection may that declared a queue: ask for it, bind it otherwise, delete it.
+    let queues = broker.queues(Duration::from_secs(10)).await;
+    assert_eq!(queues.iter().filter(|queue| queue.lag == Some(0)).count(), USERS, "{queues:?}");
+    (0..USERS).for_each(|n| broker.want(&id(&user(n)), Some(["message".to_owned()].into())));
+    live(&broker, USERS).await;
+    (0..10).for_each(|n| broker.release(&id(&user(n))));
+    eventually("those of ten are deleted", 10, || carriers(&rabbit).len() == USERS - 10).await;
+    broker.stop(Duration::from_secs(10)).await;
+    assert!(rabbit.queues().is_empty(), "{:?}", rabbit.queues());
+    assert_eq!(*inbox.sessions.lock(), [true, false]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn with_one_line_the_session_is_lost_and_everybody_is_told() {
+    let rabbit = Rabbit::start();
+    let _publisher = Publisher::new(&rabbit.url()).await;
+    let (broker, inbox) = begun(settings(&rabbit.url())).await;
+    let owners = owners(&rabbit);
+    rabbit.ctl(&["close_connection", owners.first().unwrap(), "one of three"]);
+    eventually("noticed", 5, || inbox.sessions.lock().contains(&false)).await;
+    live(&broker, USERS).await;
+    let told = |inbox: &Recorder| {
+        let live = inbox.live.lock();
+        live.iter().filter(|(_, gap)| matches!(gap, Some((GapReason::BrokerLost, _)))).count()
+    };
+    eventually("each is told once", 5, || told(&inbox) == USERS).await;
+    assert_eq!(self::owners(&rabbit).intersection(&owners).count(), 0, "those that were left are closed too");
+    broker.stop(Duration::from_secs(10)).await;
+    assert_eq!(*inbox.sessions.lock(), [true, false, true, false]);
+}
+
+/// A way to the node. Nothing comes any more over the connection of this number, from 1.
+async fn muted(node: String, mute: Arc<AtomicUsize>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut number = 0;
+        while let Ok((client, _)) = listener.accept().await {
+            number += 1;
+            let broker = TcpStream::connect(&node).await.unwrap();
+            let ((mut from_client, mut to_client), (mut from_broker, mut to_broker)) =
+                (client.into_split(), broker.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_broker).await });
+            let mute = Arc::clone(&mute);
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 64 << 10];
+                while let Ok(count @ 1..) = from_broker.read(&mut buffer).await {
+                    if mute.load(Ordering::SeqCst) == number {
+                        return std::future::pending().await;
+                    }
+                    if to_client.write_all(&buffer[..count]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    format!("amqp://guest:guest@{address}/%2f")
+}
+
+/// Others go on to hear on theirs, which says nothing of the one that is mute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn what_a_line_holds_back_is_told_however_much_comes_on_the_others() {
+    for watch_bindings in [true, false] {
+        let rabbit = Rabbit::start();
+        let publisher = Publisher::new(&rabbit.url()).await;
+        let node = rabbit.url().rsplit('@').next().unwrap().trim_end_matches("/%2f").to_owned();
+        let mute = Arc::new(AtomicUsize::new(0));
+        let url = muted(node, Arc::clone(&mute)).await;
+        let (broker, inbox) = begun(Rabbitmq { watch_bindings, ..settings(&url) }).await;
+        let mut sent = Vec::new();
+        let mut round = 0;
+        while inbox.sessions.lock().len() == 1 {
+            assert!(round < 200, "a mute line is noticed by its heartbeats");
+            // Something is proved before. What is done on one line alone is done on the first.
+            if round == 40 {
+                mute.store(2, Ordering::SeqCst);
+            }
+            for n in 0..USERS {
+                let body = format!("{n} {round}");
+                sent.push((user(n), now(), body.clone()));
+                publisher.publish(&format!("user.user.{}.messageupdate", user(n)), &body).await;
+            }
+            round += 1;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        live(&broker, USERS).await;
+        let came: BTreeSet<String> = inbox.deliveries.lock().iter().map(|(_, _, body)| body.clone()).collect();
+        let gaps: HashMap<String, Millis> = {
+            let live = inbox.live.lock();
+            live.iter().filter_map(|(user, gap)| gap.map(|(_, since)| (user.clone(), since))).collect()
+        };
+        let lacking: Vec<_> = sent.iter().filter(|(_, _, body)| !came.contains(body)).collect();
+        let deaf = (0..USERS).filter(|n| !came.contains(&format!("{n} 45"))).count();
+        println!("{deaf} users heard nothing any more; {} of {} updates did not come", lacking.len(), sent.len());
+        assert!(deaf > 0 && deaf < USERS, "the others heard");
+        for (user, at, body) in lacking {
+            let since = gaps[user];
+            assert!(since <= *at, "{body} was published at {at:?}, told is what came since {since:?}");
+        }
+        broker.stop(Duration::from_secs(10)).await;
+    }
+}
