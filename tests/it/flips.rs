@@ -45,6 +45,7 @@ struct Load {
     users: usize,
     dialogs: usize,
     every: Duration,
+    workers: usize,
 }
 
 /// Runs `flips` against a bridge under load, then checks every socket.
@@ -53,6 +54,7 @@ fn under_load(name: &str, world: &World, load: &Load, flips: impl FnOnce(&Bridge
         .setup("legacy")
         .env("BRIDGE_SHADOW__WINDOW", "2s")
         .env("BRIDGE_FLAG__FLIP_TIMEOUT", "120s")
+        .env("BRIDGE_RUNTIME__WORKERS", load.workers.to_string())
         .start()
         .ready();
     let (up, cut) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
@@ -157,7 +159,7 @@ fn walk(bridge: &Bridge, steps: usize, pause: Duration) {
 
 #[test]
 fn two_hundred_flips_lose_and_double_nothing() {
-    let load = Load { users: 500, dialogs: 50, every: Duration::from_millis(250) };
+    let load = Load { users: 500, dialogs: 50, every: Duration::from_millis(250), workers: 1 };
     let options = StandInOptions { answer_delay: 0..40, refuse_repeats: false, ..StandInOptions::default() };
     let world = World::on(rabbit::shared(|node| node.url()), options, Turn::alone());
     under_load("flips", &world, &load, |bridge| walk(bridge, 200, Duration::from_millis(50)));
@@ -165,7 +167,7 @@ fn two_hundred_flips_lose_and_double_nothing() {
 
 #[test]
 fn flips_with_updates_up_to_a_second_late() {
-    let load = Load { users: 200, dialogs: 20, every: Duration::from_millis(200) };
+    let load = Load { users: 200, dialogs: 20, every: Duration::from_millis(200), workers: 3 };
     let options = StandInOptions { update_delay: 5..1_000, refuse_repeats: false, ..StandInOptions::default() };
     let world = World::on(rabbit::shared(|node| node.url()), options, Turn::alone());
     under_load("late", &world, &load, |bridge| walk(bridge, 40, Duration::from_millis(150)));
@@ -173,7 +175,7 @@ fn flips_with_updates_up_to_a_second_late() {
 
 #[test]
 fn a_broker_killed_under_load_and_a_rollback_lose_and_double_nothing() {
-    let load = Load { users: 300, dialogs: 30, every: Duration::from_millis(250) };
+    let load = Load { users: 300, dialogs: 30, every: Duration::from_millis(250), workers: 2 };
     let options = StandInOptions { refuse_repeats: false, ..StandInOptions::default() };
     let mut rabbit = Rabbit::start();
     let world = World::on(rabbit.url(), options, Turn::alone());

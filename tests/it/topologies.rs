@@ -14,7 +14,7 @@ fn every_topology_delivers_compares_and_leaves_nothing() {
         let world = World::shared(StandInOptions { version: Version::June, ..StandInOptions::default() });
         let [a, b] = ["a", "b"].map(|who| format!("top_{topology}_{who}"));
         let dialog = world.chat3.add_dialog(&[&a, &b]);
-        let workers = if topology == "firehose" { "3" } else { "1" };
+        let workers = if topology == "per_instance" { "1" } else { "3" };
         let setup = world.setup("live").env("BRIDGE_RABBITMQ__TOPOLOGY", topology);
         let setup = setup.env("BRIDGE_RUNTIME__WORKERS", workers);
         let mut bridge = setup.env("BRIDGE_INSTANCE_ID", format!("top-{topology}")).start().ready();
