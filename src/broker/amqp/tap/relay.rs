@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use foldhash::HashMap;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Sleep, sleep_until, timeout};
+use tokio::time::{Sleep, sleep, sleep_until, timeout};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 use tracing::{debug, warn};
 
@@ -27,7 +27,7 @@ use crate::broker::amqp::pace::{Count, Pace};
 const CHUNK: usize = 64 << 10;
 /// One side is read no further while so much waits for the other.
 const WAITING: usize = 256 << 10;
-/// How long the end of one side may hold up that of the other.
+/// How long the end of one side may hold up that of the other, and a goodbye be without an answer.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How it ended.
@@ -62,6 +62,8 @@ pub(super) struct Relay<S> {
     asked: HashMap<u64, oneshot::Sender<Result<(), String>>>,
     outlet: Option<Box<dyn Outlet>>,
     beat: Option<Beat>,
+    /// The library has said goodbye: it waits for the answer, and looks no more whether the broker lives.
+    goodbye: Option<Pin<Box<Sleep>>>,
 }
 
 /// A consumer, its channel, and what of it waits to be acknowledged.
@@ -98,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
             asked: HashMap::default(),
             outlet: None,
             beat: (!heartbeat.is_zero()).then(|| Beat::new(heartbeat / 4)),
+            goodbye: None,
         }
     }
 
@@ -131,6 +134,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
 
     /// `Ok` after a batch: others are to have their turn.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.goodbye.as_mut().is_some_and(|limit| limit.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(Err(End::Broker("a goodbye was not answered".into())));
+        }
         loop {
             let mut more = self.poll_commands(cx);
             more |= self.poll_library(cx)?;
@@ -192,6 +198,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
                     let passed = self.outbound.pass(&mut self.from_library, &mut self.to_broker, self.frame_max);
                     for channel in passed.map_err(End::Violation)? {
                         self.inbound.closing(channel);
+                        if channel == 0 {
+                            let limit = self.goodbye.get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+                            // Wakes the task.
+                            let _not_yet = limit.as_mut().poll(cx);
+                        }
                     }
                 }
             }

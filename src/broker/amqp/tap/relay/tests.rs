@@ -199,3 +199,12 @@ async fn what_the_library_closes_is_acknowledged_before() {
     assert_eq!((&ack[7..11], ack[18]), (&[0, 60, 0, 80][..], 1));
     assert_eq!(world.read(close.len()).await, close);
 }
+
+/// The library stops its heartbeats when it closes: nobody else would notice.
+#[tokio::test]
+async fn a_goodbye_that_nobody_answers_is_waited_for_a_while() {
+    let mut world = World::new(Duration::ZERO).await;
+    world.library.write_all(&frame(1, 0, &[0, 10, 0, 50, 0, 0])).await.unwrap();
+    let read = timeout(LIMIT, world.library.read(&mut [0])).await.expect("the connection ends").unwrap();
+    assert_eq!(read, 0);
+}
