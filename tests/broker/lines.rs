@@ -86,6 +86,34 @@ async fn with_one_line_the_session_is_lost_and_everybody_is_told() {
     assert_eq!(*inbox.sessions.lock(), [true, false, true, false]);
 }
 
+/// One queue of the lookout that is there and gets nothing proves it, whatever became of the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn bindings_that_went_with_a_queue_of_the_lookout_are_missed() {
+    let rabbit = Rabbit::start();
+    let publisher = Publisher::new(&rabbit.url()).await;
+    let (broker, inbox) = begun(settings(&rabbit.url())).await;
+    let queues = rabbit.queues();
+    let mut lookouts = queues.iter().map(|[name, ..]| name).filter(|name| name.starts_with("bridge_lookout"));
+    rabbit.ctl(&[
+        "eval",
+        &format!(
+            r#"X = rabbit_misc:r(<<"/">>, exchange, <<"{EXCHANGE}">>),
+               {{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{}">>)),
+               rabbit_amqqueue:delete(Q, false, false, <<"t">>),
+               rabbit_exchange:delete(X, false, <<"t">>),
+               rabbit_exchange:declare(X, topic, true, false, false, [], <<"t">>)."#,
+            lookouts.next().unwrap()
+        ),
+    ]);
+    assert_eq!(lookouts.count(), LINES - 1);
+    let told = || inbox.live.lock().iter().filter(|(_, gap)| gap.is_some()).count();
+    eventually("each is told", 10, || told() == USERS).await;
+    (0..USERS).for_each(|n| assert!(broker.queue(&id(&user(n))).borrow().eq(&QueueState::Live)));
+    publisher.publish(&format!("user.user.{}.messageupdate", user(0)), "again").await;
+    eventually("delivered", 5, || !inbox.deliveries.lock().is_empty()).await;
+    broker.stop(Duration::from_secs(10)).await;
+}
+
 /// A way to the node. Nothing comes any more over the connection of this number, from 1.
 async fn muted(node: String, mute: Arc<AtomicUsize>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -9,6 +9,7 @@ mod lookout;
 mod loss;
 mod outlet;
 mod queues;
+mod sentinel;
 mod work;
 
 use std::collections::HashMap;

@@ -1,33 +1,27 @@
 //! Are the bindings still there? An exchange that is deleted and declared anew has lost them, and nothing says so.
 //!
-//! A queue of the broker session's own on each of its lines is bound before any other, and each look publishes to them:
-//! what comes back, or does not arrive, tells that all bindings are gone. The probe goes out on a connection of its own, because an alarm of
-//! the broker blocks a connection that ever published, with all its acknowledgements.
+//! A queue of the session's own on each of its lines is bound before any other, and each look publishes to them: what
+//! comes back, or does not arrive, tells that all bindings are gone. The probe goes out on a connection of its own,
+//! because an alarm of the broker blocks a connection that ever published, with all its acknowledgements.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bridge_core::{Millis, UserId};
-use futures::StreamExt as _;
-use futures::future::{join_all, try_join_all};
-use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
-};
-use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection, Consumer};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use futures::future::join_all;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Connection};
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::line::Line;
-use super::{LOOK, Session, word};
+use super::sentinel::{Came, PROBE, Sentinel, There, body};
+use super::{LOOK, Session};
 use crate::broker::amqp::Shared;
 use crate::broker::amqp::connect::{answer, connect_any, expendable};
 use crate::broker::amqp::exchange::{self, Seen};
-use crate::broker::amqp::formats::Formats;
 
-/// A probe that is not there after this has not come.
-const PROBE: Duration = Duration::from_secs(2);
 /// A broker that is slower to answer a look is the heartbeat's business.
 const SLOW: Duration = Duration::from_secs(2);
 /// A probe that did not come is repeated: this process may have been held up.
@@ -60,20 +54,6 @@ pub(super) struct Lookout {
     watch: Vec<(UserId, u64)>,
     /// The broker's user has not all the permissions for it, or it is not wanted.
     refused: bool,
-}
-
-/// The queues that are bound first, one on each line, to the same key: two words, which no binding key of a user matches.
-struct Sentinel {
-    key: String,
-    /// At least one.
-    posts: Vec<Post>,
-}
-
-/// A queue of the sentinel.
-struct Post {
-    queue: String,
-    channel: Channel,
-    consumer: Consumer,
 }
 
 /// The connection on which probes go out.
@@ -201,17 +181,22 @@ impl Lookout {
             self.probes += 1;
             match publisher.publish(&shared.settings.exchange, &sentinel.key, self.probes).await {
                 Sent::Routed => match sentinel.receive(self.probes, &shared.formats).await {
-                    Some(true) => return Proof::Bound,
-                    Some(false) => {}
-                    None => {
+                    Came::Everywhere => return Proof::Bound,
+                    Came::Nowhere => {}
+                    // Where it came, the exchange has its bindings: a line is slow, or has lost its own queue.
+                    Came::Somewhere => {
                         self.sentinel = None;
                         return Proof::None;
                     }
                 },
-                Sent::Returned if sentinel.is_there(lines).await => return Proof::Unbound,
                 Sent::Returned => {
-                    self.sentinel = None;
-                    return Proof::None;
+                    let there = sentinel.there(lines).await;
+                    if there != There::All && there != There::Unclear {
+                        self.sentinel = None;
+                    }
+                    // One that exists, and is not bound, proves it for all.
+                    let proved = there == There::All || there == There::Some;
+                    return if proved { Proof::Unbound } else { Proof::None };
                 }
                 Sent::Failed => {
                     // One that an alarm blocks goes on when the alarm is over.
@@ -262,85 +247,6 @@ async fn look_on(line: &Line, exchange: &str, declare: bool) -> Option<Seen> {
     timeout(SLOW, exchange::look(line.connection(), exchange, declare)).await.ok()?.ok()
 }
 
-impl Sentinel {
-    async fn make(lines: &[Line], exchange: &str) -> Result<Self, String> {
-        let posts = try_join_all(lines.iter().map(|line| Post::make(line.connection()))).await?;
-        let key = posts.first().map(|post| post.queue.clone()).unwrap_or_default();
-        Self { key, posts }.bind(exchange).await
-    }
-
-    async fn bind(self, exchange: &str) -> Result<Self, String> {
-        try_join_all(self.posts.iter().map(|post| post.bind_to(exchange, &self.key))).await?;
-        Ok(self)
-    }
-
-    fn is_open(&self) -> bool {
-        self.posts.iter().all(|post| post.channel.status().connected())
-    }
-
-    /// One that gets more than probes.
-    fn watch(&self) -> &Post {
-        &self.posts[0]
-    }
-
-    /// Whether the probe has come on every line; `None` when a queue is gone. What comes beside it is an update in a format
-    /// that is bound nowhere else.
-    async fn receive(&mut self, probe: u64, formats: &Formats) -> Option<bool> {
-        let deadline = Instant::now() + PROBE;
-        let key = &self.key;
-        let come = join_all(self.posts.iter_mut().map(|post| post.receive(key, probe, deadline, formats))).await;
-        come.into_iter().try_fold(true, |all, come| come.map(|come| all && come))
-    }
-
-    /// Whether all queues exist: one that was deleted has lost its own binding only.
-    async fn is_there(&self, lines: &[Line]) -> bool {
-        let there = self.posts.iter().zip(lines).map(|(post, line)| post.is_there(line.connection()));
-        join_all(there).await.into_iter().all(|there| there)
-    }
-}
-
-impl Post {
-    async fn make(connection: &Connection) -> Result<Self, String> {
-        let channel = expendable(connection).await?;
-        let queue = format!("bridge_lookout.{}", word());
-        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-        answer(channel.queue_declare(queue.as_str().into(), options, FieldTable::default())).await?;
-        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let name = || queue.as_str().into();
-        let consumer = answer(channel.basic_consume(name(), name(), options, FieldTable::default())).await?;
-        Ok(Self { queue, channel, consumer })
-    }
-
-    async fn bind_to(&self, exchange: &str, key: &str) -> Result<(), String> {
-        let (queue, options) = (self.queue.as_str(), QueueBindOptions::default());
-        answer(self.channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()))
-            .await
-    }
-
-    async fn unbind(&self, exchange: &str, key: &str) -> Result<(), String> {
-        let queue = self.queue.as_str();
-        answer(self.channel.queue_unbind(queue.into(), exchange.into(), key.into(), FieldTable::default())).await
-    }
-
-    async fn receive(&mut self, key: &str, probe: u64, deadline: Instant, formats: &Formats) -> Option<bool> {
-        while let Ok(next) = timeout_at(deadline, self.consumer.next()).await {
-            let delivery = next?.ok()?;
-            if delivery.routing_key.as_str() != key {
-                formats.saw(delivery.routing_key.as_str());
-            } else if delivery.data == body(probe).as_bytes() {
-                return Some(true);
-            }
-        }
-        Some(false)
-    }
-
-    async fn is_there(&self, connection: &Connection) -> bool {
-        let Ok(channel) = expendable(connection).await else { return false };
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        answer(channel.queue_declare(self.queue.as_str().into(), passive, FieldTable::default())).await.is_ok()
-    }
-}
-
 impl Publisher {
     async fn connect(shared: &Shared) -> Result<Self, String> {
         let connection = connect_any(&shared.settings).await?;
@@ -375,9 +281,4 @@ impl Publisher {
             Ok(Ok(_)) | Err(_) => Sent::Failed,
         }
     }
-}
-
-/// An object, for whoever reads everything on the exchange as JSON.
-fn body(probe: u64) -> String {
-    format!(r#"{{"probe":{probe}}}"#)
 }
