@@ -17,6 +17,8 @@ use std::time::Duration;
 use bridge_core::{Millis, UserId};
 use tokio::sync::watch;
 
+use crate::clock::Clock;
+
 /// The types a user's sockets want: last words of routing keys. `None` wants all.
 pub type Types = Option<std::collections::BTreeSet<String>>;
 
@@ -37,6 +39,18 @@ pub struct Delivery<'a> {
     pub published: Option<Millis>,
     /// The body, as published.
     pub body: &'a [u8],
+}
+
+/// A timestamp below this is in seconds: as milliseconds it would be in 1973.
+const A_SECOND_COUNT: u64 = 100_000_000_000;
+
+impl Delivery<'_> {
+    /// When it was published, by the process's clock. AMQP's own unit is the second, Chat3's the millisecond.
+    #[must_use]
+    pub fn published_at(&self) -> Option<Millis> {
+        let in_ms = |at: Millis| if at.0 < A_SECOND_COUNT { Millis(at.0 * 1_000) } else { at };
+        self.published.map(|at| Clock::from_wall(in_ms(at)))
+    }
 }
 
 /// What becomes of a delivery on the broker's side.

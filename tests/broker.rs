@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "figures")]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bridge_core::{Millis, UserId};
 use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions};
@@ -107,10 +107,16 @@ impl Publisher {
             key.into(),
             options,
             body.as_bytes(),
-            BasicProperties::default(),
+            // As Chat3 does.
+            BasicProperties::default().with_timestamp(now().0),
         );
         let _unconfirmed = sent.await.unwrap();
     }
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    Millis(u64::try_from(since.as_millis()).unwrap())
 }
 
 /// The queues that carry Updates.

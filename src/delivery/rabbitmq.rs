@@ -11,10 +11,6 @@ use tracing::debug;
 
 use super::hub::Hub;
 use crate::broker::{Delivery, Disposition, GapReason, Inbox};
-use crate::clock::Clock;
-
-/// A timestamp below this is in seconds: as milliseconds it would be in 1973.
-const A_SECOND_COUNT: u64 = 100_000_000_000;
 
 impl Inbox for Hub {
     fn deliver(&self, delivery: Delivery<'_>) -> Disposition {
@@ -114,13 +110,13 @@ impl Hub {
             self.apply_at(now, &mut inner, &seat, Input::Leak(arrival));
         } else {
             debug!(user = %seat.id, event = update.event(), "received update for user");
-            self.note_lag(now, delivery.published);
+            self.note_lag(now, delivery.published_at());
             self.apply_at(now, &mut inner, &seat, Input::Update(arrival));
         }
         let emitted = sample.as_ref().and_then(|_| inner.last_emitted());
         self.settle(&seat, inner);
         if let Some(sample) = sample.filter(|_| !for_another) {
-            sample.arrived(&update.body, delivery.published.map(in_ms), self.now());
+            sample.arrived(&update.body, delivery.published_at(), self.now());
             if let Some((link, serial)) = emitted {
                 sample.emitted(link, serial);
             }
@@ -130,12 +126,7 @@ impl Hub {
 
     fn note_lag(&self, now: Millis, published: Option<Millis>) {
         if let Some(published) = published {
-            *self.lag.lock() = (now, now.since(in_ms(published)));
+            *self.lag.lock() = (now, now.since(published));
         }
     }
-}
-
-/// AMQP's own unit is the second, Chat3's the millisecond.
-fn in_ms(published: Millis) -> Millis {
-    Clock::from_wall(if published.0 < A_SECOND_COUNT { Millis(published.0 * 1_000) } else { published })
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,13 +15,8 @@ fn user(n: usize) -> String {
     format!("l{n}")
 }
 
-fn now() -> Millis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    Millis(u64::try_from(since.as_millis()).unwrap())
-}
-
-async fn begun(settings: Rabbitmq) -> (Arc<AmqpBroker>, Arc<Recorder>) {
-    let (broker, inbox) = broker_of(settings, LINES);
+async fn begun(settings: Rabbitmq, lines: usize) -> (Arc<AmqpBroker>, Arc<Recorder>) {
+    let (broker, inbox) = broker_of(settings, lines);
     broker.start();
     (0..USERS).for_each(|n| broker.want(&id(&user(n)), None));
     live(&broker, USERS).await;
@@ -40,7 +34,7 @@ fn owners(rabbit: &Rabbit) -> BTreeSet<String> {
 async fn users_are_spread_over_lines_and_each_gets_all_in_order() {
     let rabbit = Rabbit::start();
     let publisher = Publisher::new(&rabbit.url()).await;
-    let (broker, inbox) = begun(settings(&rabbit.url())).await;
+    let (broker, inbox) = begun(settings(&rabbit.url()), LINES).await;
     assert_eq!(owners(&rabbit).len(), LINES);
     for number in 0..50 {
         for n in 0..USERS {
@@ -71,7 +65,7 @@ async fn users_are_spread_over_lines_and_each_gets_all_in_order() {
 async fn with_one_line_the_session_is_lost_and_everybody_is_told() {
     let rabbit = Rabbit::start();
     let _publisher = Publisher::new(&rabbit.url()).await;
-    let (broker, inbox) = begun(settings(&rabbit.url())).await;
+    let (broker, inbox) = begun(settings(&rabbit.url()), LINES).await;
     let owners = owners(&rabbit);
     rabbit.ctl(&["close_connection", owners.first().unwrap(), "one of three"]);
     eventually("noticed", 5, || inbox.sessions.lock().contains(&false)).await;
@@ -91,7 +85,7 @@ async fn with_one_line_the_session_is_lost_and_everybody_is_told() {
 async fn bindings_that_went_with_a_queue_of_the_lookout_are_missed() {
     let rabbit = Rabbit::start();
     let publisher = Publisher::new(&rabbit.url()).await;
-    let (broker, inbox) = begun(settings(&rabbit.url())).await;
+    let (broker, inbox) = begun(settings(&rabbit.url()), LINES).await;
     let queues = rabbit.queues();
     let mut lookouts = queues.iter().map(|[name, ..]| name).filter(|name| name.starts_with("bridge_lookout"));
     rabbit.ctl(&[
@@ -114,8 +108,10 @@ async fn bindings_that_went_with_a_queue_of_the_lookout_are_missed() {
     broker.stop(Duration::from_secs(10)).await;
 }
 
-/// A way to the node. Nothing comes any more over the connection of this number, from 1.
-async fn muted(node: String, mute: Arc<AtomicUsize>) -> String {
+/// A way to the node. Nothing comes any more over the connection of this number, from 1; when it is another, a little of
+/// what was held back, and the end.
+async fn muted(rabbit: &Rabbit, mute: Arc<AtomicUsize>) -> String {
+    let node = rabbit.url().rsplit('@').next().unwrap().trim_end_matches("/%2f").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -131,7 +127,11 @@ async fn muted(node: String, mute: Arc<AtomicUsize>) -> String {
                 let mut buffer = vec![0; 64 << 10];
                 while let Ok(count @ 1..) = from_broker.read(&mut buffer).await {
                     if mute.load(Ordering::SeqCst) == number {
-                        return std::future::pending().await;
+                        while mute.load(Ordering::SeqCst) == number {
+                            tokio::time::sleep(Duration::from_millis(10)).await;
+                        }
+                        let _ends = to_client.write_all(&buffer[..count]).await;
+                        break;
                     }
                     if to_client.write_all(&buffer[..count]).await.is_err() {
                         break;
@@ -143,16 +143,66 @@ async fn muted(node: String, mute: Arc<AtomicUsize>) -> String {
     format!("amqp://guest:guest@{address}/%2f")
 }
 
+/// What was published in a round and did not come, is told.
+fn told_of_what_lacks(inbox: &Recorder, sent: &[(String, Millis, String)]) -> BTreeSet<String> {
+    let came: BTreeSet<String> = inbox.deliveries.lock().iter().map(|(_, _, body)| body.clone()).collect();
+    let gaps: HashMap<String, Millis> = {
+        let live = inbox.live.lock();
+        live.iter().filter_map(|(user, gap)| gap.map(|(_, since)| (user.clone(), since))).collect()
+    };
+    let lacking: Vec<_> = sent.iter().filter(|(_, _, body)| !came.contains(body)).collect();
+    println!("{} of {} updates did not come", lacking.len(), sent.len());
+    for (user, at, body) in lacking {
+        let since = gaps[user];
+        assert!(since <= *at, "{body} was published at {at:?}, told is what came since {since:?}");
+    }
+    came
+}
+
+/// To each user one update, whose body says which of his it is.
+async fn publish_round(publisher: &Publisher, round: usize, sent: &mut Vec<(String, Millis, String)>) {
+    for n in 0..USERS {
+        let body = format!("{n} {round}");
+        sent.push((user(n), now(), body.clone()));
+        publisher.publish(&format!("user.user.{}.messageupdate", user(n)), &body).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+/// What comes at last was published long ago: it proves nothing of what was published since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn what_a_line_that_stalled_had_not_brought_is_told() {
+    let rabbit = Rabbit::start();
+    let publisher = Publisher::new(&rabbit.url()).await;
+    let mute = Arc::new(AtomicUsize::new(0));
+    let url = muted(&rabbit, Arc::clone(&mute)).await;
+    let (broker, inbox) = begun(settings(&url), 1).await;
+    let mut sent = Vec::new();
+    for round in 0..70 {
+        match round {
+            // Shorter than heartbeats would notice.
+            40 => mute.store(1, Ordering::SeqCst),
+            65 => mute.store(0, Ordering::SeqCst),
+            _ => {}
+        }
+        publish_round(&publisher, round, &mut sent).await;
+    }
+    eventually("the end is noticed", 10, || inbox.sessions.lock().contains(&false)).await;
+    live(&broker, USERS).await;
+    let came = told_of_what_lacks(&inbox, &sent);
+    assert!(!came.contains("0 60") && came.contains("0 30"), "it stalled");
+    broker.stop(Duration::from_secs(10)).await;
+}
+
 /// Others go on to hear on theirs, which says nothing of the one that is mute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn what_a_line_holds_back_is_told_however_much_comes_on_the_others() {
     for watch_bindings in [true, false] {
         let rabbit = Rabbit::start();
         let publisher = Publisher::new(&rabbit.url()).await;
-        let node = rabbit.url().rsplit('@').next().unwrap().trim_end_matches("/%2f").to_owned();
         let mute = Arc::new(AtomicUsize::new(0));
-        let url = muted(node, Arc::clone(&mute)).await;
-        let (broker, inbox) = begun(Rabbitmq { watch_bindings, ..settings(&url) }).await;
+        let url = muted(&rabbit, Arc::clone(&mute)).await;
+        let (broker, inbox) = begun(Rabbitmq { watch_bindings, ..settings(&url) }, LINES).await;
         let mut sent = Vec::new();
         let mut round = 0;
         while inbox.sessions.lock().len() == 1 {
@@ -161,28 +211,13 @@ async fn what_a_line_holds_back_is_told_however_much_comes_on_the_others() {
             if round == 40 {
                 mute.store(2, Ordering::SeqCst);
             }
-            for n in 0..USERS {
-                let body = format!("{n} {round}");
-                sent.push((user(n), now(), body.clone()));
-                publisher.publish(&format!("user.user.{}.messageupdate", user(n)), &body).await;
-            }
+            publish_round(&publisher, round, &mut sent).await;
             round += 1;
-            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         live(&broker, USERS).await;
-        let came: BTreeSet<String> = inbox.deliveries.lock().iter().map(|(_, _, body)| body.clone()).collect();
-        let gaps: HashMap<String, Millis> = {
-            let live = inbox.live.lock();
-            live.iter().filter_map(|(user, gap)| gap.map(|(_, since)| (user.clone(), since))).collect()
-        };
-        let lacking: Vec<_> = sent.iter().filter(|(_, _, body)| !came.contains(body)).collect();
+        let came = told_of_what_lacks(&inbox, &sent);
         let deaf = (0..USERS).filter(|n| !came.contains(&format!("{n} 45"))).count();
-        println!("{deaf} users heard nothing any more; {} of {} updates did not come", lacking.len(), sent.len());
         assert!(deaf > 0 && deaf < USERS, "the others heard");
-        for (user, at, body) in lacking {
-            let since = gaps[user];
-            assert!(since <= *at, "{body} was published at {at:?}, told is what came since {since:?}");
-        }
         broker.stop(Duration::from_secs(10)).await;
     }
 }

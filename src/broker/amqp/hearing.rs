@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use bridge_core::Millis;
 use parking_lot::Mutex;
 
+/// What was published within this of one another may come in any order.
+const ORDER: u64 = 2_000;
 /// So many pulses of the session lie between a moment and the proof that what was published by then has come: two
 /// seconds in which this process ran. By the clock alone it would be too late: after a process stood still it reads what
 /// came before that, and hears of the loss behind it.
@@ -60,13 +62,19 @@ impl Hearing {
         }
     }
 
-    /// An update was heard on this line.
-    pub(super) fn hear(&self, line: usize) {
+    /// Updates were heard on this line, of which the first was published then: what comes late says nothing of what was
+    /// published since.
+    pub(super) fn hear(&self, line: usize, published: Millis) {
         let mut moments = self.0.lock();
         let Moments { pulses, heard } = &mut *moments;
         if let (Some(behind), Some(heard)) = (pulses.front(), heard.get_mut(line)) {
-            *heard = *behind;
+            *heard = Millis(published.0.saturating_sub(ORDER)).min(*behind).max(*heard);
         }
+    }
+
+    /// What was published until then to the queues of this line has come.
+    pub(super) fn heard_on(&self, line: usize) -> Millis {
+        self.0.lock().heard.get(line).copied().unwrap_or_default()
     }
 
     /// What was published until then has come, if the broker goes on being heard.
@@ -102,15 +110,17 @@ mod tests {
         let hearing = Hearing::new(1);
         hearing.begin(Millis(1_000));
         (1..=20).for_each(|n| hearing.pulse(Millis(1_000 + 200 * n)));
-        hearing.hear(0);
-        assert_eq!(hearing.heard(), Millis(3_200), "two seconds behind");
+        hearing.hear(0, Millis(5_000));
+        assert_eq!(hearing.heard(), Millis(3_000), "two seconds before what came");
+        hearing.hear(0, Millis(9_000));
+        assert_eq!(hearing.heard(), Millis(3_200), "two seconds behind, whatever the publisher's clock says");
         // Ten seconds of standing still.
         hearing.pulse(Millis(15_000));
-        hearing.hear(0);
+        hearing.hear(0, Millis(14_900));
         assert_eq!((hearing.heard(), hearing.behind()), (Millis(3_400), Millis(3_400)));
         (1..=20).for_each(|n| hearing.pulse(Millis(15_000 + 200 * n)));
-        hearing.hear(0);
-        assert_eq!(hearing.heard(), Millis(17_200));
+        hearing.hear(0, Millis(19_000));
+        assert_eq!(hearing.heard(), Millis(17_000));
     }
 
     #[test]
@@ -118,13 +128,24 @@ mod tests {
         let hearing = Hearing::new(2);
         hearing.begin(Millis(1_000));
         (1..=20).for_each(|n| hearing.pulse(Millis(1_000 + 200 * n)));
-        hearing.hear(1);
+        hearing.hear(1, Millis(5_500));
         assert_eq!(hearing.heard(), Millis(1_000), "the other may be dead");
-        hearing.hear(0);
-        assert_eq!(hearing.heard(), Millis(3_200));
+        hearing.hear(0, Millis(5_500));
+        assert_eq!((hearing.heard(), hearing.heard_on(1)), (Millis(3_200), Millis(3_200)));
         (1..=5).for_each(|n| hearing.pulse(Millis(5_000 + 200 * n)));
-        hearing.hear(1);
+        hearing.hear(1, Millis(9_000));
         hearing.proved(Millis(3_900));
         assert_eq!(hearing.heard(), Millis(3_900), "a probe comes on both");
+    }
+
+    #[test]
+    fn what_comes_late_says_nothing_of_what_was_published_since() {
+        let hearing = Hearing::new(1);
+        hearing.begin(Millis(1_000));
+        (1..=50).for_each(|n| hearing.pulse(Millis(1_000 + 200 * n)));
+        hearing.hear(0, Millis(4_000));
+        assert_eq!(hearing.heard(), Millis(2_000), "seven seconds late");
+        hearing.hear(0, Millis(1_500));
+        assert_eq!(hearing.heard(), Millis(2_000), "what is proved stays so");
     }
 }

@@ -35,8 +35,8 @@ use crate::config::Topology;
 
 use line::Line;
 use lookout::Lookout;
-use outlet::Outlet;
 pub(super) use outlet::TOO_LARGE;
+use outlet::{Lost, Outlet};
 use work::Work;
 
 /// A missing or wrong exchange is looked at again this often, and one that is right is looked after.
@@ -103,7 +103,8 @@ pub(super) async fn run(shared: &Arc<Shared>, links: Vec<Link>) -> Result<(), St
     let (lost, mut losses) = mpsc::unbounded_channel();
     let over = CancellationToken::new();
     let open = links.into_iter().enumerate().map(|(line, link)| {
-        let outlet = Outlet { shared: Arc::clone(shared), line, over: over.clone(), lost: lost.clone() };
+        let (over, lost) = (over.clone(), lost.clone());
+        let outlet = Outlet { shared: Arc::clone(shared), line, first: None, over, lost };
         Line::open(link, &shared.settings, outlet)
     });
     let lines = futures::future::try_join_all(open).await?;
@@ -123,7 +124,7 @@ async fn keep(
     shared: &Arc<Shared>,
     session: &Arc<Session>,
     events: &mut (impl Stream<Item = Event> + Unpin),
-    losses: &mut mpsc::UnboundedReceiver<(Option<UserId>, String)>,
+    losses: &mut mpsc::UnboundedReceiver<Lost>,
     lookout: Lookout,
 ) -> Result<(), String> {
     let mut work = Work::default();
@@ -141,7 +142,7 @@ async fn keep(
             () = shared.stop.notified() => {}
             () = shared.wanted.work.notified() => {}
             Some(done) = work.tasks.join_next() => work.end(session, done)?,
-            Some((user, queue)) = losses.recv() => session.queue_ended(user, &queue).await?,
+            Some(lost) = losses.recv() => session.queue_ended(lost).await?,
             Some(event) = events.next() => session.hear(event)?,
             (lookout, looked) = &mut look => {
                 session.judge(looked).await?;

@@ -7,6 +7,7 @@ use metrics::{counter, gauge};
 use tracing::{info, warn};
 
 use super::lookout::Looked;
+use super::outlet::Lost;
 use super::queues::nothing;
 use super::{IN_FLIGHT, Session};
 use crate::broker::amqp::formats::Step;
@@ -16,14 +17,14 @@ use crate::config::Topology;
 
 impl Session {
     /// A consumer ended: its queue is gone, or the session is.
-    pub(super) async fn queue_ended(&self, user: Option<UserId>, queue: &str) -> Result<(), String> {
+    pub(super) async fn queue_ended(&self, lost: Lost) -> Result<(), String> {
         if self.check().is_err() {
             // It went with its channel or connection, and the session with it.
             return Ok(());
         }
-        // The broker tells at once (`basic.cancel`), but this process may have stood still.
-        let since = self.shared.hearing.behind();
-        let Some(user) = user else { return self.instance_queue_ended(queue, since).await };
+        // The broker tells at once (`basic.cancel`), but it may have come late, and it may have waited for its turn here.
+        let Lost { user, queue, since } = lost;
+        let Some(user) = user else { return self.instance_queue_ended(&queue, since).await };
         let ours = {
             let mut made = self.made.lock();
             let ours = made.users.get(&user).is_some_and(|actual| actual.queue == queue);
@@ -34,7 +35,7 @@ impl Session {
         };
         if ours {
             if let Some(left_out) = self.shared.said.take("lost", self.shared.clock.now()) {
-                warn!(%user, queue, left_out, "queue of a user was lost: making it anew");
+                warn!(%user, %queue, left_out, "queue of a user was lost: making it anew");
             }
             counter!("bridge_queue_lost_total").increment(1);
             self.shared.wanted.lost(&user, GapReason::QueueLost, since);

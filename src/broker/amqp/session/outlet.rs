@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bridge_core::UserId;
+use bridge_core::{Millis, UserId};
 use metrics::counter;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -18,15 +18,26 @@ pub(super) const SHARED_PREFETCH: u16 = 256;
 /// Why an update is rejected before it is read.
 pub(in crate::broker::amqp) const TOO_LARGE: &str = "too_large";
 
+/// A queue whose consumer the broker has ended.
+pub(super) struct Lost {
+    /// Whose it was; `None` where it served many.
+    pub(super) user: Option<UserId>,
+    pub(super) queue: String,
+    /// What was published until then had come.
+    pub(super) since: Millis,
+}
+
 /// What the session gives the tap.
 pub(super) struct Outlet {
     pub(super) shared: Arc<Shared>,
     /// The number of its line.
     pub(super) line: usize,
+    /// When the first was published of what came since the batch before.
+    pub(super) first: Option<Millis>,
     /// The session is over.
     pub(super) over: CancellationToken,
     /// Queues whose consumers ended.
-    pub(super) lost: mpsc::UnboundedSender<(Option<UserId>, String)>,
+    pub(super) lost: mpsc::UnboundedSender<Lost>,
 }
 
 impl tap::Outlet for Outlet {
@@ -43,17 +54,22 @@ impl tap::Outlet for Outlet {
             return Disposition::Reject;
         };
         self.shared.formats.saw(delivery.routing_key);
+        let published = delivery.published_at();
+        self.first = self.first.into_iter().chain(published).min();
         self.shared.inbox.deliver(Delivery { queue_of: consumer.user.as_ref(), ..delivery })
     }
 
     fn batch_end(&mut self) {
-        self.shared.hearing.hear(self.line);
+        if let Some(published) = self.first.take() {
+            self.shared.hearing.hear(self.line, published);
+        }
         self.shared.inbox.batch_end();
     }
 
     fn ended(&mut self, consumer: Consumer) {
         // The session may be over: then nobody listens, and nobody needs to.
-        let _unheard = self.lost.send((consumer.user, consumer.queue));
+        let since = self.shared.hearing.heard_on(self.line);
+        let _unheard = self.lost.send(Lost { user: consumer.user, queue: consumer.queue, since });
     }
 
     fn stray(&mut self) {
