@@ -71,11 +71,12 @@ pub enum GapReason {
     QueueLost,
 }
 
-/// Where a broker takes what it has. Calls come from the broker's tasks; none of them may block.
+/// Where a broker takes what it has. Calls come from the broker's tasks, those for different users at once from several
+/// threads; none of them may block.
 pub trait Inbox: Send + Sync + 'static {
     /// One Update.
     fn deliver(&self, delivery: Delivery<'_>) -> Disposition;
-    /// All that came at once was delivered: what was put off until now goes out. The broker is told after it.
+    /// All that came at once on one connection was delivered: what was put off until now goes out. The broker is told after it.
     fn batch_end(&self) {}
     /// The session came up (also the first time) or was lost.
     fn session(&self, up: bool);

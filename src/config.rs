@@ -272,7 +272,7 @@ pub struct Notify {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Runtime {
-    /// Threads that serve clients and broker.
+    /// Threads that serve clients and broker; in `per_user` each has a connection that brings updates.
     pub workers: usize,
 }
 

@@ -53,7 +53,8 @@ impl Hearing {
         }
     }
 
-    /// A probe that was sent at `at` has come on every line: what was published before it has too.
+    /// A probe that was sent at `at` has come on every line, or, where none is permitted, every line was answered what was
+    /// asked at `at`: what was published before it has come too.
     pub(super) fn proved(&self, at: Millis) {
         let mut moments = self.0.lock();
         let proved = moments.behind().min(at);

@@ -20,7 +20,7 @@ use crate::broker::amqp::tap::Consumer;
 use crate::broker::{QueueInfo, QueueState, Types, binding};
 use crate::config::Topology;
 
-/// Lags are asked for this many queues at once.
+/// Lags are asked for this many queues of a line at once.
 const LAGS: usize = 16;
 /// Bindings of one user that are asked for at once.
 const BINDS: usize = 8;
