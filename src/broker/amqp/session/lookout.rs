@@ -54,6 +54,8 @@ pub(super) struct Lookout {
     watch: Vec<(UserId, u64)>,
     /// The broker's user has not all the permissions for it, or it is not wanted.
     refused: bool,
+    /// It was proved that no binding is there, and not said yet: what to bind anew could not be looked at.
+    unbound: bool,
 }
 
 /// The connection on which probes go out.
@@ -82,7 +84,8 @@ impl Lookout {
     /// Binds the sentinel; whatever is bound later is looked after.
     pub(super) async fn open(shared: &Shared, lines: &[Line]) -> Self {
         let refused = !shared.settings.watch_bindings;
-        let mut own = Self { sentinel: None, publisher: None, probes: 0, watch: Vec::new(), refused };
+        let mut own =
+            Self { sentinel: None, publisher: None, probes: 0, watch: Vec::new(), refused, unbound: false };
         own.place(shared, lines).await;
         own
     }
@@ -142,6 +145,10 @@ impl Lookout {
         if proof == Proof::Bound {
             return Looked::Whole(begun);
         }
+        self.unbound |= proof == Proof::Unbound;
+        if self.unbound {
+            proof = Proof::Unbound;
+        }
         let name = &shared.settings.exchange;
         // On each line: that one answers says nothing of another.
         let looks = join_all(lines.iter().map(|line| look_on(line, name, false))).await;
@@ -150,9 +157,13 @@ impl Lookout {
         let Some(mut seen) = looks.iter().find(wrong).or(looks.first()).cloned() else { return Looked::Unclear };
         if seen == Seen::Missing && shared.settings.declare_exchange {
             proof = Proof::Unbound;
-            let Some(declared) = look_on(&lines[0], name, true).await else { return Looked::Gone(seen) };
+            let Some(declared) = look_on(&lines[0], name, true).await else {
+                self.unbound = false;
+                return Looked::Gone(seen);
+            };
             seen = declared;
         }
+        self.unbound = false;
         if seen.problem().is_some() {
             return Looked::Gone(seen);
         }
@@ -183,8 +194,9 @@ impl Lookout {
                 Sent::Routed => match sentinel.receive(self.probes, &shared.formats).await {
                     Came::Everywhere => return Proof::Bound,
                     Came::Nowhere => {}
-                    // Where it came, the exchange has its bindings: a line is slow, or has lost its own queue.
-                    Came::Somewhere => {
+                    // Where it came, the exchange has its bindings: a line is slow.
+                    Came::Somewhere => return Proof::None,
+                    Came::Gone => {
                         self.sentinel = None;
                         return Proof::None;
                     }

@@ -38,10 +38,12 @@ pub(super) struct Post {
 pub(super) enum Came {
     /// On every line.
     Everywhere,
-    /// Not on all of them, or a queue is gone.
+    /// Not on all of them, in the time that it is given.
     Somewhere,
-    /// On none, in the time that it is given.
+    /// On none.
     Nowhere,
+    /// It was not proved to have come nowhere, and a queue is gone.
+    Gone,
 }
 
 /// Which queues of the sentinel exist.
@@ -75,8 +77,10 @@ impl Came {
     fn of(posts: &[Option<bool>]) -> Self {
         if posts.iter().all(|came| *came == Some(true)) {
             Self::Everywhere
-        } else if posts.iter().all(|came| *came == Some(false)) {
+        } else if !posts.contains(&Some(true)) && posts.contains(&Some(false)) {
             Self::Nowhere
+        } else if posts.contains(&None) {
+            Self::Gone
         } else {
             Self::Somewhere
         }
@@ -157,9 +161,11 @@ impl Post {
     }
 
     async fn is_there(&self, connection: &Connection) -> Option<bool> {
-        let channel = expendable(connection).await.ok()?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asked = channel.queue_declare(self.queue.as_str().into(), passive, FieldTable::default());
+        let asked = async {
+            let channel = connection.create_channel().await?;
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            channel.queue_declare(self.queue.as_str().into(), passive, FieldTable::default()).await
+        };
         match tokio::time::timeout(PROBE, asked).await {
             Ok(Ok(_)) => Some(true),
             Ok(Err(error)) if exchange::code(&error) == Some(404) => Some(false),
@@ -181,10 +187,10 @@ mod tests {
     fn one_line_that_is_slow_proves_nothing_and_one_queue_that_is_unbound_proves_it_for_all() {
         let (yes, no, unknown) = (Some(true), Some(false), None);
         assert_eq!([Came::of(&[yes]), Came::of(&[no]), Came::of(&[unknown])], {
-            [Came::Everywhere, Came::Nowhere, Came::Somewhere]
+            [Came::Everywhere, Came::Nowhere, Came::Gone]
         });
-        assert_eq!([Came::of(&[yes, no]), Came::of(&[no, unknown])], [Came::Somewhere; 2]);
-        assert_eq!(Came::of(&[no, no]), Came::Nowhere);
+        assert_eq!([Came::of(&[yes, no]), Came::of(&[yes, unknown])], [Came::Somewhere, Came::Gone]);
+        assert_eq!([Came::of(&[no, no]), Came::of(&[no, unknown])], [Came::Nowhere; 2]);
         assert_eq!([There::of(&[yes]), There::of(&[no]), There::of(&[unknown])], {
             [There::All, There::None, There::Unclear]
         });
