@@ -150,13 +150,11 @@ async fn publish_round(channel: &Channel, number: u64, users: &[String], noted: 
         };
         let (key, options) = (format!("user.user.{user}.messageupdate"), BasicPublishOptions::default());
         let body = body.to_string();
-        let sent = channel.basic_publish(
-            EXCHANGE.into(),
-            key.as_str().into(),
-            options,
-            body.as_bytes(),
-            BasicProperties::default(),
-        );
+        // Chat3 stamps what it publishes; others need not.
+        let stamped = BasicProperties::default().with_timestamp(now());
+        let properties = if number.is_multiple_of(2) { stamped } else { BasicProperties::default() };
+        let sent =
+            channel.basic_publish(EXCHANGE.into(), key.as_str().into(), options, body.as_bytes(), properties);
         confirms.push((index, tokio::time::timeout(s(90), sent).await.ok()?.ok()?));
     }
     for (index, confirm) in confirms {
