@@ -204,7 +204,11 @@ async fn what_the_library_closes_is_acknowledged_before() {
 #[tokio::test]
 async fn a_goodbye_that_nobody_answers_is_waited_for_a_while() {
     let mut world = World::new(Duration::ZERO).await;
-    world.library.write_all(&frame(1, 0, &[0, 10, 0, 50, 0, 0])).await.unwrap();
+    let goodbye = frame(1, 0, &[0, 10, 0, 50, 0, 0]);
+    let said = Instant::now();
+    world.library.write_all(&goodbye).await.unwrap();
+    assert_eq!(world.read(goodbye.len()).await, goodbye);
     let read = timeout(LIMIT, world.library.read(&mut [0])).await.expect("the connection ends").unwrap();
     assert_eq!(read, 0);
+    assert!(said.elapsed() >= FAREWELL, "{:?}", said.elapsed());
 }
