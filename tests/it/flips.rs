@@ -167,7 +167,7 @@ fn two_hundred_flips_lose_and_double_nothing() {
 
 #[test]
 fn flips_with_updates_up_to_a_second_late() {
-    let load = Load { users: 200, dialogs: 20, every: Duration::from_millis(200), workers: 3 };
+    let load = Load { users: 200, dialogs: 20, every: Duration::from_millis(200), workers: 2 };
     let options = StandInOptions { update_delay: 5..1_000, refuse_repeats: false, ..StandInOptions::default() };
     let world = World::on(rabbit::shared(|node| node.url()), options, Turn::alone());
     under_load("late", &world, &load, |bridge| walk(bridge, 40, Duration::from_millis(150)));
@@ -175,7 +175,7 @@ fn flips_with_updates_up_to_a_second_late() {
 
 #[test]
 fn a_broker_killed_under_load_and_a_rollback_lose_and_double_nothing() {
-    let load = Load { users: 300, dialogs: 30, every: Duration::from_millis(250), workers: 2 };
+    let load = Load { users: 300, dialogs: 30, every: Duration::from_millis(250), workers: 1 };
     let options = StandInOptions { refuse_repeats: false, ..StandInOptions::default() };
     let mut rabbit = Rabbit::start();
     let world = World::on(rabbit.url(), options, Turn::alone());
